@@ -1,0 +1,1 @@
+"""The competition: its files, tables, splits, photos and views."""

@@ -1,0 +1,1 @@
+"""Several predictions into one: vote, blend, fuse."""

@@ -1,0 +1,1 @@
+"""Kaggle: submissions, kernels and the leaderboard."""

@@ -1,0 +1,1 @@
+"""Local features: extraction, matching and geometric verification."""

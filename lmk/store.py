@@ -1,0 +1,111 @@
+"""ArrayStore: arrays by image id, keyed by all they depend on, in whole shards, resumable.
+
+A shard is an npz file without objects; its members carry CRC-32 sums, so a shard that was cut
+short or changed is found when it is read, named, removed and computed anew.
+"""
+
+import logging
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lmk.errors import LmkError
+from lmk.files import atomic_path, digest_of, remove_drafts, write_json
+from lmk.predictions import positions
+
+Arrays = dict[str, np.ndarray]
+log = logging.getLogger(__name__)
+
+
+class DamagedShard(LmkError):
+    """A shard that cannot be read; it has been removed, so that the next run computes it anew."""
+
+
+class ArrayStore:
+    """Arrays by image id under one key: another key is another folder, so nothing stored is ever stale."""
+
+    def __init__(self, root: Path, kind: str, key: Mapping[str, object]):
+        """Open or make the store `root/KIND-DIGEST`; `key` names everything that its arrays depend on."""
+        self.folder = root / f"{kind}-{digest_of(key)}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_drafts(self.folder)
+        if not (self.folder / "key.json").exists():
+            write_json(self.folder / "key.json", dict(key))
+
+    def ids(self) -> np.ndarray:
+        """(n,) str, the images whose arrays are stored."""
+        stored = [self._read(shard, ["ids"])["ids"] for shard in self._shards()]
+        return np.concatenate(stored) if stored else np.empty(0, dtype=str)
+
+    def missing(self, ids: np.ndarray) -> np.ndarray:
+        """The ids whose arrays are not stored, in the order given."""
+        ids = np.asarray(ids, dtype=str)
+        return ids[positions(self.ids(), ids) < 0]
+
+    def append(self, ids: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
+        """Add a shard: ids (n,) str and arrays of n rows each, by name; an interrupted run resumes after the last."""
+        if any(len(values) != len(ids) for values in arrays.values()):
+            raise ValueError(f"Each array needs {len(ids)} rows: {[values.shape for values in arrays.values()]}.")
+        number = max((int(shard.stem) for shard in self._shards()), default=-1) + 1
+        with atomic_path(self.folder / f"{number:06d}.npz") as draft, draft.open("wb") as file:
+            np.savez(file, allow_pickle=False, ids=np.asarray(ids, dtype=str), **arrays)
+
+    def load(self, ids: np.ndarray) -> Arrays:
+        """The arrays by name, their rows in the order of `ids`.
+
+        Raises:
+            KeyError: An id is not stored.
+            DamagedShard: A shard cannot be read.
+        """
+        ids = np.asarray(ids, dtype=str)
+        rows, parts, start = np.full(len(ids), -1), [], 0
+        for shard in self._shards():
+            place = positions(self._read(shard, ["ids"])["ids"], ids)
+            wanted = (place >= 0) & (rows < 0)
+            if not wanted.any():
+                continue
+            kept, inverse = np.unique(place[wanted], return_inverse=True)
+            parts.append({name: values[kept] for name, values in self._read(shard).items() if name != "ids"})
+            rows[wanted] = inverse + start
+            start += len(kept)
+        if (rows < 0).any():
+            raise KeyError(f"{(rows < 0).sum()} ids are not in {self.folder}; first: '{ids[rows < 0][0]}'.")
+        return {name: np.concatenate([part[name] for part in parts])[rows] for name in (parts[0] if parts else ())}
+
+    def collect(
+        self,
+        ids: np.ndarray,
+        compute: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+        shard_size: int,
+        progress: Callable[[Iterable[np.ndarray], int], Iterable[np.ndarray]] = lambda shards, rows: shards,
+    ) -> Arrays:
+        """The arrays of `ids`; what is not stored is computed and stored, a shard at a time.
+
+        Args:
+            ids: (n,) str.
+            compute: Arrays by name for at most `shard_size` ids.
+            shard_size: Images a shard: what a kill loses at the most.
+            progress: Wraps the shards of ids that are to be computed; the second argument counts their ids.
+        """
+        while True:
+            try:
+                missing = self.missing(ids)
+                shards = [missing[start : start + shard_size] for start in range(0, len(missing), shard_size)]
+                for shard in progress(shards, len(missing)):
+                    self.append(shard, compute(shard))
+                return self.load(ids)
+            except DamagedShard as damage:
+                log.warning("%s", damage)
+
+    def _shards(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*.npz"))
+
+    def _read(self, shard: Path, names: list[str] | None = None) -> Arrays:
+        try:
+            with np.load(shard, allow_pickle=False) as file:
+                return {name: file[name] for name in (names or file.files)}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            shard.unlink(missing_ok=True)
+            raise DamagedShard(f"{shard} was damaged ({error}) and is removed; it is computed anew.") from error
