@@ -6,7 +6,7 @@ short or changed is found when it is read, named, removed and computed anew.
 
 import logging
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from lmk.errors import LmkError
 from lmk.files import atomic_path, digest_of, remove_drafts, write_json
 from lmk.predictions import positions
+from lmk.progress import Progress, silent
 
 Arrays = dict[str, np.ndarray]
 log = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ class ArrayStore:
         ids: np.ndarray,
         compute: Callable[[np.ndarray], Mapping[str, np.ndarray]],
         shard_size: int,
-        progress: Callable[[Iterable[np.ndarray], int], Iterable[np.ndarray]] = lambda shards, rows: shards,
+        label: str = "",
+        progress: Progress = silent,
     ) -> Arrays:
         """The arrays of `ids`; what is not stored is computed and stored, a shard at a time.
 
@@ -87,14 +89,18 @@ class ArrayStore:
             ids: (n,) str.
             compute: Arrays by name for at most `shard_size` ids.
             shard_size: Images a shard: what a kill loses at the most.
-            progress: Wraps the shards of ids that are to be computed; the second argument counts their ids.
+            label: What is computed, for `progress`.
+            progress: Told of each finished shard.
         """
         while True:
             try:
                 missing = self.missing(ids)
                 shards = [missing[start : start + shard_size] for start in range(0, len(missing), shard_size)]
-                for shard in progress(shards, len(missing)):
-                    self.append(shard, compute(shard))
+                if shards:
+                    with progress(label, len(missing), "photos") as advance:
+                        for shard in shards:
+                            self.append(shard, compute(shard))
+                            advance(len(shard))
                 return self.load(ids)
             except DamagedShard as damage:
                 log.warning("%s", damage)

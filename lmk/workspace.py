@@ -23,7 +23,9 @@ class Workspace:
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LmkError(f"The workspace {root} cannot be made: {error.strerror}. Name another by --workspace.") from error
+            raise LmkError(
+                f"The workspace {root} cannot be made: {error.strerror}. Name another by --workspace."
+            ) from error
         if not os.access(root, os.W_OK):
             raise LmkError(f"The workspace {root} cannot be written to. Name another by --workspace.")
         return cls(root)

@@ -1,0 +1,40 @@
+"""The `lmk` application, and what its commands share: options, errors, output."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="lmk",
+    help="From a landmark-recognition competition's files to a checked submission.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+data = typer.Typer(help="The competition's files.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+CompetitionOption = Annotated[
+    str,
+    typer.Option(
+        "--competition",
+        "-c",
+        envvar="LMK_COMPETITION",
+        help="Slug (landmark-recognition-2020 ...), `demo`, or a folder with train.csv.",
+    ),
+]
+WorkspaceOption = Annotated[
+    Path, typer.Option("--workspace", "-w", envvar="LMK_WORKSPACE", help="Folder for all that lmk computes.")
+]
+SeedOption = Annotated[int, typer.Option(envvar="LMK_SEED", min=0, help="Of splits, training and verification.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+
+DEFAULT_COMPETITION = "demo"
+DEFAULT_WORKSPACE = Path("workspace")
+
+
+def print_json(value: object) -> None:
+    """Print one JSON object on stdout; a number that JSON does not know (NaN, infinity) is a mistake in lmk."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")

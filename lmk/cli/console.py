@@ -1,0 +1,72 @@
+"""What a person sees while a command works: rich on a terminal, plain lines in logs; always on stderr."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lmk.progress import Advance
+
+QUIET_SECONDS = 2.0
+"""A stage that is done sooner shows no progress."""
+LINE_SECONDS = 15.0
+"""Between two lines of one stage where stderr is no terminal."""
+
+stderr = Console(stderr=True, highlight=False)
+
+
+def note(text: str) -> None:
+    """One line for the person; never data."""
+    stderr.print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
+    """`lmk.progress.Progress` for people: a bar with rate and time left on a terminal, else a line now and then."""
+    with _bar(label, total, unit) if stderr.is_terminal else _lines(label, total, unit) as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr, transient=True) as bars:
+        task = bars.add_task(label, total=total, rate="")
+        start = time.monotonic()
+
+        def advance(count: int) -> None:
+            bars.advance(task, count)
+            rate = bars.tasks[0].completed / max(time.monotonic() - start, 1e-9)
+            bars.update(task, rate=f"{rate:,.1f} {unit}/s")
+
+        yield advance
+
+
+@contextmanager
+def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
+    start = last = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        now = time.monotonic()
+        if now - last >= LINE_SECONDS and done < total:
+            last = now
+            rate = done / (now - start)
+            print(f"{label}: {done:,} of {total:,} {unit}, {rate:,.1f}/s", file=sys.stderr, flush=True)
+
+    yield advance
+    seconds = time.monotonic() - start
+    if seconds >= QUIET_SECONDS:
+        print(f"{label}: {done:,} {unit} in {seconds:,.0f} s", file=sys.stderr, flush=True)

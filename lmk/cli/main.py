@@ -1,0 +1,25 @@
+"""Entry point of the command line: registers the commands, runs one, turns an `LmkError` into one line."""
+
+import sys
+from importlib import import_module
+
+from lmk.cli.app import app
+from lmk.errors import LmkError
+
+# One module a command; importing them is cheap, since heavy imports wait inside the commands.
+COMMANDS = ()
+
+
+def main() -> None:
+    """Run `lmk` with the process's arguments and leave with its exit code."""
+    for name in COMMANDS:
+        import_module(f"lmk.cli.{name}")
+    try:
+        app()
+    except LmkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
