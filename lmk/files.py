@@ -15,7 +15,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{os.getpid()}.tmp.{path.name}")  # keeps the suffix: some writers choose by it
     try:
         yield draft
-        os.replace(draft, path)
+        draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 
