@@ -1,0 +1,155 @@
+"""Train and dev: who is trained on, who is asked, and what the right answer then is.
+
+Most test photos show no landmark, and the hardest of those show a building that no training
+photo shows. So dev asks three kinds of queries: a photo held out of its landmark; a distractor held
+out of training; and a photo whose whole landmark is held out, which then shows no *known* landmark.
+The last kind exists in every competition, also where nobody ships distractors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmk.predictions import NO_LANDMARK
+
+UNSEEN = "@unseen"
+"""Ends the query id of a photo that is asked while its landmark is held out."""
+
+NEVER = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Dev queries: ids (n,) str, the photos that they show (n,) str, and the truth (n,) int64."""
+
+    ids: np.ndarray
+    photos: np.ndarray
+    truth: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which fold holds out which photo, landmark and distractor; rows as in the competition's tables.
+
+    Attributes:
+        photo_fold: (n,) int, fold in which a training photo is asked for its landmark.
+        unseen_fold: (n,) int, fold in which all photos of its landmark are held out, so that it shows no known one.
+        asked_unseen: (n,) bool, whether it is asked in that fold.
+        distractor_fold: (d,) int, fold in which a distractor is asked.
+        asked_distractor: (d,) bool, whether it is asked in that fold.
+        folds: How many parts there are; `NEVER` stands for no fold.
+    """
+
+    train_ids: np.ndarray
+    train_landmarks: np.ndarray
+    distractor_ids: np.ndarray
+    photo_fold: np.ndarray
+    unseen_fold: np.ndarray
+    asked_unseen: np.ndarray
+    distractor_fold: np.ndarray
+    asked_distractor: np.ndarray
+    folds: int
+
+    def training(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (bool) of the training photos and of the distractors that a model of this fold may see."""
+        return (self.photo_fold != fold) & (self.unseen_fold != fold), self.distractor_fold != fold
+
+    def queries(self, fold: int) -> Queries:
+        """What is asked of a model that was trained on `training(fold)`."""
+        held_out = self.photo_fold == fold
+        unseen = (self.unseen_fold == fold) & self.asked_unseen
+        distractors = (self.distractor_fold == fold) & self.asked_distractor
+        photos = np.concatenate([self.train_ids[held_out], self.train_ids[unseen], self.distractor_ids[distractors]])
+        ids = photos.astype(f"U{photos.dtype.itemsize // 4 + len(UNSEEN)}")
+        start = held_out.sum()
+        ids[start : start + unseen.sum()] = np.strings.add(self.train_ids[unseen], UNSEEN)
+        truth = np.full(len(ids), NO_LANDMARK, dtype=np.int64)
+        truth[:start] = self.train_landmarks[held_out]
+        return Queries(ids, photos, truth)
+
+
+def photo_of(query_ids: np.ndarray) -> np.ndarray:
+    """(n,) str, the photo that each query shows: its id without the mark of an unseen landmark."""
+    return np.strings.partition(np.asarray(query_ids, dtype=str), "@")[0]
+
+
+def make_split(
+    train_ids: np.ndarray,
+    train_landmarks: np.ndarray,
+    distractor_ids: np.ndarray,
+    folds: int,
+    share_without_landmark: float,
+    seed: int,
+) -> Split:
+    """Split a competition into folds; the same arguments give the same split.
+
+    Args:
+        train_ids: (n,) str.
+        train_landmarks: (n,) int64.
+        distractor_ids: (d,) str, photos of no landmark.
+        folds: Parts, at least 3. Each photo is held out in one of them and its landmark in another one.
+        share_without_landmark: In (0, 1), of the dev queries; reached by asking fewer of the kind that is in excess.
+        seed: Of all random choices.
+
+    Raises:
+        ValueError: `folds` or the share is out of range.
+
+    A landmark with one photo is never held out: without it, its model could not know the landmark.
+    """
+    if folds < 3 or not 0 < share_without_landmark < 1:
+        raise ValueError(f"Need folds >= 3 and a share in (0, 1), not {folds} and {share_without_landmark}.")
+    rng = np.random.default_rng(seed)
+    landmarks, classes, counts = np.unique(train_landmarks, return_inverse=True, return_counts=True)
+    landmark_fold = np.where(counts > 1, _deal_landmarks(counts, folds, rng), NEVER)
+    unseen_fold = landmark_fold[classes]
+    photo_fold = _deal_photos(classes, unseen_fold, folds, rng)
+    distractor_fold = rng.permutation(len(distractor_ids)) % folds
+    known, unseen, without = (np.count_nonzero(rows != NEVER) for rows in (photo_fold, unseen_fold, distractor_fold))
+    wanted_without = round(known * share_without_landmark / (1 - share_without_landmark))
+    asked_distractors = min(without, wanted_without)
+    asked_unseen = min(unseen, wanted_without - asked_distractors)
+    asked_known = min(
+        known, round((asked_distractors + asked_unseen) * (1 - share_without_landmark) / share_without_landmark)
+    )
+    photo_fold[~_choose(photo_fold != NEVER, asked_known, rng)] = NEVER
+    return Split(
+        train_ids=train_ids,
+        train_landmarks=train_landmarks,
+        distractor_ids=distractor_ids,
+        photo_fold=photo_fold,
+        unseen_fold=unseen_fold,
+        asked_unseen=_choose(unseen_fold != NEVER, asked_unseen, rng),
+        distractor_fold=distractor_fold,
+        asked_distractor=_choose(distractor_fold != NEVER, asked_distractors, rng),
+        folds=folds,
+    )
+
+
+def _deal_landmarks(counts: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """(c,) int: a fold for each landmark; large ones are dealt first, forth and back, so that folds weigh alike."""
+    order = np.lexsort((rng.permutation(len(counts)), -counts))
+    turn = np.arange(len(counts)) % (2 * folds)
+    fold = np.empty(len(counts), dtype=int)
+    fold[order] = np.where(turn < folds, turn, 2 * folds - 1 - turn)
+    return fold
+
+
+def _deal_photos(classes: np.ndarray, unseen_fold: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """(n,) int: the photos of each landmark in turn over the folds other than the landmark's own."""
+    order = np.lexsort((rng.permutation(len(classes)), classes))
+    starts = np.searchsorted(classes[order], np.arange(classes.max(initial=-1) + 1))
+    within = np.empty(len(classes), dtype=int)
+    within[order] = np.arange(len(classes)) - starts[classes[order]]
+    first = rng.integers(0, folds - 1, len(starts))  # else small landmarks would crowd the first folds
+    step = (within + first[classes]) % (folds - 1)
+    return np.where(unseen_fold == NEVER, NEVER, (unseen_fold + 1 + step) % folds)
+
+
+def _choose(candidates: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(n,) bool: `count` of the candidates, at random."""
+    chosen = np.zeros(len(candidates), dtype=bool)
+    chosen[rng.permutation(np.flatnonzero(candidates))[:count]] = True
+    return chosen
