@@ -102,7 +102,7 @@ def make_split(
     if folds < 3 or not 0 < share_without_landmark < 1:
         raise ValueError(f"Need folds >= 3 and a share in (0, 1), not {folds} and {share_without_landmark}.")
     rng = np.random.default_rng(seed)
-    landmarks, classes, counts = np.unique(train_landmarks, return_inverse=True, return_counts=True)
+    _, classes, counts = np.unique(train_landmarks, return_inverse=True, return_counts=True)
     landmark_fold = np.where(counts > 1, _deal_landmarks(counts, folds, rng), NEVER)
     unseen_fold = landmark_fold[classes]
     photo_fold = _deal_photos(classes, unseen_fold, folds, rng)
