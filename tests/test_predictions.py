@@ -1,0 +1,104 @@
+"""Predictions keep their order, their empty places and their digits."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmk.errors import LmkError
+from lmk.predictions import NO_LANDMARK, Predictions, best_of, positions, read_submission, write_submission
+
+
+def example():
+    return Predictions(["a", "b", "c"], [[5, 7], [9, -1], [-1, -1]], [[0.9, 0.1], [0.4, -np.inf], [-np.inf, -np.inf]])
+
+
+def test_aligning_reorders_rows_and_leaves_unknown_queries_empty():
+    aligned = example().align(np.array(["c", "x", "a"]))
+    assert aligned.best.tolist() == [NO_LANDMARK, NO_LANDMARK, 5]
+    assert aligned.confidence.tolist() == [-np.inf, -np.inf, 0.9]
+
+
+def test_the_best_of_candidates_are_sorted_and_ties_go_to_the_smaller_landmark():
+    best = best_of(["q"], [[4, 2, 9, NO_LANDMARK]], [[0.5, 0.5, 0.7, 99.0]], k=4)
+    assert best.landmarks.tolist() == [[9, 2, 4, NO_LANDMARK]]
+    assert best.scores.tolist() == [[0.7, 0.5, 0.5, -np.inf]]
+
+
+def test_parquet_returns_what_was_saved(tmp_path):
+    example().save(tmp_path / "p.parquet")
+    loaded = Predictions.load(tmp_path / "p.parquet")
+    for name in ("ids", "landmarks", "scores"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(example(), name))
+    assert [path.name for path in tmp_path.iterdir()] == ["p.parquet"]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"PAR1" + bytes(40)])
+def test_a_file_that_holds_no_predictions_is_named(tmp_path, content):
+    path = tmp_path / "p.parquet"
+    path.write_bytes(content)
+    with pytest.raises(LmkError, match=r"p\.parquet"):
+        Predictions.load(path)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20))
+def test_a_submission_keeps_sixteen_digits(tmp_path_factory, scores):
+    path = tmp_path_factory.mktemp("s") / "s.csv"
+    ids = [f"{row:016x}" for row in range(len(scores))]
+    write_submission(Predictions(ids, [[7]] * len(scores), np.reshape(scores, (-1, 1))), path)
+    np.testing.assert_allclose(read_submission(path).confidence, scores, rtol=1e-15)
+
+
+def test_a_submission_with_and_without_answers_reads_back(tmp_path):
+    write_submission(example(), tmp_path / "s.csv")
+    assert (tmp_path / "s.csv").read_text() == "id,landmarks\na,5 0.9\nb,9 0.4\nc,\n"
+    assert read_submission(tmp_path / "s.csv").best.tolist() == [5, 9, NO_LANDMARK]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "line 1"),
+        ("id,landmark\n", "line 1"),
+        ("<html>no</html>\n", "line 1"),
+        ("id,landmarks\na,5 0.1\nb,5 0.1 0.2\n", "line 3"),
+        ("id,landmarks\na,5\n", "line 2"),
+        ("id,landmarks\na,5  0.1\n", "line 2"),
+        ("id,landmarks\na,5.0 0.1\n", "line 2"),
+        ("id,landmarks\na,5 nan\n", "not finite"),
+        ("id,landmarks\na,5 inf\n", "not finite"),
+        ("id,landmarks\na,-5 0.1\n", "not an integer"),
+        ("id,landmarks\na,5 0.1\na,5 0.2\n", "twice"),
+        ("id,landmarks\na,5 0.1,9\n", "line 2"),
+        ("id,landmarks\n,5 0.1\n", "line 2"),
+    ],
+)
+def test_a_wrong_submission_is_refused_with_its_place(tmp_path, text, told):
+    path = tmp_path / "s.csv"
+    path.write_text(text)
+    with pytest.raises(LmkError, match=told):
+        read_submission(path)
+
+
+def test_one_trailing_space_in_a_cell_is_tolerated_as_the_hosts_do(tmp_path):
+    (tmp_path / "s.csv").write_text("id,landmarks\na,5 0.1 \n")
+    assert read_submission(tmp_path / "s.csv").confidence.tolist() == [0.1]
+
+
+def test_a_real_submission_of_2018_reads_whole(shared):
+    predictions = read_submission(shared / "data" / "submissions-2018" / "lb0.073.csv")
+    assert len(predictions) == 117_703
+    assert (predictions.best == NO_LANDMARK).sum() == 1_675
+
+
+def test_scores_that_are_not_finite_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="finite"):
+        write_submission(Predictions(["a"], [[1]], [[np.nan]]), tmp_path / "s.csv")
+    assert not list(tmp_path.iterdir())
+
+
+@given(st.lists(st.text("abc", max_size=3), unique=True), st.lists(st.text("abc", max_size=3)))
+def test_positions_find_each_id_or_say_that_it_is_absent(ids, wanted):
+    expected = [ids.index(name) if name in ids else -1 for name in wanted]
+    assert positions(np.array(ids, dtype=str), np.array(wanted, dtype=str)).tolist() == expected

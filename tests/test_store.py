@@ -1,0 +1,77 @@
+"""The store holds whole shards, resumes, and mends what was damaged."""
+
+import numpy as np
+import pytest
+
+from lmk.store import ArrayStore, DamagedShard
+
+
+def squares(ids):
+    return {"square": np.array([[int(name) ** 2] for name in ids]), "name": np.asarray(ids)}
+
+
+def names(count):
+    return np.array([str(number) for number in range(count)])
+
+
+def test_what_was_collected_comes_back_in_the_order_asked(tmp_path):
+    store = ArrayStore(tmp_path, "squares", {"power": 2})
+    store.collect(names(10), squares, shard_size=4)
+    assert store.load(np.array(["7", "2", "7"]))["square"].ravel().tolist() == [49, 4, 49]
+    assert len(list(store.folder.glob("*.npz"))) == 3
+
+
+def test_only_what_is_missing_is_computed(tmp_path):
+    store = ArrayStore(tmp_path, "squares", {"power": 2})
+    store.collect(names(4), squares, shard_size=4)
+    asked = []
+
+    def compute(ids):
+        asked.extend(ids)
+        return squares(ids)
+
+    store.collect(names(6), compute, shard_size=4)
+    assert asked == ["4", "5"]
+
+
+def test_another_key_is_another_folder(tmp_path):
+    first, second = (ArrayStore(tmp_path, "squares", {"power": power}) for power in (2, 3))
+    first.append(names(2), squares(names(2)))
+    assert second.missing(names(2)).tolist() == ["0", "1"]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", "flip"])
+def test_a_damaged_shard_is_named_removed_and_computed_anew(tmp_path, damage, caplog):
+    store = ArrayStore(tmp_path, "squares", {"power": 2})
+    expected = store.collect(names(10), squares, shard_size=5)
+    shard = store.folder / "000001.npz"
+    data = bytearray(shard.read_bytes())
+    if damage == "flip":
+        data[data.index(bytes(np.int64(49).tobytes()))] ^= 1
+        shard.write_bytes(data)
+    else:
+        shard.write_bytes(damage(bytes(data)))
+    with pytest.raises(DamagedShard, match=r"000001\.npz"):
+        store.load(names(10))
+    np.testing.assert_array_equal(store.collect(names(10), squares, shard_size=5)["square"], expected["square"])
+
+
+def test_a_draft_of_a_killed_process_is_removed_and_a_living_one_stays(tmp_path):
+    store = ArrayStore(tmp_path, "squares", {"power": 2})
+    dead = store.folder / ".4194305.tmp.000000.npz"  # above Linux's largest process number
+    alive = store.folder / ".1.tmp.000000.npz"
+    for draft in (dead, alive):
+        draft.write_bytes(b"half")
+    assert ArrayStore(tmp_path, "squares", {"power": 2}).ids().size == 0
+    assert not dead.exists()
+    assert alive.exists()
+
+
+def test_arrays_of_another_length_than_the_ids_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="2 rows"):
+        ArrayStore(tmp_path, "squares", {}).append(names(2), {"square": np.zeros(3)})
+
+
+def test_loading_an_id_that_is_not_stored_says_which(tmp_path):
+    with pytest.raises(KeyError, match="'3'"):
+        ArrayStore(tmp_path, "squares", {}).load(np.array(["3"]))
