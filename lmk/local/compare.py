@@ -1,0 +1,98 @@
+"""Two photos compared by their local features."""
+
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+
+from lmk.local.captions import in_captions
+from lmk.local.features import LocalFeatures
+from lmk.local.matching import putative_matches
+from lmk.local.ransac import Fit, Method, Model, fit
+from lmk.local.spatial import Points
+
+PHOTO_SIDE = 640
+"""Longest side of a photo in which `Settings.residual` is meant, in pixels."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a verification depends on besides features and galleries.
+
+    Attributes:
+        ratio, mutual, max_distance: Of `putative_matches`.
+        model, method, trials, seed: Of `fit`.
+        residual: Threshold of inliers, in pixels of an index photo whose longest side is `PHOTO_SIDE`.
+        max_turn: The most turn between two photos, in degrees.
+        captions: Whether to leave out what two photos share as a caption or a watermark.
+        agreeing: Inliers from which on a gallery photo counts as one that agrees.
+        enough: Inliers of one photo after which a query is compared with no more of that landmark; `None` for all.
+    """
+
+    ratio: float | None = 0.85
+    mutual: bool = True
+    max_distance: float | None = None
+    model: Model = "affine"
+    method: Method = "spatial"
+    trials: int = 1000
+    seed: int = 0
+    residual: float = 12.0
+    max_turn: float = 45.0
+    captions: bool = True
+    agreeing: int = 6
+    enough: int | None = None
+
+    def key(self) -> dict[str, object]:
+        """The settings by name, for the key of an `ArrayStore`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two photos compared: putative matches (m, 2), rows of query and index, the surest first, and their fit."""
+
+    matches: np.ndarray
+    fit: Fit
+
+    @property
+    def inliers(self) -> int:
+        """Matches that the transform brings together."""
+        return int(self.fit.inliers.sum())
+
+    @property
+    def inlier_ratio(self) -> float:
+        """Inliers as a share of the putative matches, 0 without any."""
+        return self.inliers / max(1, len(self.matches))
+
+
+def compare(query: LocalFeatures, index: LocalFeatures, settings: Settings) -> Comparison:
+    """Match the local features of two photos and fit one transform to the matches."""
+    matches = putative_matches(
+        query.descriptors, index.descriptors, settings.ratio, settings.mutual, settings.max_distance
+    )
+    if settings.captions and len(matches):
+        matches = matches[~in_captions(query, index, matches)]
+    found = fit(
+        _ends(query, matches[:, 0]),
+        _ends(index, matches[:, 1]),
+        settings.residual * max(index.size) / PHOTO_SIDE,
+        settings.model,
+        settings.method,
+        np.deg2rad(settings.max_turn),
+        settings.trials,
+        settings.seed,
+    )
+    return Comparison(matches, found)
+
+
+def _ends(photo: LocalFeatures, rows: np.ndarray) -> Points:
+    return Points(photo.locations[rows], photo.scales[rows], photo.angles[rows])
+
+
+def coverage(query: LocalFeatures, comparison: Comparison) -> float:
+    """Area of the inliers' convex hull as a share of the query, in [0, 1]."""
+    places = query.locations[comparison.matches[comparison.fit.inliers, 0]]
+    if len(places) < 3:
+        return 0.0
+    width, height = query.size
+    return float(cv2.contourArea(cv2.convexHull(places)) / (width * height))

@@ -1,0 +1,117 @@
+"""Evidence: what verification found for each landmark that was proposed for each query."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from lmk.errors import LmkError
+from lmk.files import atomic_path
+
+NOT_COMPARED = -1
+"""The inlier count of a comparison that was not made."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What verification found for the landmarks of `Predictions`, row by row; 0 where nothing was compared.
+
+    Attributes:
+        ids: (n,) str, the queries.
+        landmarks: (n, k) int64, as in the predictions.
+        inliers: (n, k) int32, the most inliers that one gallery photo has.
+        mean_inliers: (n, k) float32, their mean over the better half of the photos compared.
+        inlier_ratio: (n, k) float32, the best photo's inliers as a share of its putative matches.
+        coverage: (n, k) float32, area of the best photo's inliers as a share of the query.
+        second_best: (n, k) int32, inliers of the second best photo.
+        agreeing: (n, k) int32, photos with at least `Settings.agreeing` inliers.
+        compared: (n, k) int32, photos compared.
+        best_photo: (n, k) str, the best photo's id, empty if no photo has inliers.
+        counts: (n, k, g) int16, inliers of each gallery photo in the gallery's order, -1 where none was compared.
+    """
+
+    ids: np.ndarray
+    landmarks: np.ndarray
+    inliers: np.ndarray
+    mean_inliers: np.ndarray
+    inlier_ratio: np.ndarray
+    coverage: np.ndarray
+    second_best: np.ndarray
+    agreeing: np.ndarray
+    compared: np.ndarray
+    best_photo: np.ndarray
+    counts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def save(self, path: Path) -> None:
+        """Write an npz file without objects."""
+        with atomic_path(path) as draft, draft.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **{name: getattr(self, name) for name in _names()})
+
+    @classmethod
+    def load(cls, path: Path) -> Evidence:
+        """Read what `save` wrote.
+
+        Raises:
+            LmkError: The file is absent, damaged, or holds other arrays.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(**{name: file[name] for name in _names()})
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise LmkError(f"{path} holds no evidence ({error}). Remove it and run the command again.") from error
+
+
+def _names() -> list[str]:
+    return [field.name for field in fields(Evidence)]
+
+
+def gather(
+    ids: np.ndarray,
+    landmarks: np.ndarray,
+    photos: Sequence[Sequence[str]],
+    counts: np.ndarray,
+    ratios: np.ndarray,
+    coverages: np.ndarray,
+    agreeing: int,
+) -> Evidence:
+    """Evidence from single comparisons.
+
+    Args:
+        ids: (n,) str.
+        landmarks: (n, k) int64.
+        photos: n * k galleries of at most g photo ids each, in the order of the comparisons.
+        counts: (n, k, g) int16, inliers, `NOT_COMPARED` where no comparison was made.
+        ratios, coverages: (n, k, g) float32.
+        agreeing: Inliers from which on a photo agrees.
+    """
+    made = counts != NOT_COMPARED
+    inliers = np.where(made, counts, 0).astype(np.int32)
+    ranked = -np.sort(-inliers, axis=2)
+    compared = made.sum(axis=2, dtype=np.int32)
+    half = np.maximum(1, compared // 2)
+    summed = np.cumsum(ranked, axis=2)
+    best = inliers.argmax(axis=2)[..., None]
+    names = [
+        gallery[place] if count else ""
+        for gallery, place, count in zip(photos, best.ravel().tolist(), ranked[..., 0].ravel().tolist(), strict=True)
+    ]
+    return Evidence(
+        ids=np.asarray(ids, dtype=str),
+        landmarks=landmarks,
+        inliers=ranked[..., 0],
+        mean_inliers=(np.take_along_axis(summed, half[..., None] - 1, 2)[..., 0] / half).astype(np.float32),
+        inlier_ratio=np.take_along_axis(ratios, best, 2)[..., 0],
+        coverage=np.take_along_axis(coverages, best, 2)[..., 0],
+        second_best=ranked[..., 1],
+        agreeing=(inliers >= agreeing).sum(axis=2, dtype=np.int32),
+        compared=compared,
+        best_photo=np.array(names, dtype=str).reshape(landmarks.shape),
+        counts=counts,
+    )

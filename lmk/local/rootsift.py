@@ -1,0 +1,80 @@
+"""RootSIFT: local features that need no training.
+
+SIFT: Lowe, IJCV 2004. Its square root, which makes the Euclidean distance the Hellinger distance of
+the histograms: Arandjelović and Zisserman, CVPR 2012.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from lmk.local.features import LocalFeatures
+
+DIMENSIONS = 128
+
+
+@dataclass(frozen=True)
+class RootSift:
+    """The strongest RootSIFT features of photos.
+
+    Attributes:
+        side: Longest side that a photo is brought to before detection, in pixels.
+        max_features: Features kept, by the detector's response.
+        upright: Describe every patch as if the photo were upright instead of along its own gradient.
+        contrast: SIFT's contrast threshold; lower finds weaker blobs.
+    """
+
+    side: int = 640
+    max_features: int = 500
+    upright: bool = False
+    contrast: float = 0.04
+
+    batch_size: ClassVar[int] = 4
+    stored_as: ClassVar[type] = np.uint8
+
+    def key(self) -> dict[str, object]:
+        """All that the features depend on besides the photo."""
+        return {"extractor": "rootsift", "opencv": cv2.__version__, **asdict(self)}
+
+    def __call__(self, photos: Sequence[np.ndarray]) -> list[LocalFeatures]:
+        """Features of RGB photos (h, w, 3) uint8; a photo without contrast has none."""
+        return [self._features(photo) for photo in photos]
+
+    def _features(self, photo: np.ndarray) -> LocalFeatures:
+        height, width = photo.shape[:2]
+        grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+        shrink = self.side / max(height, width)
+        new_size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        if new_size != (width, height):
+            grey = cv2.resize(grey, new_size, interpolation=cv2.INTER_AREA if shrink < 1 else cv2.INTER_CUBIC)
+        sift = cv2.SIFT.create(contrastThreshold=self.contrast)
+        keypoints = self._strongest(sift.detect(grey))
+        if not keypoints:
+            return _none((width, height))
+        _, histograms = sift.compute(grey, keypoints)
+        zoom = np.array([width / new_size[0], height / new_size[1]], np.float32)
+        return LocalFeatures(
+            locations=(np.array([point.pt for point in keypoints], np.float32) + 0.5) * zoom - 0.5,
+            descriptors=np.sqrt(histograms / histograms.sum(axis=1, keepdims=True)),
+            scores=np.array([point.response for point in keypoints], np.float32),
+            scales=np.array([point.size for point in keypoints], np.float32) * zoom.mean(),
+            angles=np.deg2rad(np.array([point.angle for point in keypoints], np.float32)),
+            size=(width, height),
+        )
+
+    def _strongest(self, keypoints: Sequence[cv2.KeyPoint]) -> list[cv2.KeyPoint]:
+        """At most `max_features` keypoints by response; equal ones in a fixed order."""
+        if self.upright:
+            for point in keypoints:
+                point.angle = 0.0
+            keypoints = list({(point.pt, point.size): point for point in keypoints}.values())
+        keypoints = sorted(keypoints, key=lambda point: (-point.response, point.pt, point.size, point.angle))
+        return keypoints[: self.max_features]
+
+
+def _none(size: tuple[int, int]) -> LocalFeatures:
+    zero = np.zeros(0, np.float32)
+    return LocalFeatures(np.zeros((0, 2), np.float32), np.zeros((0, DIMENSIONS), np.float32), zero, zero, zero, size)

@@ -1,0 +1,129 @@
+"""Geometric verification: each query against the gallery photos of the landmarks proposed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
+
+from lmk.local.compare import Settings, compare, coverage
+from lmk.local.evidence import NOT_COMPARED, Evidence, gather
+from lmk.local.features import FeatureTable
+from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.progress import Progress, silent
+from lmk.store import ArrayStore
+
+GALLERY = 32
+"""Gallery photos of a landmark that a query is compared with, at the most."""
+SHARD = 512
+"""Proposals a shard of the store: what a kill loses at the most."""
+
+CHUNKS = 4
+"""Parts of a shard that each process gets: small enough that none waits long for the last."""
+
+Task = tuple[int, list[int]]
+"""A query's row in its table, and the rows of gallery photos in theirs, -1 for one that is left out."""
+
+
+def photo_of(query: str) -> str:
+    """The photo behind a query's id: `PHOTO` or `PHOTO@VIEW`."""
+    return query.split("@", 1)[0]
+
+
+def verify(
+    predictions: Predictions,
+    gallery: Mapping[int, Sequence[str]],
+    query_features: FeatureTable,
+    gallery_features: FeatureTable,
+    store: ArrayStore,
+    settings: Settings | None = None,
+    exclude: Mapping[str, Sequence[str]] | None = None,
+    jobs: int = 1,
+    progress: Progress = silent,
+) -> Evidence:
+    """Compare each query with the gallery photos of each landmark proposed for it.
+
+    Args:
+        predictions: The queries and their k landmarks; empty places get no evidence.
+        gallery: A landmark to its photos' ids, of which the first `GALLERY` count; one that is absent has none.
+        query_features: Holds the photo behind every query (`photo_of`).
+        gallery_features: Holds every gallery photo.
+        store: Its key holds `settings.key()` and whatever names features, galleries and `exclude`; a row is a query
+            with a landmark, so that predictions with other scores or another order reuse it.
+        settings: `Settings()` if not given.
+        exclude: A query's id to gallery photos that it is not compared with; none is ever compared with itself.
+        jobs: Processes; they change the time, never the evidence.
+        progress: Told of each finished shard of proposals.
+
+    Returns:
+        Evidence in the predictions' order.
+
+    Raises:
+        KeyError: A photo has no features in its table.
+    """
+    settings, exclude = settings or Settings(), exclude or {}
+    landmarks = predictions.landmarks.ravel()
+    queries = predictions.ids.repeat(predictions.landmarks.shape[1])
+    pairs = list(zip(queries.tolist(), landmarks.tolist(), strict=True))
+    names = np.array([f"{query} {landmark}" for query, landmark in pairs], dtype=str)
+    proposals = dict(zip(names.tolist(), pairs, strict=True))
+    photos = {landmark: list(gallery.get(landmark, ()))[:GALLERY] for landmark in set(landmarks.tolist())}
+
+    def task(name: str) -> Task:
+        query, landmark = proposals[name]
+        left_out = {photo_of(query), *exclude.get(query, ())}
+        rows = [-1 if photo in left_out else gallery_features.row_of(photo) for photo in photos[landmark]]
+        return query_features.row_of(photo_of(query)), rows
+
+    def compute(wanted: np.ndarray) -> dict[str, np.ndarray]:
+        tasks = [task(name) for name in wanted.tolist()]
+        size = -(-len(tasks) // (CHUNKS * jobs))
+        chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+        found = pool(delayed(_compare_all)(query_features, gallery_features, chunk, settings) for chunk in chunks)
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+    asked = landmarks != NO_LANDMARK
+    with Parallel(n_jobs=jobs) as pool:
+        found = store.collect(names[asked], compute, SHARD, "Verification", progress)
+    rows = _rows(len(landmarks))
+    for name, values in found.items():
+        rows[name][asked] = values
+    shape = (*predictions.landmarks.shape, GALLERY)
+    return gather(
+        predictions.ids,
+        predictions.landmarks,
+        [photos[landmark] for landmark in landmarks.tolist()],
+        **{name: values.reshape(shape) for name, values in rows.items()},
+        agreeing=settings.agreeing,
+    )
+
+
+def _rows(count: int) -> dict[str, np.ndarray]:
+    """Arrays for `count` proposals, a column a gallery photo, nothing compared yet."""
+    return {
+        "counts": np.full((count, GALLERY), NOT_COMPARED, np.int16),
+        "ratios": np.zeros((count, GALLERY), np.float32),
+        "coverages": np.zeros((count, GALLERY), np.float32),
+    }
+
+
+def _compare_all(
+    queries: FeatureTable, photos: FeatureTable, tasks: Sequence[Task], settings: Settings
+) -> dict[str, np.ndarray]:
+    """What a worker does: the comparisons of some proposals, a row each."""
+    rows = _rows(len(tasks))
+    with threadpool_limits(1, "blas"):
+        for task, (query_row, photo_rows) in enumerate(tasks):
+            query = queries.row(query_row)
+            for place, photo_row in enumerate(photo_rows):
+                if photo_row < 0:
+                    continue
+                comparison = compare(query, photos.row(photo_row), settings)
+                rows["counts"][task, place] = comparison.inliers
+                rows["ratios"][task, place] = comparison.inlier_ratio
+                rows["coverages"][task, place] = coverage(query, comparison)
+                if settings.enough is not None and comparison.inliers >= settings.enough:
+                    break
+    return rows
