@@ -1,0 +1,335 @@
+"""Competitions on disk: rows and photos brought together, and every difference between them listed."""
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lmk.data.photos import PhotoFiles, find_photos
+from lmk.data.tables import read_sample, read_test, read_train
+from lmk.errors import LmkError
+from lmk.files import digest_of, digest_of_file
+from lmk.predictions import NO_LANDMARK, positions
+from lmk.progress import Progress, silent
+
+DEMO = "demo"
+SLUGS = (
+    "landmark-recognition-challenge",
+    "landmark-recognition-2019",
+    "landmark-recognition-2020",
+    "landmark-recognition-2021",
+)
+SAMPLES = ("sample_submission.csv", "recognition_sample_submission.csv")
+SOLUTIONS = ("solution.csv", "recognition_solution_v2.1.csv")
+KAGGLE_INPUTS = (Path("/kaggle/input"), Path("/kaggle/input/competitions"))
+"""Where a Kaggle kernel finds a competition's files, in a folder named as its slug."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """Something about a competition's files that lmk goes on with, counted and listed.
+
+    Attributes:
+        kind: One word to ask for it by, "train-rows-without-photo".
+        what: What was counted, in words.
+        items: (count,) str, ids, landmarks or files.
+        mend: What lmk does about it, or what a person could do.
+    """
+
+    kind: str
+    what: str
+    items: np.ndarray
+    mend: str
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.items)
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """The first five at the most."""
+        return tuple(self.items[:5].tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class Competition:
+    """What a competition gives to train on and asks to answer.
+
+    Attributes:
+        name: Slug, "demo", or the folder's name.
+        root: The folder.
+        train_ids: (n,) str, rows of train.csv whose photo is there, in the file's order.
+        train_landmarks: (n,) int64.
+        distractor_ids: (d,) str, photos of no landmark, to train on.
+        test_ids: (m,) str, every id to be answered, in the sample's order, with a photo or without.
+        digest: Names all that was read: the tables' content, and the photos by id and size.
+        findings: Differences between tables and photos, and other oddities.
+        solution_path: The hosts' solution, None if there is none; it is not read here.
+    """
+
+    name: str
+    root: Path
+    train_ids: np.ndarray
+    train_landmarks: np.ndarray
+    distractor_ids: np.ndarray
+    test_ids: np.ndarray
+    digest: str
+    findings: tuple[Finding, ...]
+    solution_path: Path | None
+    files: tuple[PhotoFiles, ...] = field(repr=False)
+
+    def photo(self, photo_id: str) -> Path | None:
+        """Where the photo of a train, distractor or test id lies, None if there is none."""
+        return next((path for files in self.files if (path := files.path(photo_id)) is not None), None)
+
+    def has_photo(self, ids: np.ndarray) -> np.ndarray:
+        """(n,) bool, whether each of `ids` has a photo."""
+        return np.any([files.rows(ids) >= 0 for files in self.files], axis=0)
+
+
+def open_competition(name: str, competitions: Path, progress: Progress = silent) -> Competition:
+    """Find a competition's files and read them.
+
+    Args:
+        name: One of `SLUGS`, "demo" (rendered into `competitions` where it is absent), or a folder.
+        competitions: Folder of competitions, one a slug.
+        progress: Told of the folders listed, and of the demo's rendering.
+
+    Raises:
+        LmkError: Nothing by that name, or files that cannot be used; the text says how to mend it.
+    """
+    if name == DEMO:
+        return read_competition(name, _demo(competitions, progress), progress)
+    if name in SLUGS:
+        return read_competition(name, _downloaded(name, competitions), progress)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return read_competition(folder.resolve().name, folder, progress)
+    if folder.exists():
+        raise LmkError(f"{name} is a file. Name the folder that holds train.csv.")
+    near = difflib.get_close_matches(name.rstrip("/").rpartition("/")[2], [DEMO, *SLUGS], n=1, cutoff=0.5)
+    meant = f" Did you mean `{near[0]}`?" if near else f" Competitions: {', '.join([DEMO, *SLUGS])}, or a folder."
+    raise LmkError(f"There is no competition or folder '{name}'.{meant}")
+
+
+def read_competition(name: str, root: Path, progress: Progress = silent) -> Competition:
+    """Read the competition that lies in the folder `root`; raises as `open_competition`."""
+    rows, landmarks, _ = read_train(_train_table(root), with_urls=False)
+    test_ids, tables, findings = _test_ids(root)
+    train_folder, test_folder = _photo_folders(root)
+    nested = train_folder != root  # beside the tables lie folders of other things
+    train = find_photos(train_folder, nested, progress)
+    test = train if test_folder == train_folder else find_photos(test_folder, progress=progress)
+    distractors = find_photos(root / "distractors", progress=progress)
+    _check_parts({"train.csv": rows, tables[0].name: test_ids, "distractors/": distractors.ids})
+
+    place = train.rows(rows)
+    lacking, is_none = place < 0, landmarks == NO_LANDMARK
+    usable = ~lacking & ~is_none
+    if not usable.any():
+        raise LmkError(
+            f"{train_folder} holds no photo of the {len(rows):,} rows of train.csv"
+            + (f"; the first would be {rows[0]}.jpg" if len(rows) else "")
+            + ". Fetch the photos, or name the folder that holds them."
+        )
+    findings += _train_findings(rows, landmarks, lacking)
+    findings += _photo_findings(root, train, test, distractors, rows, test_ids)
+    none_ids = rows[is_none & ~lacking]
+    files = (
+        train.keep(place[~lacking]),
+        test.keep((asked := test.rows(test_ids))[asked >= 0]),
+        distractors,
+    )
+    key: dict[str, object] = {path.name: digest_of_file(path) for path in (root / "train.csv", *tables)}
+    key |= dict(zip(("train", "test", "distractors"), (part.digest() for part in files), strict=True))
+    return Competition(
+        name=name,
+        root=root,
+        train_ids=rows[usable],
+        train_landmarks=landmarks[usable],
+        distractor_ids=np.concatenate([distractors.ids, none_ids]),
+        test_ids=test_ids,
+        digest=digest_of(key),
+        findings=tuple(findings),
+        solution_path=next((root / name for name in SOLUTIONS if (root / name).is_file()), None),
+        files=files,
+    )
+
+
+def _demo(competitions: Path, progress: Progress) -> Path:
+    """The folder of the embedded competition, rendered where it is absent."""
+    folder = competitions / DEMO
+    if not (folder / "train.csv").is_file():
+        from lmk.data.demo import make_demo  # rendering is loaded only where it is needed
+
+        make_demo(folder, progress=progress)
+    return folder
+
+
+def _downloaded(slug: str, competitions: Path) -> Path:
+    """The folder of a slug, in `competitions` or where a Kaggle kernel finds it."""
+    places = [competitions / slug, *(inputs / slug for inputs in KAGGLE_INPUTS)]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise LmkError(
+            f"{slug} is not in {competitions}. Run `lmk data fetch -c {slug}`, or take its files from "
+            f"https://www.kaggle.com/c/{slug}/data and unpack them into {places[0]}."
+        )
+    return found
+
+
+def _train_table(root: Path) -> Path:
+    """train.csv, or an error that says where it may be."""
+    path = root / "train.csv"
+    if path.is_file():
+        return path
+    if (archive := root / "train.csv.zip").is_file():
+        raise LmkError(f"{root} has no train.csv. Unpack {archive.name} there.")
+    inner = next((table.parent for table in sorted(root.glob("*/train.csv"))), None)
+    mend = f"{inner} has one: name that folder." if inner else "Fetch it, or name the folder that holds it."
+    raise LmkError(f"{root} has no train.csv. {mend}")
+
+
+def _test_ids(root: Path) -> tuple[np.ndarray, list[Path], list[Finding]]:
+    """Ids to answer; the tables they came from, the one that rules first; how the tables differ."""
+    samples = [root / name for name in SAMPLES if (root / name).is_file()]
+    tables = samples[:1] + [root / "test.csv"] * (root / "test.csv").is_file()
+    if not tables:
+        raise LmkError(
+            f"{root} has neither test.csv nor {SAMPLES[0]}, so nothing tells which photos to answer. "
+            "Fetch it, or write one with a column `id` (test.csv)."
+        )
+    ids = read_sample(tables[0]) if samples else read_test(tables[0])[0]
+    if len(ids) == 0:
+        raise LmkError(f"{tables[0]} has no rows, so there is nothing to answer. Fetch it again.")
+    if len(tables) == 1:
+        return ids, tables, []
+    listed = read_test(tables[1])[0]
+    findings = _findings(
+        (
+            "test-csv-ids-not-in-sample",
+            f"ids of test.csv that {tables[0].name} lacks",
+            listed[positions(ids, listed) < 0],
+            f"They are not answered: {tables[0].name} rules.",
+        ),
+        (
+            "sample-ids-not-in-test-csv",
+            f"ids of {tables[0].name} that test.csv lacks",
+            ids[positions(listed, ids) < 0],
+            f"They are answered: {tables[0].name} rules.",
+        ),
+    )
+    return ids, tables, findings
+
+
+def _photo_folders(root: Path) -> tuple[Path, Path]:
+    """Where photos of train and test lie: train/ and test/, those in images/, images/ itself, or beside the tables."""
+    for base in (root, root / "images"):
+        if (base / "train").is_dir():
+            return base / "train", base / "test"
+    pool = root / "images"
+    return (pool, pool) if pool.is_dir() else (root, root)
+
+
+def _check_parts(parts: dict[str, np.ndarray]) -> None:
+    """An id names one photo, so no two parts may share one."""
+    names = list(parts)
+    for number, first in enumerate(names):
+        for second in names[number + 1 :]:
+            shared = parts[second][positions(parts[first], parts[second]) >= 0]
+            if len(shared):
+                raise LmkError(
+                    f"{len(shared):,} ids are in {first} and in {second} as well; first: '{shared[0]}'. "
+                    "Remove them from one, or rename the photos."
+                )
+
+
+def _train_findings(rows: np.ndarray, landmarks: np.ndarray, lacking: np.ndarray) -> list[Finding]:
+    """What is odd about the rows of train.csv."""
+    known, counts = np.unique(landmarks[~lacking & (landmarks != NO_LANDMARK)], return_counts=True)
+    return _findings(
+        (
+            "train-rows-without-photo",
+            "rows of train.csv without a photo",
+            rows[lacking],
+            "They are left out of training; fetch their photos to have them.",
+        ),
+        (
+            "landmarks-without-photo",
+            "landmarks without any photo",
+            np.setdiff1d(landmarks[landmarks != NO_LANDMARK], known),
+            "They are never answered.",
+        ),
+        (
+            "landmarks-with-one-photo",
+            "landmarks with one photo",
+            known[counts == 1],
+            "They are trained on, but none of their photos can be held out.",
+        ),
+        (
+            "train-rows-of-no-landmark",
+            "rows of train.csv whose landmark is None",
+            rows[landmarks == NO_LANDMARK],
+            "Their photos serve as distractors.",
+        ),
+    )
+
+
+def _photo_findings(
+    root: Path, train: PhotoFiles, test: PhotoFiles, distractors: PhotoFiles, rows: np.ndarray, test_ids: np.ndarray
+) -> list[Finding]:
+    """What is odd about the photos, and which ids to answer have none."""
+    asked = [(train, np.concatenate([rows, test_ids]), "photos", "row or id")]
+    if test is not train:
+        asked = [
+            (train, rows, "train photos", "a row in train.csv"),
+            (test, test_ids, "test photos", "an id to answer"),
+        ]
+    extra = [
+        (
+            f"{photos.replace(' ', '-')}-without-row",
+            f"{photos} without {row}",
+            part.ids[positions(ids, part.ids) < 0],
+            "They are not used; photos of no landmark may go to distractors/.",
+        )
+        for part, ids, photos, row in asked
+    ]
+    parts = [part for part, *_ in asked] + [distractors]
+    empty = [part.ids[part.sizes == 0] for part in parts]
+    doubled = [_relative(part.doubled, root) for part in parts]
+    others = [_relative(part.others, root) for part in parts if part.folders != (root,)]
+    bare = root / "distractors"
+    return _findings(
+        (
+            "test-ids-without-photo",
+            "ids to answer without a photo",
+            test_ids[test.rows(test_ids) < 0],
+            "They are answered last.",
+        ),
+        *extra,
+        ("empty-photos", "photo files of 0 bytes", np.concatenate(empty), "They cannot be read; fetch them again."),
+        (
+            "doubled-photos",
+            "photos whose id another photo has",
+            np.concatenate(doubled),
+            "The first by path is used; rename or remove the others.",
+        ),
+        ("other-files", "files that are no photos by their suffix", np.concatenate(others), "They are not used."),
+        (
+            "empty-distractors",
+            "folders of distractors without a photo",
+            np.array(["distractors"] * (bare.is_dir() and not len(distractors)), str),
+            "Put photos of no landmark into it, or remove it.",
+        ),
+    )
+
+
+def _relative(paths: tuple[Path, ...], root: Path) -> np.ndarray:
+    return np.array([str(path.relative_to(root)) for path in paths], dtype=str)
+
+
+def _findings(*found: tuple[str, str, np.ndarray, str]) -> list[Finding]:
+    """Those of (kind, what, items, mend) that have items."""
+    return [Finding(kind, what, items.astype(str), mend) for kind, what, items, mend in found if len(items)]

@@ -1,0 +1,223 @@
+"""Photos as arrays, whatever hides behind `.jpg`; what cannot be read says why.
+
+Pillow decodes every kind: it notices a truncated photo, which OpenCV before 5 filled with grey, and it
+never writes to stderr, which OpenCV's JPEG decoder does on damaged data. On small and scaled-down JPEGs
+the two take about the same time. OpenCV resizes.
+"""
+
+import struct
+import warnings
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from lmk.errors import LmkError
+
+MAX_MEGAPIXELS = 100
+"""A larger photo is refused before it is decoded: it is a mistake or a decompression bomb."""
+MAX_MEGABYTES = 256
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow's decoders raise on damaged data."""
+_SIGNATURES = {
+    b"\xff\xd8": "JPEG",
+    b"\x89PNG": "PNG",
+    b"GIF8": "GIF",
+    b"RIFF": "WebP",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata and large sizes, which read_photo judges itself
+
+
+class UnreadablePhoto(LmkError):
+    """A photo that cannot be decoded; `path` is which, `reason` is why, in a few words."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(path, reason)  # both, so that it survives pickling between processes
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be read: {self.reason}."
+
+
+def read_photo(path: Path, max_side: int | None = None) -> np.ndarray:
+    """Decode a photo, turned upright by its EXIF orientation, with transparency laid over white.
+
+    Args:
+        path: JPEG, PNG, WebP, GIF (first frame), BMP, TIFF ..., told by content and never by suffix.
+        max_side: The longest side of the result at the most, in pixels; a photo is never enlarged.
+
+    Returns:
+        (height, width, 3) uint8, RGB.
+
+    Raises:
+        UnreadablePhoto: Missing, empty, no photo, truncated, damaged, or larger than the limits.
+    """
+    try:
+        data = _read_bytes(path)
+        return decode_photo(data, max_side)
+    except _Unreadable as error:
+        raise UnreadablePhoto(path, str(error)) from error.__cause__
+
+
+def decode_photo(data: bytes, max_side: int | None = None) -> np.ndarray:
+    """`read_photo` for a file's content.
+
+    Raises:
+        LmkError: Its text is the reason alone.
+    """
+    kind = _kind(data)
+    if kind == "JPEG" and _is_cut(data):
+        raise _Unreadable("truncated JPEG")
+    try:
+        with Image.open(BytesIO(data)) as image:
+            kind = (image.format or kind) if kind == "photo" else kind
+            _check_size(image.width, image.height)
+            if max_side is not None:
+                image.draft(image.mode, _fit(image.width, image.height, max_side))  # a JPEG by 1/2, 1/4 or 1/8
+            photo = _turn(_rgb(image), _orientation(image))
+    except Image.DecompressionBombError as error:
+        least = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6  # Pillow does not tell the size
+        raise _Unreadable(f"over {least} megapixels, more than the limit of {MAX_MEGAPIXELS}") from error
+    except _DAMAGE as error:
+        raise _Unreadable(_reason(error, kind, data)) from error
+    if max_side is not None and max(photo.shape[:2]) > max_side:
+        photo = resize(photo, *_fit(photo.shape[1], photo.shape[0], max_side))
+    return photo
+
+
+def resize(photo: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resize (h, w, 3) uint8 to (height, width, 3): by area where a side shrinks, linearly where it grows."""
+    shrunk = min(width, photo.shape[1]), min(height, photo.shape[0])
+    if shrunk != (photo.shape[1], photo.shape[0]):
+        photo = cv2.resize(photo, shrunk, interpolation=cv2.INTER_AREA)
+    if shrunk != (width, height):
+        photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_LINEAR)
+    return photo
+
+
+class _Unreadable(LmkError):
+    """A reason without a path."""
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        megabytes = path.stat().st_size / 1e6
+        if megabytes > MAX_MEGABYTES:
+            raise _Unreadable(f"a file of {megabytes:,.0f} MB, more than the limit of {MAX_MEGABYTES}")
+        return path.read_bytes()
+    except OSError as error:
+        raise _Unreadable((error.strerror or str(error)).lower()) from error
+
+
+def _kind(data: bytes) -> str:
+    """The format that the first bytes tell; "photo" if it is none of the usual ones."""
+    if not data:
+        raise _Unreadable("empty file")
+    if data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise _Unreadable("an HTML page, not a photo")
+    return next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), "photo")
+
+
+def _is_cut(data: bytes) -> bool:
+    """Whether a JPEG's end marker is absent after its first scan begins.
+
+    The search starts there because a thumbnail in the header has an end marker of its own. Decoders
+    take zeros, with which some downloads fill a lost rest, for grey pixels.
+    """
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        if marker == 0xDA:
+            break
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return data.rfind(b"\xff\xd9", min(place, len(data))) < 0
+
+
+def _check_size(width: int, height: int) -> None:
+    megapixels = width * height / 1e6
+    if megapixels > MAX_MEGAPIXELS:
+        raise _Unreadable(f"{megapixels:,.0f} megapixels, more than the limit of {MAX_MEGAPIXELS}")
+
+
+def _fit(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """Width and height within `max_side`, in proportion, at least one pixel each."""
+    scale = min(1.0, max_side / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """(h, w, 3) uint8 of an image in any of Pillow's modes."""
+    if image.mode.startswith("I"):
+        return np.repeat(_eight_bits(np.asarray(image))[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise _Unreadable("pixels of floating point, whose range is not known")
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        image = Image.eval(image, lambda ink: 255 - ink)  # Pillow inverts all CMYK JPEGs; only Adobe's are inverted
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
+
+
+def _eight_bits(grey: np.ndarray) -> np.ndarray:
+    """16-bit grey values in [0, 65535] as uint8; Pillow itself clips them at 255."""
+    if grey.size and (grey.min() < 0 or grey.max() > 65535):
+        raise _Unreadable("pixels of 32 bits, whose range is not known")
+    return ((grey.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation from 1 to 8; 1 (upright) where metadata are absent or damaged."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except _DAMAGE:
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _turn(photo: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a stored photo (h, w, 3) upright; EXIF 2.3, tag Orientation."""
+    if orientation in (5, 6, 7, 8):
+        photo = photo.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        photo = photo[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        photo = photo[::-1]
+    return np.ascontiguousarray(photo)
+
+
+def _reason(error: BaseException, kind: str, data: bytes) -> str:
+    """Why a decoder gave up, in a few words."""
+    if isinstance(error, Image.UnidentifiedImageError) and kind == "photo":
+        return "not a photo"
+    cut = {
+        "PNG": b"IEND" not in data[-1024:],
+        "GIF": not data.rstrip(b"\0").endswith(b";"),
+        "WebP": len(data) < 8 + int.from_bytes(data[4:8], "little"),
+    }
+    if cut.get(kind, False) or "truncated" in str(error).lower():
+        return f"truncated {kind}"
+    return f"damaged {kind}"

@@ -1,0 +1,255 @@
+"""A competition's CSV files as arrays, read column by column; a million rows take about a second.
+
+Arrow reads them. Only when something is wrong are the rows read one by one, to name the line.
+"""
+
+import csv
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from lmk.errors import LmkError
+from lmk.predictions import NO_LANDMARK
+
+USAGES = ("Public", "Private", "Ignored")
+NONE_LANDMARK = "None"
+"""What some copies of the 2018 train.csv write for a photo of no landmark."""
+
+_NO_ID = r"^\s*$|^\s|\s$|[/\\\x00-\x1f]|^\.+$"  # ids become file names
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What the test photos show, as the hosts publish it; for evaluation alone.
+
+    Attributes:
+        ids: (n,) str, each once.
+        truth: (n, m) int64, m >= 1, the landmarks that a photo shows, padded with `NO_LANDMARK`.
+        usage: (n,) str, "Public", "Private" or "Ignored"; all "Private" if the file does not tell.
+    """
+
+    ids: np.ndarray
+    truth: np.ndarray
+    usage: np.ndarray
+
+
+def read_train(path: Path, with_urls: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Read train.csv: `id,landmark_id` with or without `url`.
+
+    Returns:
+        ids (n,) str, each once; landmarks (n,) int64, `NO_LANDMARK` where the file says "None";
+        urls (n,) `StringDType`, None if the file has none or they are not asked for.
+
+    Raises:
+        LmkError: No CSV file, a column is missing, an id is doubled or no file name, a landmark no integer >= 0.
+    """
+    table = _read(path, ["id", "landmark_id"], "id,landmark_id")
+    ids = _ids(path, table)
+    landmarks = _landmarks(path, table["landmark_id"])
+    _check_unique(path, table["id"], landmarks)
+    return ids, landmarks, _urls(table) if with_urls else None
+
+
+def read_test(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read test.csv: `id` with or without `url`; ids and urls as for `read_train`."""
+    table = _read(path, ["id"], "id")
+    ids = _ids(path, table)
+    _check_unique(path, table["id"])
+    return ids, _urls(table)
+
+
+def read_sample(path: Path) -> np.ndarray:
+    """Read a sample submission: (n,) str, each id once, in the file's order; raises as `read_train`."""
+    table = _read(path, ["id", "landmarks"], "id,landmarks")
+    ids = _ids(path, table)
+    _check_unique(path, table["id"])
+    return ids
+
+
+def read_solution(path: Path) -> Solution:
+    """Read the hosts' solution: `id,landmarks` with or without `Usage`; landmarks are separated by spaces.
+
+    Raises:
+        LmkError: As for `read_train`, and if a usage is none of `USAGES`.
+    """
+    table = _read(path, ["id", "landmarks"], "id,landmarks,Usage")
+    ids = _ids(path, table)
+    _check_unique(path, table["id"])
+    usage = np.full(len(ids), "Private")
+    if "Usage" in table.column_names:
+        wrong = pc.invert(pc.is_in(table["Usage"], value_set=pa.array(USAGES)))
+        _check_none(path, table["Usage"], wrong, "usage", "one of " + ", ".join(USAGES))
+        usage = to_numpy(table["Usage"])
+    return Solution(ids, _truth(path, table["landmarks"]), usage)
+
+
+def to_numpy(strings: pa.ChunkedArray) -> np.ndarray:
+    """(n,) str from Arrow strings, without an object a row where all are ASCII."""
+    return np.concatenate([np.empty(0, "<U1"), *(_chunk_to_numpy(chunk) for chunk in strings.chunks)])
+
+
+def _chunk_to_numpy(strings: pa.Array) -> np.ndarray:
+    width = pc.max(pc.binary_length(strings)).as_py()
+    if not width:
+        return np.full(len(strings), "", "<U1")
+    if not pc.all(pc.string_is_ascii(strings)).as_py():
+        return np.array(strings.to_pylist(), dtype=str)
+    padded = pc.ascii_rpad(strings, width=width, padding="\0")
+    letters = np.frombuffer(padded.buffers()[2], np.uint8, len(strings) * width)
+    return letters.astype(np.uint32).view(f"<U{width}")
+
+
+def _read(path: Path, columns: list[str], layout: str) -> pa.Table:
+    """The file's columns as strings; `columns` are there, each once, and no cell is null."""
+    _check_head(path)
+    try:
+        with path.open("rb") as file:
+            header = next(csv.reader([file.readline().decode("utf-8-sig")], strict=True), [])
+        _check_header(path, header, columns, layout)
+        wanted = [name for name in header if name in {*columns, "url", "Usage"}]
+        return pyarrow.csv.read_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(block_size=1 << 24),
+            convert_options=pyarrow.csv.ConvertOptions(
+                include_columns=wanted, column_types={name: pa.string() for name in wanted}, strings_can_be_null=False
+            ),
+        )
+    except (UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
+        _raise_damaged(path, error)
+
+
+def _check_head(path: Path) -> None:
+    """A file that is plainly no CSV: absent, empty, a web page, an archive, binary."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except FileNotFoundError as error:
+        raise LmkError(f"{path} does not exist.") from error
+    except OSError as error:
+        raise LmkError(f"{path} cannot be read: {error.strerror}.") from error
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not text:
+        raise LmkError(f"{path} is empty. Fetch it again.")
+    if text.startswith(b"<"):
+        raise LmkError(f"{path} is a web page, not a CSV file: perhaps a login page was saved. Fetch it again.")
+    if text.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+        raise LmkError(f"{path} is an archive, not a CSV file. Unpack it.")
+    if b"\0" in head:
+        raise LmkError(f"{path} is binary or UTF-16, not a CSV file in UTF-8. Fetch it again, or convert it.")
+
+
+def _check_header(path: Path, header: list[str], columns: list[str], layout: str) -> None:
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise LmkError(
+            f"{path}, line 1: no column `{'`, `'.join(missing)}` among `{','.join(header)}`. The header is `{layout}`."
+        )
+    doubled = sorted({name for name in header if header.count(name) > 1})
+    if doubled:
+        raise LmkError(f"{path}, line 1: the column `{doubled[0]}` stands twice in `{','.join(header)}`. Remove one.")
+
+
+def _raise_damaged(path: Path, error: Exception) -> NoReturn:
+    """Name the line that stopped Arrow."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            width = len(next(reader, []))
+            for row in reader:
+                if row and len(row) != width:
+                    raise LmkError(
+                        f"{path}, line {reader.line_num}: {len(row)} cells, but the header has {width}. "
+                        "Mend the row (quote cells that hold commas)."
+                    )
+    except UnicodeDecodeError as flaw:
+        raise LmkError(f"{path} is not text in UTF-8 ({flaw.reason}). Fetch it again, or convert it.") from error
+    except csv.Error as flaw:
+        raise LmkError(f"{path}, line {reader.line_num}: no CSV ({flaw}). Mend the row.") from error
+    raise LmkError(f"{path} is no CSV file: {str(error).splitlines()[0]}.") from error
+
+
+def _ids(path: Path, table: pa.Table) -> np.ndarray:
+    """(n,) str, once they are known to be file names."""
+    flawed = pc.match_substring_regex(table["id"], _NO_ID)
+    _check_none(path, table["id"], flawed, "id", "a file's name without its suffix (no `/`, `\\`, blanks at its ends)")
+    return to_numpy(table["id"])
+
+
+def _landmarks(path: Path, cells: pa.ChunkedArray) -> np.ndarray:
+    """(n,) int64; `NO_LANDMARK` for "None"."""
+    none = pc.equal(cells, NONE_LANDMARK)
+    flawed = pc.and_not(pc.invert(pc.match_substring_regex(cells, r"^[0-9]{1,18}$")), none)
+    _check_none(path, cells, flawed, "landmark_id", "an integer >= 0")
+    return pc.if_else(none, str(NO_LANDMARK), cells).cast(pa.int64()).to_numpy()
+
+
+def _truth(path: Path, cells: pa.ChunkedArray) -> np.ndarray:
+    """(n, m) int64 from cells of landmarks between blanks; an empty cell or "None" shows no landmark."""
+    cells = pc.utf8_trim_whitespace(pc.if_else(pc.equal(cells, NONE_LANDMARK), "", cells)).combine_chunks()
+    flawed = pc.invert(pc.match_substring_regex(cells, r"^([0-9]{1,18}(\s+[0-9]{1,18})*)?$"))
+    _check_none(path, cells, flawed, "landmarks", "integers >= 0 between blanks")
+    lists = pc.utf8_split_whitespace(cells)
+    counts = np.where(pc.equal(cells, "").to_numpy(zero_copy_only=False), 0, pc.list_value_length(lists).to_numpy())
+    words = pc.list_flatten(lists)
+    truth = np.full((len(counts), max(1, counts.max(initial=0))), NO_LANDMARK, np.int64)
+    truth[np.arange(truth.shape[1]) < counts[:, None]] = words.filter(pc.not_equal(words, "")).cast(pa.int64())
+    return truth
+
+
+def _urls(table: pa.Table) -> np.ndarray | None:
+    if "url" not in table.column_names:
+        return None
+    return table["url"].to_numpy().astype(np.dtypes.StringDType())
+
+
+def _check_none(path: Path, cells: pa.ChunkedArray, flawed: pa.ChunkedArray, name: str, right: str) -> None:
+    """Raise if any cell is flawed; the text names the first."""
+    count = pc.sum(flawed).as_py()
+    if count:
+        row = pc.index(flawed, True).as_py()
+        raise LmkError(
+            f"{path}, line {_lines(path, [row])[0]}: {name} '{cells[row]}' is not {right}; "
+            f"{count:,} {_plural(count, 'row is', 'rows are')} so. Mend the file, or fetch it again."
+        )
+
+
+def _check_unique(path: Path, ids: pa.ChunkedArray, landmarks: np.ndarray | None = None) -> None:
+    """Raise if an id stands twice; with landmarks, the text tells whether the rows agree."""
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    codes = pc.dictionary_encode(ids.combine_chunks()).indices.to_numpy()
+    _, first = np.unique(codes, return_index=True)
+    again = np.setdiff1d(np.arange(len(codes)), first)
+    agreement = ""
+    if landmarks is not None:
+        other = int((landmarks[again] != landmarks[first[codes[again]]]).sum())
+        agreement = f", {other:,} of them with another landmark" if other else ", always with the same landmark"
+    row = int(again[0])
+    lines = _lines(path, [int(first[codes[row]]), row])
+    raise LmkError(
+        f"{path}, line {lines[1]}: id '{ids[row]}' stands in line {lines[0]} already; "
+        f"{len(again):,} {_plural(len(again), 'row repeats', 'rows repeat')} an id{agreement}. Remove the wrong rows."
+    )
+
+
+def _lines(path: Path, rows: list[int]) -> list[int]:
+    """The lines on which rows end, both in ascending order; rows count from 0 after the header, without blank lines."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        lines = (reader.line_num for row in reader if row)
+        next(lines)
+        found, start = [], 0
+        for row in rows:
+            found.append(next(islice(lines, row - start, None)))
+            start = row + 1
+        return found
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
