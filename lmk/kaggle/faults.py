@@ -1,0 +1,144 @@
+"""What goes wrong between here and Kaggle, in lmk's errors: what happened, and the mend."""
+
+import email.utils
+import json
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import requests
+
+from lmk.errors import CredentialsError, LimitError, LmkError, RemoteError
+
+T = TypeVar("T")
+
+READ_TRIES = 4
+"""Of a request that only reads."""
+LONGEST_WAIT = 60.0
+"""Seconds that a command waits because Kaggle asks it to; a longer wait is left to the person."""
+
+
+class NoAnswer(RemoteError):
+    """Kaggle did not answer: what was asked of it may have been done or not."""
+
+
+class Refused(LmkError):
+    """Kaggle answered 403: what was asked was not done."""
+
+
+class ServerFault(RemoteError):
+    """Kaggle answered that it failed (5xx)."""
+
+
+def call(doing: str, request: Callable[[], T], tries: int = 1) -> T:
+    """The answer to a request; a request that only reads may be tried several times.
+
+    Args:
+        doing: What the request does, for the error's text: "list the submissions of provence".
+        request: Sends it; raises what `requests` raises.
+        tries: How often it may be sent; waits grow from half a second, or are as long as Kaggle asks (Retry-After).
+
+    Raises:
+        LmkError: Or one of its kinds, by what went wrong.
+    """
+    for left in reversed(range(tries)):
+        try:
+            return request()
+        except (OSError, ValueError, KeyError) as error:  # a RequestException is an OSError
+            wait = _wait(error, 0.5 * 2 ** (tries - 1 - left))
+            if not left or wait is None:
+                raise explain(doing, error) from error
+            time.sleep(wait)
+    raise ValueError("tries must be at least 1")
+
+
+def explain(doing: str, error: Exception) -> LmkError:
+    """The `LmkError` that tells what `error` means for a person; never repeats a URL, which may hold a signature."""
+    answer = _answer(error)
+    if answer is not None and answer.status_code >= 400:
+        return _refusal(doing, answer, error)
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return NoAnswer(f"Kaggle did not answer in time; it was asked to {doing}. Run the command again.")
+    if isinstance(error, requests.exceptions.SSLError):
+        return RemoteError(f"Kaggle's certificate is not trusted here, so lmk did not {doing}.")
+    if isinstance(error, (json.JSONDecodeError, requests.exceptions.InvalidJSONError)):
+        return NoAnswer(f"Kaggle answered with a page in place of data; it was asked to {doing}. Run it again later.")
+    if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        return NoAnswer(f"The connection to Kaggle failed or broke while it was asked to {doing}. Run it again.")
+    if isinstance(error, KeyError):
+        return RemoteError(
+            f"Kaggle answered with a word that the package kaggle does not know ({error}); lmk wanted to {doing}. "
+            "Run `pip install --upgrade kaggle`."
+        )
+    if isinstance(error, OSError) and error.filename:
+        return LmkError(f"{error.filename}: {error.strerror}.")
+    return RemoteError(f"lmk could not {doing}: {type(error).__name__}: {error}")
+
+
+def retry_after(answer: requests.Response) -> float | None:
+    """Seconds that the answer asks to wait, from a number or a date; None where it asks nothing."""
+    asked = answer.headers.get("Retry-After")
+    if asked is None:
+        return None
+    try:
+        return max(0.0, float(asked))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(asked).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _answer(error: BaseException | None) -> requests.Response | None:
+    """The response behind an error; the official client hides some behind a ValueError of its own."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, requests.Response):
+            return response
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _wait(error: Exception, default: float) -> float | None:
+    """Seconds until the request may be sent again; None where that is of no use."""
+    answer = _answer(error)
+    if answer is None or answer.status_code < 400:
+        broken = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+        return default if isinstance(error, broken) else None
+    if answer.status_code == 429 or answer.status_code >= 500:
+        asked = retry_after(answer)
+        wait = default if asked is None else asked
+        return wait if wait <= LONGEST_WAIT else None
+    return None
+
+
+def _refusal(doing: str, answer: requests.Response, error: Exception) -> LmkError:
+    status, said = answer.status_code, _said(answer)
+    if status == 401:
+        return CredentialsError(
+            f"Kaggle does not take the credentials (401); it was asked to {doing}. They may be expired or revoked: "
+            "make a new token at https://www.kaggle.com/settings."
+        )
+    if status == 403:
+        return Refused(f"Kaggle does not let this account {doing} (403{said}).")
+    if status == 404:
+        return LmkError(f"Kaggle knows nothing of that name (404{said}); it was asked to {doing}.")
+    if status == 429:
+        asked = retry_after(answer)
+        when = "later" if asked is None else f"in {asked:.0f} s"
+        return LimitError(f"Kaggle asks for fewer requests (429); it was asked to {doing}. Run it again {when}.")
+    if status >= 500:
+        return ServerFault(f"Kaggle failed ({status}{said}); it was asked to {doing}. Run it again later.")
+    return LmkError(f"Kaggle refused to {doing} ({status}{said}).")
+
+
+def _said(answer: requests.Response) -> str:
+    """Kaggle's own words, where it gave some as data."""
+    if "json" not in answer.headers.get("Content-Type", ""):
+        return ""
+    try:
+        message = answer.json().get("message")
+    except (ValueError, AttributeError):
+        return ""
+    return f": {str(message).strip().rstrip('.')[:300]}" if message else ""
