@@ -1,0 +1,76 @@
+"""GAP while training: the true one over the last photos, and the one that was published, with its mistakes."""
+
+import keras
+from keras import ops
+
+from lmk.models.heads import Background, Head
+from lmk.models.losses import target_rows
+
+
+class TrainingGAP(keras.metrics.Metric):
+    """GAP over the last `capacity` photos of an epoch, exact if the epoch has no more.
+
+    Confidences are ranked together, whichever batch they came in; equal ones in the order they came.
+    Targets as for the losses. Each step sorts `capacity` numbers.
+    """
+
+    def __init__(self, head: Head, background: Background = "zero", capacity: int = 8192, name: str = "gap"):
+        """`head` and `background`: what the model's outputs mean."""
+        super().__init__(name=name)
+        self.head, self.background, self.capacity = head, background, capacity
+        self.confidence = self.add_weight(shape=(capacity,), initializer="zeros", name="confidence")
+        self.hit = self.add_weight(shape=(capacity,), initializer="zeros", name="hit")
+        self.shown = self.add_weight(shape=(capacity,), initializer="zeros", name="shown")
+        self.count = self.add_weight(shape=(), initializer="zeros", dtype="int32", name="count")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Add a batch; a photo of weight 0 is no photo, other weights count as 1."""
+        confidence, hit, shown = answers(y_true, self.head.scores(y_pred, self.background), self.background)
+        batch = ops.shape(confidence)[0]
+        places = ((self.count + ops.arange(batch, dtype="int32")) % self.capacity)[:, None]
+        for buffer, values in ((self.confidence, confidence), (self.hit, hit), (self.shown, shown)):
+            buffer.assign(ops.scatter_update(buffer, places, ops.cast(values, buffer.dtype)))
+        self.count.assign(self.count + batch)
+
+    def result(self):
+        filled = ops.arange(self.capacity, dtype="int32") < self.count
+        return ranked_gap(ops.where(filled, self.confidence, -float("inf")), self.hit, self.shown)
+
+
+def batch_gap(y_true, scores, background: Background = "zero"):
+    """GAP of one batch, 0 if it shows no landmark.
+
+    y_true: targets as for the losses; scores: (batch, num_landmarks). Returns a scalar tensor in [0, 1].
+    """
+    return ranked_gap(*answers(y_true, scores, background))
+
+
+def published_batch_gap(y_true, scores):
+    """The metric that the 19th place of 2018 trained with, mistakes and all; not GAP, kept to show the difference.
+
+    It never sorts the batch by confidence, divides by its size in place of the number of photos that show a
+    landmark, and takes class 0 for the truth of photos that show none. Arguments as for `batch_gap`.
+    """
+    targets = target_rows(y_true, scores.shape[-1], "zero")
+    correct = ops.cast(ops.equal(ops.argmax(targets, axis=-1), ops.argmax(scores, axis=-1)), scores.dtype)
+    return ops.mean(ops.cumsum(correct) * correct / _ranks(correct))
+
+
+def answers(y_true, scores, background: Background = "zero"):
+    """Confidence, whether the answer is right, and whether a landmark is shown, each (batch,) float."""
+    scores = ops.convert_to_tensor(scores)
+    num_landmarks = scores.shape[-1]
+    targets = target_rows(y_true, num_landmarks + (background == "class"), background)[:, :num_landmarks]
+    best = ops.argmax(scores, axis=-1)
+    hit = ops.take_along_axis(targets, best[:, None], axis=-1)[:, 0]
+    return ops.max(scores, axis=-1), ops.cast(hit > 0, scores.dtype), ops.cast(ops.max(targets, -1) > 0, scores.dtype)
+
+
+def ranked_gap(confidence, hit, shown):
+    """GAP from (n,) confidences, 0 or 1 for right answers, and 0 or 1 for photos that show a landmark."""
+    correct = ops.take(hit, ops.argsort(-confidence))
+    return ops.sum(ops.cumsum(correct) * correct / _ranks(correct)) / ops.maximum(ops.sum(shown), 1)
+
+
+def _ranks(values):
+    return ops.cast(ops.arange(1, ops.shape(values)[0] + 1, dtype="int32"), values.dtype)

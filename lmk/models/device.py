@@ -1,0 +1,44 @@
+"""What the device at hand decides: compilation, number format."""
+
+import importlib.util
+
+import keras
+
+
+def has_gpu() -> bool:
+    """Whether the backend sees a GPU."""
+    if keras.backend.backend() == "torch":  # Keras' distribution API does not know this backend
+        return "cuda" in str(keras.ops.zeros(1).device)
+    return bool(keras.distribution.list_devices("gpu"))
+
+
+def jit_for_device() -> bool:
+    """What `compile(jit_compile=...)` gets: XLA makes depthwise convolutions several times slower on a CPU.
+
+    JAX has no other way to run a model at speed; torch's compiler needs a C compiler on the machine.
+    """
+    backend = keras.backend.backend()
+    return backend == "jax" or (backend == "tensorflow" and has_gpu())
+
+
+def policy_for_device() -> str:
+    """The dtype policy that trains fastest without harm: `float32` on a CPU, mixed precision on a GPU.
+
+    bfloat16 keeps float32's range, so it comes first; GPUs before compute capability 8.0 only have float16.
+    """
+    if not has_gpu():
+        return "float32"
+    return "mixed_bfloat16" if _has_bfloat16() else "mixed_float16"
+
+
+def full_precision() -> str:
+    """The dtype for layers that mixed precision would harm: float32 under every mixed policy."""
+    return keras.config.dtype_policy().variable_dtype
+
+
+def _has_bfloat16() -> bool:
+    """Whether the GPUs compute in bfloat16; a backend that cannot be asked is taken to run on recent ones."""
+    module = f"lmk.models.device_{keras.backend.backend()}"
+    if importlib.util.find_spec(module) is None:
+        return True
+    return importlib.import_module(module).compute_capability() >= (8, 0)
