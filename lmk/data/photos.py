@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +64,11 @@ class PhotoFiles:
         if row == len(self.ids) or self.ids[row] != photo_id:
             return None
         return self.folders[self.places[row]] / f"{photo_id}{self.suffixes[row]}"
+
+    def paths(self) -> Iterator[Path]:
+        """The path of every photo, folder by folder."""
+        for row in np.argsort(self.places, kind="stable"):
+            yield self.folders[self.places[row]] / f"{self.ids[row]}{self.suffixes[row]}"
 
     def digest(self) -> str:
         """12 hexadecimal digits that name the ids and sizes of all photos."""

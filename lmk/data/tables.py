@@ -21,6 +21,7 @@ USAGES = ("Public", "Private", "Ignored")
 NONE_LANDMARK = "None"
 """What some copies of the 2018 train.csv write for a photo of no landmark."""
 
+_NONE, _EMPTY = pa.scalar(NONE_LANDMARK), pa.scalar("")  # Arrow loads pandas, half a second, to take a plain string
 _NO_ID = r"^\s*$|^\s|\s$|[/\\\x00-\x1f]|^\.+$"  # ids become file names
 
 
@@ -83,7 +84,7 @@ def read_solution(path: Path) -> Solution:
     _check_unique(path, table["id"])
     usage = np.full(len(ids), "Private")
     if "Usage" in table.column_names:
-        wrong = pc.invert(pc.is_in(table["Usage"], value_set=pa.array(USAGES)))
+        wrong = pc.invert(pc.is_in(table["Usage"], value_set=pa.array(np.array(USAGES))))
         _check_none(path, table["Usage"], wrong, "usage", "one of " + ", ".join(USAGES))
         usage = to_numpy(table["Usage"])
     return Solution(ids, _truth(path, table["landmarks"]), usage)
@@ -183,22 +184,22 @@ def _ids(path: Path, table: pa.Table) -> np.ndarray:
 
 def _landmarks(path: Path, cells: pa.ChunkedArray) -> np.ndarray:
     """(n,) int64; `NO_LANDMARK` for "None"."""
-    none = pc.equal(cells, NONE_LANDMARK)
+    none = pc.equal(cells, _NONE)
     flawed = pc.and_not(pc.invert(pc.match_substring_regex(cells, r"^[0-9]{1,18}$")), none)
     _check_none(path, cells, flawed, "landmark_id", "an integer >= 0")
-    return pc.if_else(none, str(NO_LANDMARK), cells).cast(pa.int64()).to_numpy()
+    return pc.if_else(none, pa.scalar(str(NO_LANDMARK)), cells).cast(pa.int64()).to_numpy()
 
 
 def _truth(path: Path, cells: pa.ChunkedArray) -> np.ndarray:
     """(n, m) int64 from cells of landmarks between blanks; an empty cell or "None" shows no landmark."""
-    cells = pc.utf8_trim_whitespace(pc.if_else(pc.equal(cells, NONE_LANDMARK), "", cells)).combine_chunks()
+    cells = pc.utf8_trim_whitespace(pc.if_else(pc.equal(cells, _NONE), _EMPTY, cells)).combine_chunks()
     flawed = pc.invert(pc.match_substring_regex(cells, r"^([0-9]{1,18}(\s+[0-9]{1,18})*)?$"))
     _check_none(path, cells, flawed, "landmarks", "integers >= 0 between blanks")
     lists = pc.utf8_split_whitespace(cells)
-    counts = np.where(pc.equal(cells, "").to_numpy(zero_copy_only=False), 0, pc.list_value_length(lists).to_numpy())
+    counts = np.where(pc.equal(cells, _EMPTY).to_numpy(zero_copy_only=False), 0, pc.list_value_length(lists).to_numpy())
     words = pc.list_flatten(lists)
     truth = np.full((len(counts), max(1, counts.max(initial=0))), NO_LANDMARK, np.int64)
-    truth[np.arange(truth.shape[1]) < counts[:, None]] = words.filter(pc.not_equal(words, "")).cast(pa.int64())
+    truth[np.arange(truth.shape[1]) < counts[:, None]] = words.filter(pc.not_equal(words, _EMPTY)).cast(pa.int64())
     return truth
 
 
@@ -212,7 +213,7 @@ def _check_none(path: Path, cells: pa.ChunkedArray, flawed: pa.ChunkedArray, nam
     """Raise if any cell is flawed; the text names the first."""
     count = pc.sum(flawed).as_py()
     if count:
-        row = pc.index(flawed, True).as_py()
+        row = pc.index(flawed, pa.scalar(True)).as_py()
         raise LmkError(
             f"{path}, line {_lines(path, [row])[0]}: {name} '{cells[row]}' is not {right}; "
             f"{count:,} {_plural(count, 'row is', 'rows are')} so. Mend the file, or fetch it again."

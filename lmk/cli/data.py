@@ -1,0 +1,132 @@
+"""`lmk data status`: what a competition's files hold, and what is odd about them."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmk.cli.app import (
+    DEFAULT_COMPETITION,
+    DEFAULT_WORKSPACE,
+    CompetitionOption,
+    JsonOption,
+    WorkspaceOption,
+    data,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from lmk.data.competitions import Competition, Finding
+
+UNREADABLE = "unreadable-photos"
+
+
+@data.command()
+def status(
+    competition: CompetitionOption = DEFAULT_COMPETITION,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    unreadable: Annotated[bool, typer.Option("--unreadable", help="Decode every photo; list those that fail.")] = False,
+    listed: Annotated[
+        str | None, typer.Option("--list", metavar="KIND", help="Print all that one finding counted, one a line.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count a competition's photos and landmarks, and list what is missing, doubled, left over or unreadable."""
+    from lmk.cli.console import progress
+    from lmk.data.competitions import open_competition
+    from lmk.errors import LmkError
+    from lmk.workspace import Workspace
+
+    opened = open_competition(competition, Workspace(workspace).competitions, progress)
+    findings = list(opened.findings)
+    if unreadable:
+        findings += _unreadable(opened)
+    if listed is not None:
+        found = next((finding for finding in findings if finding.kind == listed), None)
+        if found is None:
+            kinds = ", ".join(finding.kind for finding in findings) or "none"
+            raise LmkError(f"{opened.root} has no finding `{listed}`. It has: {kinds}.")
+        findings = [found]
+    if as_json:
+        print_json(_facts(opened, findings))
+    elif listed is not None:
+        typer.echo("\n".join(findings[0].items.tolist()))
+    else:
+        typer.echo(_table(opened, findings))
+        if unreadable and all(finding.kind != UNREADABLE for finding in findings):
+            typer.echo(f"All {sum(len(files) for files in opened.files):,} photos can be read.")
+
+
+def _unreadable(competition: Competition) -> list[Finding]:
+    """One finding of the photos that cannot be decoded, or none."""
+    import os
+
+    import numpy as np
+
+    from lmk.cli.console import progress
+    from lmk.data.competitions import Finding
+    from lmk.data.photos import find_unreadable
+
+    total = sum(len(files) for files in competition.files)
+    photos = (path for files in competition.files for path in files.paths())
+    flaws = find_unreadable(photos, total, os.cpu_count() or 1, progress)
+    items = np.array([f"{flaw.path.relative_to(competition.root)}: {flaw.reason}" for flaw in flaws], dtype=str)
+    mend = "They are left out of training, and answered last in test; fetch them again."
+    return [Finding(UNREADABLE, "photos that cannot be read", items, mend)] if flaws else []
+
+
+def _facts(competition: Competition, findings: list[Finding]) -> dict[str, object]:
+    """What the table tells, with every item of every finding."""
+    each = _photos_per_landmark(competition)
+    return {
+        "competition": competition.name,
+        "folder": str(competition.root),
+        "digest": competition.digest,
+        "train_photos": len(competition.train_ids),
+        "landmarks": len(each),
+        "photos_per_landmark": {"min": each[0], "median": median(each), "max": each[-1]},
+        "distractors": len(competition.distractor_ids),
+        "test_ids": len(competition.test_ids),
+        "test_photos": int(competition.has_photo(competition.test_ids).sum()),
+        "solution": None if competition.solution_path is None else str(competition.solution_path),
+        "findings": [
+            {
+                "kind": finding.kind,
+                "what": finding.what,
+                "count": finding.count,
+                "items": finding.items.tolist(),
+                "mend": finding.mend,
+            }
+            for finding in findings
+        ],
+    }
+
+
+def _table(competition: Competition, findings: list[Finding]) -> str:
+    """The facts for a person."""
+    each = _photos_per_landmark(competition)
+    answerable = competition.has_photo(competition.test_ids).sum()
+    lines = [
+        f"{competition.name}  {competition.root}",
+        f"  train photos {len(competition.train_ids):>10,}",
+        f"  landmarks    {len(each):>10,}  photos of each: {each[0]:,} to {each[-1]:,}, median {median(each):,.4g}",
+        f"  distractors  {len(competition.distractor_ids):>10,}  photos of no landmark to train on",
+        f"  test photos  {answerable:>10,}  of {len(competition.test_ids):,} ids to answer",
+        f"  solution     {'none' if competition.solution_path is None else competition.solution_path.name:>10}",
+    ]
+    if not findings:
+        lines.append("Nothing is missing, doubled or left over.")
+    for finding in findings:
+        more = finding.count > len(finding.examples)
+        lines.append(f"{finding.count:,} {finding.what}: {', '.join(finding.examples)}{', ...' if more else ''}")
+        lines.append(f"  {finding.mend}" + (f" All: --list {finding.kind}" if more else ""))
+    return "\n".join(lines)
+
+
+def _photos_per_landmark(competition: Competition) -> list[int]:
+    """How many photos each landmark has, ascending."""
+    import numpy as np
+
+    return sorted(np.unique(competition.train_landmarks, return_counts=True)[1].tolist())
