@@ -1,0 +1,42 @@
+"""Options that the commands about Kaggle share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lmk.kaggle.client import Client
+
+RecordsOption = Annotated[
+    Path, typer.Option("--records", envvar="LMK_SUBMISSIONS", help="Folder of submission records, one folder each.")
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", envvar="LMK_KAGGLE_TIMEOUT", min=1, help="Longest silence of Kaggle, in seconds.")
+]
+DEFAULT_RECORDS = Path("submissions")
+DEFAULT_TIMEOUT = 30.0
+
+
+def kaggle_slug(competition: str) -> str:
+    """The slug on Kaggle of a competition's slug or folder.
+
+    Raises:
+        LmkError: It has none.
+    """
+    from lmk.errors import LmkError
+    from lmk.kaggle.client import slug_of
+
+    if competition == "demo":
+        raise LmkError("The demo is not on Kaggle. Name a competition by -c, such as landmark-recognition-2020.")
+    folder = Path(competition).expanduser()
+    return slug_of(folder.resolve().name if "://" not in competition and folder.is_dir() else competition)
+
+
+def connect(timeout: float) -> Client:
+    """Sign in to Kaggle."""
+    from lmk.kaggle.client import Client
+
+    return Client(timeout)

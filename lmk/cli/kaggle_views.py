@@ -1,0 +1,165 @@
+"""How submissions, the leaderboard and the trust in dev look in a terminal; from 120 columns on the wide layout."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from lmk.kaggle.client import Submission
+    from lmk.kaggle.leaderboard import Team
+    from lmk.kaggle.records import Record
+    from lmk.kaggle.trust import Trust
+
+WIDE = 120
+STATUS_STYLES = {"complete": "green", "pending": "yellow", "unconfirmed": "yellow", "error": "red"}
+MEDAL_STYLES = {"gold": "bright_yellow", "silver": "white", "bronze": "dark_orange3"}
+
+
+def stdout() -> Console:
+    """The console for data: as wide as the terminal, wide in a pipe unless COLUMNS says otherwise."""
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=140 if piped else None, highlight=False)
+
+
+def _table(*columns: tuple[str, str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, justify in columns:
+        table.add_column(name, justify=justify, no_wrap=justify == "right", overflow="fold")  # type: ignore[arg-type]
+    return table
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.5f}"
+
+
+def _dev(record: "Record", short: bool) -> str:
+    if "gap" not in record.dev:
+        return "–"
+    if not {"low", "high"} <= set(record.dev):
+        return f"{record.dev['gap']:.5f}"
+    interval = f"{record.dev['low']:.3f}–{record.dev['high']:.3f}"
+    return f"{record.dev['gap']:.5f}\n{interval}" if short else f"{record.dev['gap']:.5f} ({interval})"
+
+
+def _status(status: str) -> Text:
+    return Text(status, style=STATUS_STYLES.get(status, ""))
+
+
+def _made_of(record: "Record") -> str:
+    if record.kernel:
+        return f"kernel {record.kernel}"
+    models = ", ".join(record.models)
+    return f"{' + '.join(record.parents)} ({models})" if record.parents else models or "–"
+
+
+def submissions_table(records: Sequence["Record"], unknown: Sequence["Submission"], width: int) -> RenderableType:
+    """The table of submissions, newest first; `unknown` are those that Kaggle lists and no record knows."""
+    wide = width >= WIDE
+    if wide:
+        names = ["sent (UTC)", "file", "message", "made of", "dev GAP", "public", "private", "status"]
+    else:
+        names = ["sent (UTC)", "file, message, made of", "dev GAP", "public", "private", "status"]
+    table = _table(*((name, "right" if name in ("dev GAP", "public", "private") else "left") for name in names))
+    for record in sorted(records, key=lambda record: record.sent, reverse=True):
+        when = record.sent[2:16].replace("T", " ") if wide else record.sent[5:16].replace("T", "\n")
+        scores = (_dev(record, short=not wide), _score(record.public), _score(record.private), _status(record.status))
+        if wide:
+            table.add_row(when, record.file, record.message, _made_of(record), *scores)
+        else:
+            what = Text.assemble((record.file, "bold"), "\n", record.message, "\n", (_made_of(record), "dim"))
+            table.add_row(when, what, *scores)
+    for submission in unknown:
+        date = submission.date.strftime("%y-%m-%d %H:%M") if submission.date else "–"
+        when = date if wide else date[3:].replace(" ", "\n")
+        scores = ("–", _score(submission.public), _score(submission.private), _status(submission.status))
+        told = [submission.file_name, submission.description]
+        table.add_row(when, *([*told, "–"] if wide else ["\n".join(told)]), *scores)
+    return table
+
+
+def leaderboard_table(board: Sequence["Team"], top: int, width: int, title: str) -> RenderableType:
+    """The first `top` teams, our row with its neighbours, and how far the medals are."""
+    from lmk.kaggle.leaderboard import medal_ranks
+
+    wide = width >= WIDE
+    last = ("gained", "right"), ("submissions", "right"), ("last submission (UTC)", "left")
+    table = _table(
+        ("rank", "right"), ("", "left"), ("", "left"), ("team", "left"), ("score", "right"), *last[: 3 * wide]
+    )
+    ours = next((team for team in board if team.ours), None)
+    near = {ours.rank + step for step in (-1, 0, 1)} if ours else set()
+    ranks = medal_ranks(len(board))
+    shown = 0
+    for team in board:
+        if team.rank > top and team.rank not in near:
+            continue
+        if team.rank > shown + 1:
+            table.add_row("…")
+        shown = team.rank
+        medal = next((name for name, rank in ranks.items() if team.rank <= rank), "")
+        extra = (f"{team.gained:+.5f}" if team.gained else "", str(team.submissions), team.date[:16].replace("T", " "))
+        table.add_row(
+            str(team.rank),
+            _move(team.moved),
+            Text("●" if medal else " ", style=MEDAL_STYLES.get(medal, "")),
+            f"{team.name}  ← us" if team.ours else team.name,
+            f"{team.score:.5f}",
+            *extra[: 3 * wide],
+            style="bold reverse" if team.ours else "",
+        )
+    return Group(Text(title, style="bold"), table, Text(), *_medal_text(board))
+
+
+def _move(moved: int | None) -> Text:
+    if moved is None:
+        return Text("new", style="cyan")
+    if moved == 0:
+        return Text("")
+    return Text(f"▲{moved}", style="green") if moved > 0 else Text(f"▼{-moved}", style="red")
+
+
+def _medal_text(board: Sequence["Team"]) -> list[Text]:
+    from lmk.kaggle.leaderboard import medal_lines, medal_ranks
+
+    ours = next((team for team in board if team.ours), None)
+    lines = []
+    for medal, score in medal_lines(list(board)).items():
+        text = Text(f"{medal:<6} to rank {medal_ranks(len(board))[medal]:>4}: {score:.5f}", MEDAL_STYLES[medal])
+        if ours:
+            distance = score - ours.score
+            text.append(f"  {distance:.5f} away" if distance > 0 else "  reached", "default")
+        lines.append(text)
+    if ours is None:
+        lines.append(Text("We are not on the board yet: `lmk submit` puts us there."))
+    return lines
+
+
+def trust_view(records: Sequence["Record"], found: "Trust", plot: Sequence[str], competition: str) -> RenderableType:
+    """The plot of dev GAP against public score and what it says in words."""
+    table = _table(
+        ("sent (UTC)", "left"), ("file", "left"), ("dev GAP", "right"), ("public", "right"), ("gap", "right")
+    )
+    for record in records:
+        difference = f"{record.dev['gap'] - (record.public or 0.0):+.5f}"
+        sent = record.sent[2:16].replace("T", " ")
+        table.add_row(sent, record.file, _dev(record, short=False), _score(record.public), difference)
+    heading = Text(f"{competition}: dev GAP against public score", style="bold")
+    return Group(heading, Text("\n".join(plot)), Text(), table, Text(), Text(trust_words(found)))
+
+
+def trust_words(found: "Trust") -> str:
+    """One or two sentences on what the comparison says."""
+    if found.pairs == 0:
+        return f"{found.submissions} scored submission(s): too few to compare. Two that differ are the least."
+    words = f"Dev ranks {found.agreeing} of {found.pairs} pairs of submissions as the board does"
+    if found.rank_correlation is not None:
+        words += f" (rank correlation {found.rank_correlation:+.2f} over {found.submissions})"
+    words += f"; dev is {abs(found.bias):.5f} {'above' if found.bias >= 0 else 'below'} it on average."
+    if found.submissions < 5:
+        words += " Under five submissions this says little."
+    return words

@@ -1,0 +1,53 @@
+"""`lmk submissions`: what was sent and what became of it; without the network unless asked."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmk.cli.app import JsonOption, app, print_json
+from lmk.cli.kaggle_options import (
+    DEFAULT_RECORDS,
+    DEFAULT_TIMEOUT,
+    RecordsOption,
+    TimeoutOption,
+    connect,
+    kaggle_slug,
+)
+
+if TYPE_CHECKING:
+    from lmk.kaggle.client import Submission
+
+
+@app.command()
+def submissions(
+    competition: Annotated[
+        str | None, typer.Option("--competition", "-c", envvar="LMK_COMPETITION", help="Only of this competition.")
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="Ask Kaggle for scores and status first.")] = False,
+    records: RecordsOption = DEFAULT_RECORDS,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the submissions: when, file, message, what it is made of, dev GAP, public and private score."""
+    from lmk.cli.console import note
+    from lmk.cli.kaggle_views import stdout, submissions_table
+    from lmk.kaggle.records import Records
+    from lmk.kaggle.submit import refresh
+
+    kept = Records(records)
+    slug = kaggle_slug(competition) if competition else None
+    unknown: list[Submission] = []
+    if update:
+        client = connect(timeout)
+        slugs = [slug] if slug else sorted({record.competition for record in kept.all()})
+        unknown = [submission for name in slugs for submission in refresh(client, kept, name)]
+    found = kept.all(slug)
+    if as_json:
+        print_json([asdict(record) for record in found])
+        return
+    if not found and not unknown:
+        note(f"No submission is recorded in {records}. `lmk submit` makes one; `--update -c SLUG` asks Kaggle.")
+        return
+    console = stdout()
+    console.print(submissions_table(found, unknown, console.width))

@@ -1,0 +1,181 @@
+"""`lmk submit`: a checked file, or a kernel's version, to Kaggle, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmk.cli.app import (
+    DEFAULT_COMPETITION,
+    DEFAULT_WORKSPACE,
+    CompetitionOption,
+    JsonOption,
+    WorkspaceOption,
+    app,
+    print_json,
+)
+from lmk.cli.kaggle_options import (
+    DEFAULT_RECORDS,
+    DEFAULT_TIMEOUT,
+    RecordsOption,
+    TimeoutOption,
+    connect,
+    kaggle_slug,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lmk.kaggle.client import Client
+    from lmk.kaggle.records import Record, Records
+
+SCORE_SECONDS = 1800.0
+
+
+@app.command()
+def submit(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[CSV|RUN]", help="A submission, or the run that made it.")
+    ] = None,
+    message: Annotated[str, typer.Option("--message", "-m", help="What Kaggle shows beside the score.")] = "",
+    competition: CompetitionOption = DEFAULT_COMPETITION,
+    kernel: Annotated[str | None, typer.Option(help="Submit what this kernel wrote (code competitions).")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Of the kernel; the last pushed by default.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the score is there.")] = False,
+    wait_seconds: Annotated[float, typer.Option(min=1, help="Longest wait for the score.")] = SCORE_SECONDS,
+    again: Annotated[bool, typer.Option("--again", help="Send a file that was sent before.")] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    records: RecordsOption = DEFAULT_RECORDS,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a submission and send it to Kaggle once, whatever breaks on the way; tell how many are left today."""
+    from lmk.errors import LmkError
+    from lmk.kaggle.records import Records
+    from lmk.kaggle.submit import wait_for_score
+
+    if (what is None) == (kernel is None):
+        raise LmkError("Name a CSV or a run to submit, or a kernel by --kernel; not both.")
+    kept = Records(records)
+    if kernel is not None:
+        client, record = send_kernel(kernel, version, message, competition, kept, again, timeout)
+    else:
+        client, record = send_file(str(what), message, competition, workspace, kept, again, timeout)
+    if wait:
+        record = wait_for_score(client, kept, record, wait_seconds)
+    report(client, record, as_json)
+
+
+def send_file(
+    what: str, message: str, competition: str, workspace: Path, records: Records, again: bool, timeout: float
+) -> tuple[Client, Record]:
+    """Check a CSV (or a run's) against the sample and submit it."""
+    from lmk.cli.console import note
+    from lmk.errors import LmkError
+    from lmk.evaluation import check_submission
+    from lmk.kaggle.records import Record, digest_of_csv, git_state, now, versions
+    from lmk.kaggle.runs import find_run, run_of
+    from lmk.kaggle.submit import submit_file
+    from lmk.predictions import read_submission
+    from lmk.workspace import Workspace
+
+    slug = kaggle_slug(competition)
+    house = Workspace.open(workspace)
+    run = None if Path(what).is_file() else find_run(house.runs, what)
+    path = run.submission if run else Path(what)
+    run = run or run_of(house.runs, path)
+    asked = sample_ids(competition, house.competitions)
+    try:
+        check_submission(read_submission(path), asked)
+    except LmkError as error:
+        raise LmkError(f"{path} is not sent: {error}") from error
+    record = Record(
+        competition=slug,
+        message=message or (run.name if run else path.stem),
+        file=path.name,
+        size=path.stat().st_size,
+        digest=digest_of_csv(path),
+        sent=now(),
+        versions=versions(),
+        git=git_state(),
+    )
+    if run:
+        record.run, record.models, record.parents, record.dev = run.name, run.models, run.parents, run.dev
+    client = connect(timeout)
+    return client, submit_file(client, records, record, path, again, note)
+
+
+def sample_ids(competition: str, competitions: Path) -> np.ndarray:
+    """(n,) str, the ids that a submission to a fetched competition, or to one in a folder, must answer."""
+    from lmk.data.competitions import SAMPLES
+    from lmk.data.tables import read_sample, read_test
+    from lmk.errors import LmkError
+
+    fetched = competitions / competition
+    folder = fetched if fetched.is_dir() else Path(competition).expanduser()
+    tables = [folder / name for name in (*SAMPLES, "test.csv") if (folder / name).is_file()]
+    if not tables:
+        raise LmkError(
+            f"{folder} has no sample submission to check against. Run `lmk data fetch -c {competition}` first."
+        )
+    return read_test(tables[0])[0] if tables[0].name == "test.csv" else read_sample(tables[0])
+
+
+def send_kernel(
+    name: str, version: int | None, message: str, competition: str, records: Records, again: bool, timeout: float
+) -> tuple[Client, Record]:
+    """Submit the output of a pushed kernel's version."""
+    import hashlib
+
+    from lmk.cli.console import note
+    from lmk.kaggle.kernels import Kernel
+    from lmk.kaggle.records import Record, git_state, now, versions
+    from lmk.kaggle.submit import submit_kernel
+
+    kernel = Kernel.open(name)
+    pushed = kernel.pushed(version)
+    full = f"{pushed.ref}/{pushed.version}"
+    record = Record(
+        competition=kaggle_slug(competition),
+        message=message or f"{name} version {pushed.version}",
+        file="submission.csv",
+        size=0,
+        digest=hashlib.sha256(f"{full}/submission.csv".encode()).hexdigest(),
+        sent=now(),
+        kernel=full,
+        versions=versions(),
+        git=git_state(),
+    )
+    client = connect(timeout)
+    return client, submit_kernel(client, records, record, again=again, tell=note)
+
+
+def report(client: Client, record: Record, as_json: bool) -> None:
+    """Print what became of a submission, and what is left today."""
+    from lmk.cli.console import note
+    from lmk.errors import LmkError
+
+    left = None
+    try:
+        left = client.limits(record.competition).allowed
+    except LmkError as error:
+        note(f"How many submissions are left is not known: {error}")
+    if as_json:
+        print_json(
+            {
+                "ref": record.ref,
+                "competition": record.competition,
+                "status": record.status,
+                "public": record.public,
+                "private": record.private,
+                "left_today": left,
+            }
+        )
+        return
+    scores = [("public", record.public), ("private", record.private)]
+    known = "  ".join(f"{name} {value:.5f}" for name, value in scores if value is not None)
+    typer.echo(f"submission {record.ref} to {record.competition}: {record.status}" + (f"  {known}" if known else ""))
+    if left is not None:
+        note(f"{left} submission{'s' if left != 1 else ''} left today.")

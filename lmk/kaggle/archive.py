@@ -1,0 +1,91 @@
+"""Unpacking an archive from elsewhere: nothing outside the folder, no links, no bombs; goes on after a kill."""
+
+import shutil
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from lmk.errors import LmkError, RemoteError
+from lmk.files import atomic_path
+from lmk.progress import Progress, silent
+
+LARGEST_RATIO = 100
+"""Bytes unpacked for a byte packed, over the whole archive: tables shrink to a tenth, photos hardly."""
+ALWAYS_ALLOWED = 100_000_000
+"""Bytes that any archive may unpack to, however small it is."""
+MOST_FILES = 20_000_000
+
+
+def unpack(archive: Path, folder: Path, progress: Progress = silent) -> list[str]:
+    """Unpack a zip into `folder`; a file that is there with its right size is kept as it is.
+
+    Returns:
+        The unpacked files' names, relative to `folder`.
+
+    Raises:
+        RemoteError: The archive is damaged or cut short.
+        LmkError: The archive is dangerous, or does not fit on the disk.
+    """
+    try:
+        with zipfile.ZipFile(archive) as bundle:
+            members = [member for member in bundle.infolist() if not member.is_dir()]
+            _check(archive, members)
+            _check_space(folder, members)
+            with progress(f"Unpack {archive.name}", len(members), "files") as advance:
+                for member in members:
+                    _extract(bundle, member, folder / member.filename)
+                    advance(1)
+            return [member.filename for member in members]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise RemoteError(f"{archive.name} is no whole zip ({error}). Remove {archive} and fetch again.") from error
+
+
+def _extract(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+    if path.is_file() and path.stat().st_size == member.file_size:
+        return
+    with atomic_path(path) as draft, bundle.open(member) as source, draft.open("wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)  # zipfile stops at the declared size and checks the CRC
+
+
+def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    if len(members) > MOST_FILES:
+        raise LmkError(f"{archive.name} claims {len(members):,} files; lmk unpacks at the most {MOST_FILES:,}.")
+    seen: set[str] = set()
+    for member in members:
+        if problem := _problem(member):
+            raise LmkError(f"{archive.name} is not unpacked: '{member.filename}' {problem}.")
+        if member.filename in seen:
+            raise LmkError(f"{archive.name} is not unpacked: it holds '{member.filename}' twice.")
+        seen.add(member.filename)
+    unpacked = sum(member.file_size for member in members)
+    allowed = max(ALWAYS_ALLOWED, LARGEST_RATIO * archive.stat().st_size)
+    if unpacked > allowed:
+        raise LmkError(
+            f"{archive.name} is not unpacked: its {archive.stat().st_size:,} bytes claim to hold {unpacked:,}."
+        )
+
+
+def _problem(member: zipfile.ZipInfo) -> str | None:
+    name = member.filename
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in path.parts[0] or not name.isprintable():
+        return "leads outside the folder"
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        return "is a link or a device"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    return None
+
+
+def _check_space(folder: Path, members: list[zipfile.ZipInfo]) -> None:
+    lacking = [
+        member.file_size
+        for member in members
+        if not (folder / member.filename).is_file() or (folder / member.filename).stat().st_size != member.file_size
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if sum(lacking) > free:
+        raise LmkError(f"{folder} needs {sum(lacking) / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free. Make room.")

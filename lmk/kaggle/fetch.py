@@ -1,0 +1,73 @@
+"""A competition's files: rules accepted, room on the disk, one archive, unpacked safely, done once."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from lmk.errors import LmkError
+from lmk.files import write_json
+from lmk.kaggle.archive import unpack
+from lmk.kaggle.client import Client
+from lmk.kaggle.download import check_space, download
+from lmk.progress import Progress, silent
+
+MARKER = ".fetched.json"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A competition on the disk; `new` is whether this call brought it."""
+
+    folder: Path
+    files: int
+    size: int
+    new: bool
+
+
+def already_fetched(folder: Path) -> Fetched | None:
+    """What an earlier `fetch` finished; None where none did."""
+    try:
+        values = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return Fetched(folder, int(values["files"]), int(values["size"]), new=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LmkError(f"{folder / MARKER} cannot be read ({error}). Remove it and fetch again.") from error
+
+
+def fetch(client: Client, slug: str, folder: Path, seconds: float, progress: Progress = silent) -> Fetched:
+    """Bring all files of a competition into `folder`; broken off anywhere, the next call goes on.
+
+    Args:
+        client: Kaggle.
+        slug: The competition.
+        folder: Where its files go.
+        seconds: Longest silence of Kaggle.
+        progress: Told of megabytes, then of files.
+
+    Raises:
+        LmkError: The rules are not accepted, the slug is unknown, the disk is too small, the archive is dangerous.
+        RemoteError: Kaggle failed, or what it sent is damaged.
+    """
+    client.competition(slug)
+    archive = folder.parent / f"{slug}.zip"
+    if not archive.exists():
+
+        def start() -> requests.Response:
+            response = client.archive(slug)
+            size = int(response.headers.get("Content-Length") or 0)
+            part = archive.with_name(archive.name + ".part")
+            had = part.stat().st_size if part.exists() else 0
+            check_space(folder, 2 * size - had, shutil.disk_usage(folder.parent).free)
+            return response
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        download(f"download {slug}", start, archive, seconds, progress)
+    size = archive.stat().st_size
+    files = unpack(archive, folder, progress)
+    write_json(folder / MARKER, {"slug": slug, "files": len(files), "size": size})
+    archive.unlink()
+    return Fetched(folder, len(files), size, new=True)

@@ -1,0 +1,118 @@
+"""The public leaderboard: ranks, medal lines, and what changed since it was last seen."""
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from lmk.errors import LmkError, RemoteError
+from lmk.files import write_json
+
+MEDALS = ("gold", "silver", "bronze")
+
+
+@dataclass(frozen=True)
+class Team:
+    """One row of the board.
+
+    Attributes:
+        ours: Whether it is our team.
+        moved: Ranks won since the board was last seen (negative: lost), None for a team that is new.
+        gained: Score won since then.
+    """
+
+    rank: int
+    name: str
+    score: float
+    submissions: int
+    date: str
+    ours: bool = False
+    moved: int | None = 0
+    gained: float = 0.0
+
+
+def read_board(archive: bytes, username: str, team: str = "") -> list[Team]:
+    """The teams in a downloaded leaderboard, best first; ours by a member's name, else by the team's.
+
+    Raises:
+        RemoteError: The archive is not what Kaggle sends.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as bundle:
+            name = next(name for name in bundle.namelist() if name.endswith(".csv"))
+            rows = list(csv.DictReader(io.StringIO(bundle.read(name).decode("utf-8-sig"))))
+        return [
+            Team(
+                rank=rank,
+                name=row["TeamName"],
+                score=float(row["Score"]),
+                submissions=int(row["SubmissionCount"]),
+                date=row["LastSubmissionDate"],
+                ours=_ours(row, username, team),
+            )
+            for rank, row in enumerate(rows, 1)
+        ]
+    except (zipfile.BadZipFile, StopIteration, KeyError, ValueError) as error:
+        raise RemoteError(f"The leaderboard that Kaggle sent cannot be read ({error!r}).") from error
+
+
+def _ours(row: dict[str, str], username: str, team: str) -> bool:
+    members = [name.strip() for name in (row.get("TeamMemberUserNames") or "").split(",")]
+    return bool(username and username in members) or bool(team and row["TeamName"] == team)
+
+
+def medal_ranks(teams: int) -> dict[str, int]:
+    """The last rank of each medal on a board of so many teams, by Kaggle's progression rules; shares rounded down.
+
+    Under 100 teams: a tenth, a fifth, two fifths. Under 250: 10, a fifth, two fifths. Under 1,000: 10 and one more for
+    every 500 teams, 50, 100. From 1,000 on: 10 and one more for every 500, a twentieth, a tenth.
+    """
+    if teams < 100:
+        return {"gold": teams // 10, "silver": teams // 5, "bronze": 2 * teams // 5}
+    if teams < 250:
+        return {"gold": 10, "silver": teams // 5, "bronze": 2 * teams // 5}
+    if teams < 1000:
+        return {"gold": 10 + teams // 500, "silver": 50, "bronze": 100}
+    return {"gold": 10 + teams // 500, "silver": teams // 20, "bronze": teams // 10}
+
+
+def medal_lines(board: list[Team]) -> dict[str, float]:
+    """The score that each medal takes now; a medal that so small a board does not give is absent."""
+    return {medal: board[rank - 1].score for medal, rank in medal_ranks(len(board)).items() if rank > 0}
+
+
+def compare(board: list[Team], seen: Iterable[Team]) -> list[Team]:
+    """The board with each team's move since `seen`; an empty `seen` tells of no move."""
+    before = {team.name: team for team in seen}
+    if not before:
+        return board
+    return [
+        replace(
+            team,
+            moved=before[team.name].rank - team.rank if team.name in before else None,
+            gained=team.score - before[team.name].score if team.name in before else 0.0,
+        )
+        for team in board
+    ]
+
+
+def load_board(path: Path) -> list[Team]:
+    """The board as it was last seen; empty where it never was.
+
+    Raises:
+        LmkError: The file is damaged.
+    """
+    try:
+        return [Team(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError) as error:
+        raise LmkError(f"{path} cannot be read ({error}). Remove it; it only holds the board as last seen.") from error
+
+
+def save_board(path: Path, board: list[Team]) -> None:
+    """Remember a board for the next call."""
+    write_json(path, [asdict(replace(team, moved=0, gained=0.0)) for team in board])
