@@ -120,8 +120,9 @@ def _table(competition: Competition, findings: list[Finding]) -> str:
         lines.append("Nothing is missing, doubled or left over.")
     for finding in findings:
         more = finding.count > len(finding.examples)
-        lines.append(f"{finding.count:,} {finding.what}: {', '.join(finding.examples)}{', ...' if more else ''}")
-        lines.append(f"  {finding.mend}" + (f" All: --list {finding.kind}" if more else ""))
+        lines.append(f"{finding.what}: {finding.count:,}")
+        lines.append(f"  {', '.join(finding.examples)}{f', ... (all: --list {finding.kind})' if more else ''}")
+        lines.append(f"  {finding.mend}")
     return "\n".join(lines)
 
 

@@ -93,9 +93,9 @@ def open_competition(name: str, competitions: Path, progress: Progress = silent)
     """Find a competition's files and read them.
 
     Args:
-        name: One of `SLUGS`, "demo" (rendered into `competitions` where it is absent), or a folder.
+        name: One of `SLUGS`, "demo" (drawn into `competitions` where it is absent), or a folder.
         competitions: Folder of competitions, one a slug.
-        progress: Told of the folders listed, and of the demo's rendering.
+        progress: Told of the folders listed, and of the demo's drawing.
 
     Raises:
         LmkError: Nothing by that name, or files that cannot be used; the text says how to mend it.
@@ -159,12 +159,11 @@ def read_competition(name: str, root: Path, progress: Progress = silent) -> Comp
 
 
 def _demo(competitions: Path, progress: Progress) -> Path:
-    """The folder of the embedded competition, rendered where it is absent."""
-    folder = competitions / DEMO
-    if not (folder / "train.csv").is_file():
-        from lmk.data.demo import make_demo  # rendering is loaded only where it is needed
+    """The folder of the embedded competition, drawn where it is absent or was drawn by another version."""
+    from lmk.data.demo import make_demo  # the renderer is loaded only where it is needed
 
-        make_demo(folder, progress=progress)
+    folder = competitions / DEMO
+    make_demo(folder, progress=progress)
     return folder
 
 
@@ -241,7 +240,7 @@ def _check_parts(parts: dict[str, np.ndarray]) -> None:
             shared = parts[second][positions(parts[first], parts[second]) >= 0]
             if len(shared):
                 raise LmkError(
-                    f"{len(shared):,} ids are in {first} and in {second} as well; first: '{shared[0]}'. "
+                    f"{first} and {second} both have id '{shared[0]}'; ids that both have: {len(shared):,}. "
                     "Remove them from one, or rename the photos."
                 )
 

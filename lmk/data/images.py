@@ -63,7 +63,7 @@ def read_photo(path: Path, max_side: int | None = None) -> np.ndarray:
     """Decode a photo, turned upright by its EXIF orientation, with transparency laid over white.
 
     Args:
-        path: JPEG, PNG, WebP, GIF (first frame), BMP, TIFF ..., told by content and never by suffix.
+        path: JPEG, PNG, WebP, GIF (first frame), BMP or TIFF, told by content and never by suffix.
         max_side: The longest side of the result at the most, in pixels; a photo is never enlarged.
 
     Returns:
@@ -89,8 +89,7 @@ def decode_photo(data: bytes, max_side: int | None = None) -> np.ndarray:
     if kind == "JPEG" and _is_cut(data):
         raise _Unreadable("truncated JPEG")
     try:
-        with Image.open(BytesIO(data)) as image:
-            kind = (image.format or kind) if kind == "photo" else kind
+        with Image.open(BytesIO(data), formats=[kind]) as image:
             _check_size(image.width, image.height)
             if max_side is not None:
                 image.draft(image.mode, _fit(image.width, image.height, max_side))  # a JPEG by 1/2, 1/4 or 1/8
@@ -130,12 +129,15 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _kind(data: bytes) -> str:
-    """The format that the first bytes tell; "photo" if it is none of the usual ones."""
+    """The format that the first bytes tell."""
     if not data:
         raise _Unreadable("empty file")
     if data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise _Unreadable("an HTML page, not a photo")
-    return next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), "photo")
+    kind = next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None)
+    if kind is None:
+        raise _Unreadable("not a JPEG, PNG, WebP, GIF, BMP or TIFF")
+    return kind
 
 
 def _is_cut(data: bytes) -> bool:
@@ -211,8 +213,6 @@ def _turn(photo: np.ndarray, orientation: int) -> np.ndarray:
 
 def _reason(error: BaseException, kind: str, data: bytes) -> str:
     """Why a decoder gave up, in a few words."""
-    if isinstance(error, Image.UnidentifiedImageError) and kind == "photo":
-        return "not a photo"
     cut = {
         "PNG": b"IEND" not in data[-1024:],
         "GIF": not data.rstrip(b"\0").endswith(b";"),

@@ -72,8 +72,9 @@ class PhotoFiles:
 
     def digest(self) -> str:
         """12 hexadecimal digits that name the ids and sizes of all photos."""
-        state = hashlib.sha256(f"{self.ids.dtype.str} {len(self.ids)}".encode())
-        state.update(np.ascontiguousarray(self.ids).view(np.uint8).data)
+        width = max(1, np.strings.str_len(self.ids).max(initial=0))  # not that of ids which are left out
+        state = hashlib.sha256(f"{width} {len(self.ids)}".encode())
+        state.update(self.ids.astype(f"<U{width}").view(np.uint8).data)
         state.update(np.ascontiguousarray(self.sizes).data)
         return state.hexdigest()[:12]
 

@@ -215,7 +215,7 @@ def _check_none(path: Path, cells: pa.ChunkedArray, flawed: pa.ChunkedArray, nam
     if count:
         row = pc.index(flawed, pa.scalar(True)).as_py()
         raise LmkError(
-            f"{path}, line {_lines(path, [row])[0]}: {name} '{cells[row]}' is not {right}; "
+            f"{path}, line {_lines(path, [row])[0]}: {name} {_quoted(cells[row])} is not {right}; "
             f"{count:,} {_plural(count, 'row is', 'rows are')} so. Mend the file, or fetch it again."
         )
 
@@ -234,7 +234,7 @@ def _check_unique(path: Path, ids: pa.ChunkedArray, landmarks: np.ndarray | None
     row = int(again[0])
     lines = _lines(path, [int(first[codes[row]]), row])
     raise LmkError(
-        f"{path}, line {lines[1]}: id '{ids[row]}' stands in line {lines[0]} already; "
+        f"{path}, line {lines[1]}: id {_quoted(ids[row])} stands in line {lines[0]} already; "
         f"{len(again):,} {_plural(len(again), 'row repeats', 'rows repeat')} an id{agreement}. Remove the wrong rows."
     )
 
@@ -250,6 +250,12 @@ def _lines(path: Path, rows: list[int]) -> list[int]:
             found.append(next(islice(lines, row - start, None)))
             start = row + 1
         return found
+
+
+def _quoted(cell: pa.StringScalar) -> str:
+    """A cell on one line of a message, cut where it is long."""
+    text = cell.as_py()
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def _plural(count: int, one: str, many: str) -> str:
