@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 """Of photos, in any case."""
 
 _MAX_DEPTH = 8
+_BATCH = 256  # a pool takes in all that it is given, which may be millions
 _THREADS = 8  # listing waits for the disk, not for the processor
 
 
@@ -114,12 +116,11 @@ def find_unreadable(
             return flaw
         return None
 
-    flaws = []
+    flaws, waiting = [], iter(photos)
     with progress("Reading photos", total, "photos") as advance, ThreadPoolExecutor(workers) as pool:
-        for flaw in pool.map(attempt, photos):
-            if flaw is not None:
-                flaws.append(flaw)
-            advance(1)
+        while batch := list(islice(waiting, _BATCH)):
+            flaws += [flaw for flaw in pool.map(attempt, batch) if flaw is not None]
+            advance(len(batch))
     return flaws
 
 
