@@ -1,0 +1,125 @@
+"""One script that carries lmk: the same sources, the same bytes; no credential goes with it."""
+
+import base64
+import hashlib
+import io
+import re
+import textwrap
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmk
+from lmk.errors import LmkError
+from lmk.kaggle import prologue
+
+SIZE_LIMIT = 1_000_000
+"""Bytes of a script; Kaggle names no limit, and scripts of about a megabyte are known to go through."""
+
+PATTERNS = {
+    "a Kaggle token": re.compile(r"KGAT_[0-9A-Za-z]{16,}"),
+    "a Kaggle key": re.compile(r"[\"']key[\"']\s*:\s*[\"'][0-9a-f]{32}[\"']"),
+    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+    "a GitHub token": re.compile(r"\bgh[pousr]_[0-9A-Za-z]{36}|\bgithub_pat_[0-9A-Za-z_]{40,}"),
+    "a Hugging Face token": re.compile(r"\bhf_[0-9A-Za-z]{30,}"),
+    "an AWS key": re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
+    "a password in an address": re.compile(r"[a-z]+://[^\s/:@\"'{}]+:[^\s/@\"'{}]+@[a-z0-9]"),
+}
+FORBIDDEN_NAMES = (
+    "kaggle.json",
+    "access_token",
+    "access_token.txt",
+    "credentials.json",
+    ".env",
+    ".netrc",
+    ".git-credentials",
+)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A kernel's whole script, and the digest of the lmk in it (12 hexadecimal digits)."""
+
+    text: str
+    digest: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the script."""
+        return len(self.text.encode())
+
+
+def package_files(root: Path | None = None) -> dict[str, bytes]:
+    """lmk's files by their names in the archive, `lmk/...`; without caches and hidden files."""
+    root = root or Path(lmk.__file__).parent
+    return {
+        f"lmk/{path.relative_to(root).as_posix()}": path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+        and not any(part == "__pycache__" or part.startswith(".") for part in path.parts[len(root.parts) :])
+    }
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """A zip of files by name: neither the clock, nor the user, nor the order changes its bytes."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16
+            archive.writestr(entry, files[name], compresslevel=9)
+    return packed.getvalue()
+
+
+def make_bundle(script: Path, secrets: Iterable[str] = ()) -> Bundle:
+    """The script that is pushed: lmk, unpacked by `prologue`, and then the kernel's own lines.
+
+    Args:
+        script: The kernel's own script.
+        secrets: Credentials of this machine that must not leave it.
+
+    Raises:
+        LmkError: A credential would go with it, the script cannot stand behind other lines, or it is too large.
+    """
+    files = package_files()
+    try:
+        own = script.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LmkError(f"{script} cannot be read: {error}") from error
+    check_for_secrets({script.name: own.encode(), **files}, secrets)
+    if re.search(r"^from __future__ ", own, re.MULTILINE):
+        raise LmkError(f"{script} imports from __future__, which must come first in a file; remove that line.")
+    packed = pack(files)
+    digest = hashlib.sha256(packed).hexdigest()
+    payload = "\n".join(textwrap.wrap(base64.b64encode(packed).decode(), 120))
+    text = (
+        f"# {script.stem}: lmk {lmk.__version__}, bundle {digest[:12]}. Made by `lmk kernel push`; edit "
+        f"{script.name} of the kernel's folder, not this.\n"
+        f"{Path(prologue.__file__).read_text(encoding='utf-8')}\n\n"
+        f'unpack_lmk(\n    digest="{digest}",\n    payload="""\n{payload}\n""",\n)\n\n'
+        f"# ---- {script.name}\n{own}"
+    )
+    bundle = Bundle(text, digest[:12])
+    if bundle.size > SIZE_LIMIT:
+        raise LmkError(f"The script with lmk has {bundle.size:,} bytes; Kaggle takes about {SIZE_LIMIT:,}.")
+    return bundle
+
+
+def check_for_secrets(files: Mapping[str, bytes], secrets: Iterable[str] = ()) -> None:
+    """Refuse files that hold a credential: by name, by the look of it, or because it is this machine's.
+
+    Raises:
+        LmkError: Names the file and the line, never the credential.
+    """
+    known = [secret for secret in secrets if len(secret) >= 8]
+    for name, content in files.items():
+        if Path(name).name in FORBIDDEN_NAMES:
+            raise LmkError(f"{name} holds credentials by its name; nothing is pushed. Remove it.")
+        text = content.decode("utf-8", errors="replace")
+        found = [("this machine's Kaggle credential", text.index(secret)) for secret in known if secret in text]
+        found += [(what, match.start()) for what, pattern in PATTERNS.items() if (match := pattern.search(text))]
+        for what, place in found:
+            line = text.count("\n", 0, place) + 1
+            raise LmkError(f"{name}, line {line} holds {what}; nothing is pushed. Remove it (and revoke it).")

@@ -1,0 +1,108 @@
+"""What a kernel's script calls: where its inputs and outputs lie, and the list of what it leaves behind."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lmk.errors import LmkError
+from lmk.files import write_json
+from lmk.predictions import NO_LANDMARK, Predictions, best_of
+
+MANIFEST = "lmk-kernel.json"
+KEPT = ("predictions", "weights", "runs", "submissions")
+"""Folders of a workspace that a kernel leaves and `lmk kernel pull` brings home."""
+
+
+def input_root() -> Path:
+    """Where Kaggle puts what is attached; `LMK_KAGGLE_INPUT` stands in for it elsewhere."""
+    return Path(os.environ.get("LMK_KAGGLE_INPUT", "/kaggle/input"))
+
+
+def working() -> Path:
+    """Where a kernel leaves its results; `LMK_KAGGLE_WORKING` stands in for it elsewhere."""
+    return Path(os.environ.get("LMK_KAGGLE_WORKING", "/kaggle/working"))
+
+
+def attached(slug: str) -> Path:
+    """The folder of an attached competition, dataset or kernel's output, in any of the layouts that Kaggle has had.
+
+    Raises:
+        LmkError: Nothing of that name is attached.
+    """
+    root = input_root()
+    for place in (root / slug, root / "competitions" / slug, *root.glob(f"*/*/{slug}"), *root.glob(f"*/{slug}")):
+        if place.is_dir():
+            return place
+    there = ", ".join(sorted(path.name for path in root.glob("*"))) or "nothing"
+    raise LmkError(f"{slug} is not attached to this kernel ({root} holds {there}). Add it to kernel-metadata.json.")
+
+
+def weights_folder() -> Path | None:
+    """The first attached folder that holds backbones without their classifier (`*notop*.h5`); None where none is."""
+    found = sorted(input_root().glob("**/*notop*.h5"))
+    return found[0].parent if found else None
+
+
+def is_rerun() -> bool:
+    """Whether this is the scored run of a code competition, which sees other photos."""
+    return bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
+
+
+def keep_present(predictions: Predictions, landmarks: np.ndarray) -> Predictions:
+    """Predictions without the landmarks that are absent from `landmarks` (m,) int; what is left moves up."""
+    present = np.isin(predictions.landmarks, landmarks)
+    kept = np.where(present, predictions.landmarks, NO_LANDMARK)
+    return best_of(predictions.ids, kept, predictions.scores, predictions.landmarks.shape[1])
+
+
+def scratch() -> Path:
+    """A workspace on the kernel's own disk, which Kaggle does not keep: stored features may be large."""
+    return Path(tempfile.gettempdir(), "workspace")
+
+
+def lmk(*words: object) -> None:
+    """Run the command line: `lmk("train", RECIPE, "--workspace", scratch())`.
+
+    Raises:
+        subprocess.CalledProcessError: The command failed; it has said why.
+    """
+    subprocess.run([sys.executable, "-m", "lmk.cli.main", *map(str, words)], check=True)
+
+
+def leave(kernel: str, competition: str, recipes: Sequence[str], workspace: Path) -> Path:
+    """Copy what is worth keeping of a workspace to `/kaggle/working`, with a list of digests.
+
+    `lmk kernel pull` checks by the list what it brings home.
+    """
+    root = working()
+    files = {}
+    for source in sorted(path for name in KEPT for path in (workspace / name).rglob("*")):
+        if not source.is_file() or source.name.startswith("."):
+            continue
+        name = source.relative_to(workspace).as_posix()
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, root / name)
+        files[name] = {"sha256": sha256_of(source), "size": source.stat().st_size}
+    manifest = {
+        "kernel": kernel,
+        "bundle": os.environ.get("LMK_BUNDLE", ""),
+        "competition": competition,
+        "recipes": list(recipes),
+        "files": files,
+    }
+    write_json(root / MANIFEST, manifest)
+    print(f"{len(files)} files for `lmk kernel pull {kernel}`", flush=True)
+    return root / MANIFEST
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, all 64 digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

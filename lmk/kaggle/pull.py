@@ -1,0 +1,182 @@
+"""Bringing home what a kernel left: every file checked against the kernel's own list, then put into the workspace."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from lmk.errors import LmkError, RemoteError
+from lmk.kaggle.client import Client
+from lmk.kaggle.download import small
+from lmk.kaggle.inside import KEPT, MANIFEST, sha256_of
+from lmk.kaggle.kernels import Kernel, Version, outputs_of, status_of
+from lmk.predictions import Predictions, read_submission
+from lmk.progress import Progress, silent
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file that the kernel left: size in bytes, SHA-256."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The kernel's list of what it left."""
+
+    kernel: str
+    bundle: str
+    competition: str
+    recipes: list[str]
+    files: dict[str, Entry]
+
+
+@dataclass
+class Pulled:
+    """What came home: files that are new here, and files that were here already."""
+
+    new: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The list in `lmk-kernel.json`.
+
+    Raises:
+        LmkError: The file is no such list, or names a file outside the folders that lmk brings home.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(
+            kernel=str(values["kernel"]),
+            bundle=str(values["bundle"]),
+            competition=str(values["competition"]),
+            recipes=[str(recipe) for recipe in values["recipes"]],
+            files={
+                str(name): Entry(int(entry["size"]), str(entry["sha256"])) for name, entry in values["files"].items()
+            },
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LmkError(f"{path.name} is no list of a kernel's files ({error!r}).") from error
+    for name in manifest.files:
+        parts = PurePosixPath(name).parts
+        if len(parts) < 2 or parts[0] not in KEPT or ".." in parts or "\\" in name:
+            raise LmkError(f"{path.name} names '{name}', which is no place in a workspace; nothing is taken.")
+    return manifest
+
+
+def pull(client: Client, kernel: Kernel, workspace: Path, seconds: float, progress: Progress = silent) -> Pulled:
+    """Bring the output of the kernel's last run into a workspace.
+
+    Args:
+        client: Kaggle.
+        kernel: Its last pushed version says which lmk the output must come from.
+        workspace: The workspace's folder.
+        seconds: Longest silence of Kaggle.
+        progress: Told of files.
+
+    Raises:
+        LmkError: The run is not complete, left no list, or is another lmk's; nothing is taken.
+        RemoteError: A file is missing, cut short or a web page; nothing is taken.
+    """
+    version = kernel.pushed()
+    status = status_of(client, version.ref)
+    if status.state != "complete":
+        why = f": {status.failure}" if status.failure else ""
+        raise LmkError(f"Kernel {version.ref} is {status.state}{why}. See `lmk kernel logs {kernel.name}`.")
+    urls = {output.name: output.url for output in outputs_of(client, version.ref)}
+    if MANIFEST not in urls:
+        raise LmkError(f"Kernel {version.ref} left no {MANIFEST}; let its script end with `lmk.kaggle.inside.leave`.")
+    workspace.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".pull-", dir=workspace) as draft:
+        folder = Path(draft)
+
+        def bring(name: str) -> None:
+            if name not in urls:
+                raise RemoteError(f"Kernel {version.ref} lists {name} but did not leave it. Push it again.")
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            small(f"download {name} of kernel {version.ref}", urls[name], folder / name, seconds)
+
+        bring(MANIFEST)
+        manifest = read_manifest(folder / MANIFEST)
+        check_origin(manifest, version)
+        return take(manifest, folder, workspace, bring, progress)
+
+
+def check_origin(manifest: Manifest, version: Version) -> None:
+    """Refuse the output of another lmk than the one that was pushed: its digests would not mean the same here."""
+    if manifest.bundle != version.bundle:
+        raise LmkError(
+            f"The output of {version.ref} was made by the lmk of bundle {manifest.bundle or 'unknown'}, but version "
+            f"{version.version} was pushed with {version.bundle}. Wait for its run, or push again."
+        )
+
+
+def take(
+    manifest: Manifest,
+    folder: Path,
+    workspace: Path,
+    bring: Callable[[str], None] = lambda name: None,
+    progress: Progress = silent,
+) -> Pulled:
+    """Check the listed files in `folder` (where `bring` puts each first) and move them into the workspace.
+
+    A file that is in the workspace stays: its name holds the digest of all that it depends on.
+
+    Raises:
+        RemoteError: A file differs from the list.
+        LmkError: A file does not hold what its name says.
+    """
+    pulled = Pulled()
+    with progress(f"Pull {manifest.kernel}", len(manifest.files), "files") as advance:
+        for name, entry in manifest.files.items():
+            if (workspace / name).exists():
+                pulled.kept.append(name)
+            else:
+                bring(name)
+                check_file(folder / name, name, entry)
+                pulled.new.append(name)
+            advance(1)
+    for name in pulled.new:
+        (workspace / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder / name, workspace / name)
+    return pulled
+
+
+def check_file(path: Path, name: str, entry: Entry) -> None:
+    """Refuse a file that is not the listed one, or that does not hold what its name says."""
+    size = path.stat().st_size if path.is_file() else 0
+    if size != entry.size:
+        raise RemoteError(f"{name} came with {size:,} of {entry.size:,} bytes; nothing is taken. Pull again.")
+    if sha256_of(path) != entry.sha256:
+        raise RemoteError(f"{name} came changed (its SHA-256 differs); nothing is taken. Pull again.")
+    try:
+        _check_content(path, name)
+    except (LmkError, ValueError, OSError) as error:
+        raise LmkError(f"{name} of the kernel does not hold what its name says; nothing is taken: {error}") from error
+
+
+def _check_content(path: Path, name: str) -> None:
+    kind = PurePosixPath(name).suffix
+    if kind == ".parquet":
+        scores = Predictions.load(path).scores
+        if np.isnan(scores).any():
+            raise ValueError("some scores are NaN.")
+    elif kind == ".h5":
+        with path.open("rb") as file:
+            if file.read(len(HDF5)) != HDF5:
+                raise ValueError("it is no HDF5 file.")
+    elif kind == ".csv":
+        read_submission(path)
+    elif kind == ".json":
+        json.loads(path.read_text(encoding="utf-8"))
+    else:
+        raise ValueError(f"lmk takes no {kind or 'such'} files from a kernel.")

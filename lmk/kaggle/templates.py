@@ -1,0 +1,67 @@
+"""The scripts that `lmk kernel new` writes: short, to be read and changed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmk.errors import LmkError
+from lmk.kaggle.kernels import Kernel, new_kernel
+
+TRAIN = '''"""Train {recipe} on {competition}; leave weights and predictions for `lmk kernel pull {name}`.
+
+Attach a dataset of backbones without their classifier (files as Keras names them) in kernel-metadata.json,
+"dataset_sources"; without the internet there is no other way to have them.
+"""
+
+from lmk.kaggle.inside import attached, leave, lmk, scratch, weights_folder
+
+COMPETITION = "{competition}"
+RECIPE = "{recipe}"
+
+weights = weights_folder() or "imagenet"
+options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights]
+lmk("train", RECIPE, *options)
+lmk("predict", RECIPE, *options)
+leave("{name}", COMPETITION, [RECIPE], scratch())
+'''
+
+SUBMISSION = '''"""Make the submission to {competition} with {recipes}.
+
+The scored run sees other photos and a part of the landmarks: everything is read from the attached competition, and
+the landmarks that its train.csv lacks are never answered. `lmk kernel run {name} --rerun` plays that here.
+"""
+
+from lmk.kaggle.inside import attached, leave, lmk, scratch, weights_folder, working
+
+COMPETITION = "{competition}"
+RECIPES = {recipe_list}
+
+weights = weights_folder() or "imagenet"
+options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights]
+recipes = [word for recipe in RECIPES for word in ("--recipe", recipe)]
+lmk("make-submission", "--ensemble", *recipes, *options, "--out", working() / "submission.csv")
+leave("{name}", COMPETITION, RECIPES, scratch())
+'''
+
+KINDS = ("train", "submission")
+
+
+def make_kernel(root: Path, name: str, kind: str, recipes: Sequence[str], competition: str) -> Kernel:
+    """Make a kernel of one of `KINDS`.
+
+    Raises:
+        LmkError: The kind is unknown, a recipe is missing, or the name is taken.
+    """
+    if kind not in KINDS:
+        raise LmkError(f"There is no kind of kernel '{kind}'; there are {', '.join(KINDS)}.")
+    if not recipes or (kind == "train" and len(recipes) > 1):
+        count = "one recipe" if kind == "train" else "one recipe or more"
+        raise LmkError(f"A kernel of kind {kind} takes {count}: add --recipe NAME (`lmk recipes` lists them).")
+    values = {
+        "name": name,
+        "competition": competition,
+        "recipe": recipes[0],
+        "recipes": ", ".join(recipes),
+        "recipe_list": "[" + ", ".join(f'"{recipe}"' for recipe in recipes) + "]",
+    }
+    script = {"train": TRAIN, "submission": SUBMISSION}[kind].format(**values)
+    return new_kernel(root, name, script, competition)

@@ -1,0 +1,329 @@
+"""Kernels: bundled, pushed to the stand-in server, run there and here, and pulled."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import kaggle_server
+import numpy as np
+import pytest
+
+from lmk.errors import LimitError, LmkError, RemoteError
+from lmk.kaggle.bundle import SIZE_LIMIT, check_for_secrets, make_bundle, pack, package_files
+from lmk.kaggle.client import Client
+from lmk.kaggle.kernels import Kernel, log_of, new_kernel, status_of
+from lmk.kaggle.metadata import read_metadata, slugify
+from lmk.kaggle.play import Stage, play
+from lmk.kaggle.pull import pull, read_manifest, take
+from lmk.kaggle.push import prepare, push
+from lmk.predictions import Predictions
+
+SLUG = "tiny-landmarks"
+SCRIPT = '''"""Answer each query with its row's number."""
+
+import numpy as np
+
+from lmk.kaggle.inside import attached, leave, scratch
+from lmk.predictions import Predictions
+
+rows = (attached("tiny-landmarks") / "sample_submission.csv").read_text().splitlines()[1:]
+ids = np.array([row.split(",")[0] for row in rows])
+answers = Predictions(ids, np.arange(len(ids))[:, None], np.random.default_rng(0).random((len(ids), 1)))
+answers.save(scratch() / "predictions" / "rows-0123456789ab.parquet")
+leave("rows", "tiny-landmarks", ["rows"], scratch())
+'''
+
+
+@pytest.fixture
+def competition(tmp_path) -> Path:
+    folder = tmp_path / SLUG
+    folder.mkdir()
+    (folder / "train.csv").write_text("id,landmark_id\nt1,7\n")
+    (folder / "sample_submission.csv").write_text("id,landmarks\na,7 0.1\nb,7 0.1\nc,7 0.1\n")
+    (folder / "solution.csv").write_text("id,landmarks,Usage\na,0,Public\nb,,Public\nc,2,Private\n")
+    return folder
+
+
+@pytest.fixture
+def kaggle(competition, tmp_path) -> Iterator[kaggle_server.Kaggle]:
+    stand_in = kaggle_server.Kaggle([kaggle_server.Competition(SLUG, competition, code_only=True)])
+    with kaggle_server.running(stand_in, home=tmp_path):
+        yield stand_in
+
+
+@pytest.fixture
+def client(kaggle) -> Client:
+    return Client(seconds=2.0)
+
+
+@pytest.fixture
+def kernel(tmp_path) -> Kernel:
+    return new_kernel(tmp_path / "kernels", "rows", SCRIPT, SLUG, enable_gpu=False)
+
+
+def pushed(client: Client, kernel: Kernel):
+    return push(client, kernel, prepare(kernel, client.username, []))
+
+
+def wait(client: Client, ref: str) -> str:
+    deadline = time.monotonic() + 60
+    while not status_of(client, ref).finished and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return status_of(client, ref).state
+
+
+def test_a_kernel_is_pushed_run_and_pulled_and_gives_the_bytes_that_a_run_here_gives(
+    kaggle, client, kernel, competition, tmp_path
+):
+    version = pushed(client, kernel)
+    assert (version.ref, version.version) == ("tester/lmk-rows", 1)
+    assert Kernel.open("rows", tmp_path / "kernels").pushed() == version
+    assert wait(client, version.ref) == "complete", log_of(client, version.ref)
+    assert f"lmk from bundle {version.bundle}" in log_of(client, version.ref)
+    home = tmp_path / "workspace"
+    pulled = pull(client, kernel, home, seconds=5)
+    assert pulled.new == ["predictions/rows-0123456789ab.parquet"]
+
+    stage = play(prepare(kernel, "local", []).bundle, {SLUG: competition}, tmp_path / "play", seconds=60)
+    here = stage.working / "predictions" / "rows-0123456789ab.parquet"
+    assert here.read_bytes() == (home / pulled.new[0]).read_bytes()
+    scratch_twin = Predictions(
+        np.array(["a", "b", "c"]), np.arange(3)[:, None], np.random.default_rng(0).random((3, 1))
+    )
+    scratch_twin.save(tmp_path / "direct.parquet")  # computed by this process, without a bundle
+    assert here.read_bytes() == (tmp_path / "direct.parquet").read_bytes()
+    assert pull(client, kernel, home, seconds=5).kept == pulled.new  # again: nothing new, nothing lost
+
+
+def test_the_same_sources_give_the_same_bytes_whatever_the_clock_and_the_order_say(kernel, tmp_path):
+    first = make_bundle(kernel.folder / "rows.py")
+    os.utime(kernel.folder / "rows.py", (1, 1))
+    assert make_bundle(kernel.folder / "rows.py") == first
+    files = package_files()
+    assert pack(dict(reversed(files.items()))) == pack(files)
+    changed = files | {"lmk/errors.py": files["lmk/errors.py"] + b"#"}
+    assert pack(changed) != pack(files)
+
+
+def test_a_bundle_is_small_enough_and_holds_no_caches(kernel):
+    bundle = make_bundle(kernel.folder / "rows.py")
+    assert bundle.size < SIZE_LIMIT
+    assert not [name for name in package_files() if "__pycache__" in name or "/." in name]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.py", f"x = 1\ntoken = '{kaggle_server.TOKEN}'", "a.py, line 2 holds a Kaggle token"),
+        ("a.json", '{"username": "me", "key": "0123456789abcdef0123456789abcdef"}', "a Kaggle key"),
+        ("kaggle.json", "{}", "by its name"),
+        ("a.txt", "-----BEGIN RSA PRIVATE KEY-----", "a private key"),
+        ("a.sh", "git clone https://me:hunter22@example.org/x", "a password in an address"),
+        ("a.py", "key = 'my secret word'", "this machine's Kaggle credential"),
+    ],
+)
+def test_a_credential_is_found_and_not_repeated(name, text, says):
+    with pytest.raises(LmkError, match=says) as failure:
+        check_for_secrets({name: text.encode()}, ["my secret word"])
+    assert not any(secret in str(failure.value) for secret in (kaggle_server.TOKEN, "hunter22", "my secret word"))
+
+
+def test_lmk_itself_holds_nothing_that_looks_like_a_credential():
+    check_for_secrets(package_files(), [kaggle_server.TOKEN])
+
+
+def test_a_script_that_holds_this_machines_token_is_not_pushed(kaggle, client, kernel):
+    (kernel.folder / "rows.py").write_text(f"print('{kaggle_server.TOKEN[5:]}')")
+    with pytest.raises(LmkError, match=r"rows\.py, line 1"):
+        prepare(kernel, client.username, [kaggle_server.TOKEN[5:]])
+    assert kaggle.count("SaveKernel") == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"title": "lmk other"}, "makes the slug 'lmk-other'"),
+        ({"title": "lmk"}, "5 to 50"),
+        ({"id": "lmk"}, "at least 5"),
+        ({"id": "me/lmk-rows/3"}, "no version"),
+        ({"code_file": "absent.py"}, "absent.py, which is not in"),
+        ({"code_file": "../rows/rows.py"}, "which is not in"),
+        ({"language": "r"}, '"language": "python"'),
+        ({"kernel_type": "notebook"}, '"kernel_type": "script"'),
+        ({"enable_internet": "false"}, "`enable_internet` must stand there"),
+        ({"enable_internat": True}, "Did you mean `enable_internet`"),
+        ({"machine_shape": "NvidiaTeslaP100"}, "retired"),
+        ({"dataset_sources": ["backbones"]}, "write OWNER/SLUG"),
+        ({"competition_sources": ["https://www.kaggle.com/c/x"]}, "write SLUG"),
+        ({"kernel_sources": "rows"}, "list of names"),
+    ],
+)
+def test_wrong_settings_are_named_before_anything_is_sent(kernel, change, says):
+    path = kernel.folder / "kernel-metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(LmkError, match=says):
+        read_metadata(kernel.folder, "tester")
+
+
+def test_titles_make_the_slugs_that_the_official_client_makes():
+    from slugify import slugify as official
+
+    for title in ("lmk train xception-gem", "DELF, twice (2021)", "a__b  c"):
+        assert slugify(title) == official(title)
+
+
+def test_a_push_that_kaggle_refuses_with_a_200_fails_and_is_not_remembered(kaggle, client, kernel):
+    kaggle.fault("push-error")
+    with pytest.raises(LmkError, match="title already in use"):
+        pushed(client, kernel)
+    assert kernel.versions() == []
+
+
+def test_a_push_whose_sources_were_dropped_fails_and_is_remembered(kaggle, client, kernel):
+    kaggle.fault("push-sources", times=1)
+    with pytest.raises(LmkError, match=f"without {SLUG}"):
+        pushed(client, kernel)
+    assert [version.version for version in kernel.versions()] == [1]
+
+
+@pytest.mark.parametrize("fault", ["hang-done", "500-done"])
+def test_a_push_whose_answer_was_lost_is_found_and_not_run_twice(kaggle, client, kernel, fault):
+    kaggle.fault(fault, times=1)
+    version = pushed(client, kernel)
+    assert (version.version, kaggle.count("SaveKernel")) == (1, 1)
+    with pytest.raises(LmkError, match="the same to the last byte"):
+        pushed(client, kernel)
+
+
+def test_a_push_that_never_arrived_says_so_and_can_be_done_again(kaggle, client, kernel):
+    kaggle.fault("hang", times=1)
+    with pytest.raises(RemoteError, match="did not answer in time"):
+        pushed(client, kernel)
+    assert pushed(client, kernel).version == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "says"),
+    [
+        ("html", RemoteError, "web page in place of the file"),
+        ("half", RemoteError, r"came with [\d,]+ of [\d,]+ bytes"),
+        ("404", LmkError, "404"),
+        ("500", RemoteError, "500"),
+    ],
+)
+def test_a_spoiled_output_is_refused_whole(kaggle, client, kernel, tmp_path, fault, error, says, monkeypatch):
+    monkeypatch.setattr("lmk.kaggle.faults.time.sleep", lambda seconds: None)
+    version = pushed(client, kernel)
+    wait(client, version.ref)
+    work = kaggle.kernels[version.ref]["work"]
+    manifest = (work / "lmk-kernel.json").read_bytes()
+    if fault == "half":  # of the predictions only
+        path = work / "predictions" / "rows-0123456789ab.parquet"
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        kaggle.fault(fault)
+    home = tmp_path / "workspace"
+    with pytest.raises(error, match=says) as failure:
+        pull(client, kernel, home, seconds=5)
+    assert "secret" not in str(failure.value)
+    assert not list(home.rglob("*.parquet"))
+    assert manifest == (work / "lmk-kernel.json").read_bytes()
+
+
+def test_the_output_of_another_lmk_is_refused(kaggle, client, kernel, tmp_path):
+    version = pushed(client, kernel)
+    wait(client, version.ref)
+    path = kaggle.kernels[version.ref]["work"] / "lmk-kernel.json"
+    path.write_text(path.read_text().replace(version.bundle, "0123456789ab"))
+    with pytest.raises(LmkError, match="made by the lmk of bundle 0123456789ab"):
+        pull(client, kernel, tmp_path / "workspace", seconds=5)
+
+
+@pytest.mark.parametrize("name", ["../outside.csv", "/etc/passwd", "stores/../../x.csv", "kernel.py", "weights"])
+def test_a_list_that_leads_outside_the_workspace_is_refused(tmp_path, name):
+    entry = {"sha256": "", "size": 0}
+    values = {"kernel": "x", "bundle": "", "competition": "", "recipes": [], "files": {name: entry}}
+    (tmp_path / "lmk-kernel.json").write_text(json.dumps(values))
+    with pytest.raises(LmkError, match="no place in a workspace"):
+        read_manifest(tmp_path / "lmk-kernel.json")
+
+
+def test_a_file_that_does_not_hold_what_its_name_says_is_refused(tmp_path):
+    from lmk.kaggle.inside import leave
+
+    os.environ["LMK_KAGGLE_WORKING"] = str(tmp_path / "working")
+    try:
+        (tmp_path / "made" / "weights").mkdir(parents=True)
+        (tmp_path / "made" / "weights" / "x.weights.h5").write_text("<html>not weights</html>")
+        leave("x", SLUG, [], tmp_path / "made")
+    finally:
+        del os.environ["LMK_KAGGLE_WORKING"]
+    manifest = read_manifest(tmp_path / "working" / "lmk-kernel.json")
+    with pytest.raises(LmkError, match="no HDF5 file"):
+        take(manifest, tmp_path / "working", tmp_path / "workspace")
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_a_failed_run_is_reported_with_kaggles_reason(kaggle, client, kernel, tmp_path):
+    kaggle.fault("kernel-fails", times=1)
+    version = pushed(client, kernel)
+    assert wait(client, version.ref) == "error"
+    with pytest.raises(LmkError, match="exited with code 1"):
+        pull(client, kernel, tmp_path, seconds=5)
+
+
+def test_a_kernel_that_kaggle_does_not_know_is_named(kaggle, client):
+    with pytest.raises(LmkError, match="read the status of kernel tester/lmk-absent"):
+        status_of(client, "tester/lmk-absent")
+
+
+def play_script(kernel: Kernel, script: str, root: Path, seconds: float = 30.0, **options) -> Stage:
+    (kernel.folder / "rows.py").write_text(script)
+    return play(make_bundle(kernel.folder / "rows.py"), {}, root, seconds, **options)
+
+
+def test_a_play_has_an_empty_environment_no_network_and_lmk_from_the_bundle(kaggle, kernel, tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET_OF_MINE", "1")
+    port = int(kaggle.address.rsplit(":", 1)[1])
+    stage = play_script(
+        kernel,
+        "import os, socket, lmk\n"
+        "print(sorted(name for name in os.environ if 'KAGGLE' in name or 'SECRET' in name))\n"
+        "print('bundled' if 'lmk-bundle-' in lmk.__file__ else lmk.__file__)\n"
+        f"try:\n    socket.create_connection(('127.0.0.1', {port}), 3)\n    print('reached')\n"
+        "except OSError as error:\n    print('no network')\n",
+        tmp_path / "play",
+    )
+    said = stage.log.read_text()
+    assert "['KAGGLE_KERNEL_RUN_TYPE', 'LMK_KAGGLE_INPUT', 'LMK_KAGGLE_WORKING']" in said
+    assert "bundled" in said
+    assert "no network" in said or "unshare is not to be had" in said
+
+
+def test_a_play_that_takes_too_long_is_stopped_with_all_it_started(kernel, tmp_path):
+    start = time.monotonic()
+    with pytest.raises(LimitError, match="stopped after 3 s"):
+        play_script(kernel, "import subprocess, sys\nsubprocess.run(['sleep', '60'])\n", tmp_path / "play", seconds=3.0)
+    assert time.monotonic() - start < 20
+
+
+def test_a_play_that_fails_says_its_last_line(kernel, tmp_path):
+    with pytest.raises(LmkError, match="ZeroDivisionError"):
+        play_script(kernel, "1 / 0\n", tmp_path / "play")
+
+
+def test_the_scored_run_is_told_that_it_is_one(kernel, tmp_path):
+    script = "from lmk.kaggle.inside import is_rerun\nprint('rerun' if is_rerun() else 'commit')\n"
+    assert "commit" in play_script(kernel, script, tmp_path / "play").log.read_text()
+    assert "rerun" in play_script(kernel, script, tmp_path / "play", rerun=True).log.read_text()
+
+
+def test_a_damaged_bundle_does_not_run(kernel, tmp_path):
+    bundle = make_bundle(kernel.folder / "rows.py")
+    lines = bundle.text.splitlines()
+    row = lines.index('    payload="""') + 5
+    lines[row] = lines[row][:-1] + ("A" if lines[row][-1] != "A" else "B")
+    with pytest.raises(LmkError, match="lmk in this script is damaged"):
+        play(type(bundle)("\n".join(lines), bundle.digest), {}, tmp_path / "play", seconds=30)
