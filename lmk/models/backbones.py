@@ -127,6 +127,7 @@ class PixelScaling(keras.layers.Layer):
         self.scaling = scaling
 
     def call(self, images):
+        images = ops.cast(images, self.compute_dtype)
         if self.scaling == "tf":
             return images / 127.5 - 1
         if self.scaling == "caffe":
@@ -242,12 +243,13 @@ def _network(backbone: Backbone, image_size: int | None, provider: Provider) -> 
 
 
 def _published(backbone: Backbone) -> keras.Model:
-    return getattr(keras.applications, backbone.build)(include_top=False, weights="imagenet")
+    shape = (backbone.image_size, backbone.image_size, 3)
+    return getattr(keras.applications, backbone.build)(include_top=False, weights="imagenet", input_shape=shape)
 
 
 def _standardise(layer: keras.layers.Normalization) -> None:
     """Set mean and deviation exactly, whatever a file said: Keras' own EfficientNet files hold the deviation as the
     variance, which only its own constructor mends, and a network without weights would not standardise at all."""
     if layer.weights:
-        layer.set_weights([np.asarray(MEAN), np.square(DEVIATION), 1])
+        layer.set_weights([np.asarray(MEAN), np.square(DEVIATION), np.asarray(1)])
         layer.finalize_state()

@@ -59,20 +59,18 @@ class RMAC(keras.layers.Layer):
 def rmac_regions(height: int, width: int) -> list[tuple[int, int, int]]:
     """Top, left and side of R-MAC's square windows: at scale l = 1, 2, 3 of side 2 min(height, width) / (l + 1).
 
-    Windows of one scale overlap by about 40 %; the longer side takes more of them.
+    The longer side takes as many more windows as bring the overlap of the largest ones nearest to 40 %.
     """
     short, long = min(height, width), max(height, width)
-    extra = (
-        0
-        if long == short
-        else min(range(1, 7), key=lambda n: abs((short**2 - short * (long - short) / n) - 0.4 * short**2))
-    )
+    extra = 0
+    if long > short:
+        extra = min(range(1, 7), key=lambda more: abs(1 - (long - short) / more / short - 0.4))
     regions = []
     for scale in (1, 2, 3):
         side = max(1, 2 * short // (scale + 1))
         rows, columns = (scale, scale + extra) if width >= height else (scale + extra, scale)
         regions += [(top, left, side) for top in _starts(height, side, rows) for left in _starts(width, side, columns)]
-    return sorted(set(regions))
+    return regions
 
 
 def _starts(length: int, side: int, count: int) -> list[int]:

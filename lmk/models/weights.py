@@ -113,7 +113,10 @@ def assign_layers(network: keras.Model, stored: StoredLayers) -> None:
 
 def layers_of(network: keras.Model) -> StoredLayers:
     """The layers of `network` as `assign_layers` takes them."""
-    return [(layer.name, [np.asarray(variable) for variable in _variables(layer)]) for layer in network.layers]
+    return [
+        (layer.name, [keras.ops.convert_to_numpy(variable) for variable in _variables(layer)])
+        for layer in network.layers
+    ]
 
 
 def is_normalization(layer: keras.layers.Layer) -> bool:
