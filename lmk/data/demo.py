@@ -85,7 +85,7 @@ class Plan:
     names: dict[int, str]
 
 
-def plan(seed: int, amounts: Amounts = Amounts()) -> Plan:  # noqa: B008 - frozen
+def plan(seed: int, amounts: Amounts = Amounts()) -> Plan:
     """Which photos the competition of a seed holds."""
     rng = np.random.default_rng([seed, 0])
     landmarks = [int(label) for label in rng.choice(np.arange(1000, 203_000), len(amounts.train), replace=False)]
@@ -134,7 +134,7 @@ def make_demo(
     seed: int = 0,
     jobs: int = 2,
     progress: Progress = silent,
-    amounts: Amounts = Amounts(),  # noqa: B008 - frozen
+    amounts: Amounts = Amounts(),
 ) -> None:
     """Draw the competition of a seed into `folder`, whole or not at all; at once where it is there already.
 

@@ -110,21 +110,21 @@ class Canvas:
     def blocks(self, rng: np.random.Generator, course: float, spread: float, depth: float = 0.04) -> None:
         """Courses of stones of uneven width and tone; `course` metres high, tones of relative deviation `spread`."""
         rows, columns = self.alpha.shape
-        factor = np.ones((rows, columns), np.float32)
+        factor = np.empty((rows, columns), np.float32)
         top = 0.0
         while top < rows:
             high = course * self.scale * rng.uniform(0.75, 1.25)
             widths = course * self.scale * rng.uniform(1.0, 3.0, int(columns / course / self.scale) + 3)
-            edges = np.concatenate([[0], np.cumsum(widths)]) - rng.uniform(0, widths[0])
-            edges = np.round(edges[edges < columns]).astype(int).clip(0)
-            tones = 1 + spread * rng.standard_normal(len(edges))
+            ends = np.round(np.cumsum(widths) - rng.uniform(0, widths[0])).astype(int).clip(0, columns)
+            tones = (1 + spread * rng.standard_normal(len(ends))).astype(np.float32)
+            tones_along = np.repeat(tones, np.diff(ends, prepend=0))
+            joints = ends[(ends > 0) & (ends < columns)] - 1
+            tones_along[joints] *= np.float32(0.8)
             first, last = round(top), min(rows, round(top + high))
-            for edge, next_edge, shade in zip(edges, [*edges[1:], columns], tones, strict=True):
-                factor[first:last, edge:next_edge] = shade
-                self.relief[first:last, max(0, next_edge - 1) : next_edge] -= depth
-                factor[first:last, max(0, next_edge - 1) : next_edge] *= 0.8
-            self.relief[last - 1 : last] -= depth
-            factor[last - 1 : last] *= 0.8
+            factor[first:last] = tones_along
+            factor[last - 1] *= np.float32(0.8)
+            self.relief[first:last, joints] -= depth
+            self.relief[last - 1] -= depth
             top += high
         self.multiply(factor)
 
@@ -156,8 +156,8 @@ class Canvas:
         around = np.roll(around, int(self.scale / 4), axis=0)
         self.multiply(1 - np.clip((around - relief) * np.float32(1.1), -0.1, 0.5))
         slope = np.float32(64 * 0.5 * self.scale)
-        along_u = cv2.filter2D(relief, cv2.CV_32F, np.float32([[-1, 0, 1]]))
-        along_v = cv2.filter2D(relief, cv2.CV_32F, np.float32([[1], [0], [-1]]))
+        along_u = cv2.filter2D(relief, cv2.CV_32F, np.array([[-1, 0, 1]], np.float32))
+        along_v = cv2.filter2D(relief, cv2.CV_32F, np.array([[1], [0], [-1]], np.float32))
         layers = [np.clip(128 + layer * slope, 20, 236).astype(np.uint8) for layer in (along_u, along_v)]
         color = np.dstack([self.color, self.alpha])
         return Texture(np.ascontiguousarray(color), np.ascontiguousarray(np.dstack([*layers, self.glow])))

@@ -50,7 +50,7 @@ def _still(rng: Rng, canvas: Canvas) -> np.ndarray:
     light: Weather = weather(rng)
     view = rng.uniform(0.7, 1.0)
     extent = min(canvas.width, canvas.height)
-    distance = extent / 2 / np.tan(view / 2) * rng.uniform(0.55, 0.85)
+    distance = extent / 2 / np.tan(view / 2) * rng.uniform(0.45, 0.7)
     position = vector(rng.normal(0, 0.25) * extent, rng.normal(0, 0.25) * extent, distance)
     target = vector(rng.normal(0, 0.06) * extent, rng.normal(0, 0.06) * extent, 0)
     camera = aim(size, rng, position, target, view, tilt=0.25)
@@ -132,7 +132,7 @@ def mountains(rng: Rng) -> np.ndarray:
         rough = noise(rng, rows, columns, rows / 2, 5)
         if rng.random() < 0.6:
             snow = (height + 0.06 * rough > 0.5)[..., None]
-            canvas.color = np.where(snow, np.uint8([226, 230, 236]), canvas.color)
+            canvas.color = np.where(snow, np.array([226, 230, 236], np.uint8), canvas.color)
         canvas.relief = (rough * np.float32(0.06 * high / 10)).astype(np.float32)
         canvas.multiply(1 + np.float32(0.12) * rough)
         canvas.alpha = np.where(height < top[None, :], np.uint8(255), np.uint8(0))

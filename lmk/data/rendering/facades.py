@@ -271,8 +271,8 @@ def door(rng: np.random.Generator, canvas: Canvas, look: Style, x: float, width:
     canvas.polygon(_opening(x - width / 2, y, width, height, look), wood, relief=-0.35)
     for column in (0.06, 0.53):
         for row in np.arange(0.3, 0.68 * height, 0.7):
-            shade = tone(wood, rng.uniform(0.7, 1.5))
-            canvas.box(x + (column - 0.5) * width, y + row, 0.41 * width, 0.55, shade, relief=-0.3)
+            panel = tone(wood, rng.uniform(0.7, 1.5))
+            canvas.box(x + (column - 0.5) * width, y + row, 0.41 * width, 0.55, panel, relief=-0.3)
     canvas.line(x, y, x, y + 0.95 * height, tone(wood, 0.4), 0.07)
     if width > 2:
         sculpture(rng, canvas, tone(look.trim, 0.95), x - 0.36 * width, y + 0.72 * height, 0.72 * width, 0.2 * height)
@@ -305,3 +305,36 @@ def timber(rng: np.random.Generator, canvas: Canvas, x: float, y: float, width: 
             low, high = (y, y + height / 2) if rng.random() < 0.5 else (y + height / 2, y + height)
             ends = (low, high) if rng.random() < 0.5 else (high, low)
             canvas.line(place, ends[0], min(place + step, x + width), ends[1], wood, 0.18)
+
+
+def tower_face(rng: np.random.Generator, look: Style, width: float, height: float, storeys: int, dial: bool) -> Canvas:
+    """A side of a square tower: a belfry opening on top, windows and bands below."""
+    canvas = wall(rng, look, width, height)
+    step = height / storeys
+    for storey in range(storeys):
+        y = storey * step
+        cornice(rng, canvas, look, y + step - 0.45, 0.4, dentils=storey == storeys - 1)
+        if storey == storeys - 1:
+            windows(rng, canvas, look, 0.08 * width, y + 0.2 * step, 0.84 * width, 2, (0.24 * width, 0.55 * step))
+        elif dial and storey == storeys - 2:
+            clock(rng, canvas, look, width / 2, y + 0.47 * step, min(0.28 * width, 0.34 * step))
+        elif rng.random() < 0.6:
+            window(rng, canvas, look, width / 2 - 0.14 * width, y + 0.25 * step, 0.28 * width, 0.45 * step)
+        else:
+            niche(rng, canvas, look, width / 2 - 0.17 * width, y + 0.15 * step, 0.34 * width, 0.6 * step)
+    for x in (0.0, width - 0.6):
+        for y in np.arange(0, height, 0.9):
+            canvas.box(x + rng.uniform(-0.15, 0.1), y, 0.7, 0.6, tone(look.trim, rng.uniform(0.85, 1.1)), relief=0.08)
+    return canvas
+
+
+def pediment(rng: np.random.Generator, look: Style, width: float, rise: float) -> Canvas:
+    """A triangle full of figures."""
+    canvas = plain(rng, look.trim, width, rise)
+    sculpture(rng, canvas, tone(look.trim, 0.95), 0.24 * width, 0.1 * rise, 0.52 * width, 0.62 * rise)
+    for x in (0.0, width):
+        canvas.line(x, 0, width / 2, rise, tone(look.trim, 1.08), 0.7)
+        canvas.line(x, -0.45, width / 2, rise - 0.45, tone(look.trim, 0.6), 0.1)
+    canvas.box(0, 0, width, 0.3, tone(look.trim, 1.05), relief=0.3)
+    canvas.cut([(0, 0), (width, 0), (width / 2, rise)])
+    return canvas

@@ -58,13 +58,17 @@ def weather(rng: np.random.Generator, dusk: bool = False) -> Weather:
         "evening": ([2.2, 1.45, 0.75], [0.42, 0.4, 0.5], [0.16, 0.24, 0.5], [0.95, 0.66, 0.42], rng.uniform(0.2, 0.6)),
         "dusk": ([0.1, 0.09, 0.13], [0.16, 0.17, 0.26], [0.03, 0.06, 0.2], [0.42, 0.28, 0.3], rng.uniform(0.2, 0.7)),
     }
-    sunlight, ambient, zenith, horizon, cover = looks[str(kind)]
+    *colors, cover = looks[str(kind)]
+    sunlight, ambient, zenith, horizon = np.array(colors) * tint
     return Weather(
-        sun,
-        *(np.array(color) * tint for color in (sunlight, ambient, zenith, horizon)),
-        cover,
-        haze=float(np.exp(rng.uniform(np.log(5e-4), np.log(5e-3)))),
-        night=rng.uniform(0.7, 1.0) if dusk else 0.0,
+        sun=sun,
+        sunlight=sunlight,
+        ambient=ambient,
+        zenith=zenith,
+        horizon=horizon,
+        cover=cover,
+        haze=float(np.exp(rng.uniform(np.log(3e-4), np.log(4e-3)))),
+        night=float(rng.uniform(0.7, 1.0)) if dusk else 0.0,
         exposure=float(np.exp(rng.normal(0.05 if dusk else 0.0, 0.16))),
     )
 
@@ -161,7 +165,7 @@ def develop(image: np.ndarray, light: Weather, width: int, height: int, rng: np.
     if rng.random() < 0.35:
         small = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.35, 0.9))
     film = np.sqrt(1 - np.exp(np.float32(-1.35 * light.exposure) * np.maximum(small, 0)))
-    film = film + np.float32(rng.uniform(0.0, 0.5)) * (film * film * (3 - 2 * film) - film)  # contrast
+    film = film + np.float32(rng.uniform(0.25, 0.8)) * (film * film * (3 - 2 * film) - film)  # contrast
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] ** 2
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
     film *= (1 - np.float32(rng.uniform(0, 0.12)) * (x + y))[..., None]

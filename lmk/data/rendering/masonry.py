@@ -41,7 +41,7 @@ class Building:
     def solid(self, low: np.ndarray, high: np.ndarray) -> None:
         """Add a box that casts a shadow; slightly smaller, so that it does not darken its own faces."""
         self.reach(low, high)
-        self.solids.append((low + (0.15, 0, 0.15), high - (0.15, 0.1, 0.15)))
+        self.solids.append((low + vector(0.15, 0, 0.15), high - vector(0.15, 0.1, 0.15)))
 
     def panel(self, origin: np.ndarray, across: np.ndarray, upward: np.ndarray, texture: Texture) -> None:
         self.surfaces.append(Panel(origin, across, upward, texture))

@@ -38,7 +38,7 @@ def _blank(width: float, height: float, color: Color, scale: float) -> Canvas:
 def tree(rng: Rng) -> Texture:
     """A leafy tree, a conifer or a palm; 1 metre of the canvas is a sixth of its height."""
     kind, leaf = rng.choice(["leafy", "leafy", "leafy", "conifer", "palm"]), _LEAVES[rng.integers(len(_LEAVES))]
-    canvas = _blank(5, 6, tone(leaf, 0.7), 40)
+    canvas = _blank(5, 6, tone(leaf, 0.7), 32)
     bark = tone((92, 74, 58), rng.uniform(0.7, 1.2))
     trunk = rng.uniform(0.09, 0.16)
     lean = rng.uniform(-0.3, 0.3)
@@ -52,7 +52,7 @@ def tree(rng: Rng) -> Texture:
             shade = tone(leaf, rng.uniform(0.6, 1.4))
             canvas.polygon([(2.5 + lean, 4.8), bend, tip, (bend[0], bend[1] - 0.22)], shade, alpha=255)
         return canvas.texture()
-    count = 260
+    count = 220
     heights = rng.uniform(0, 1, count)
     if kind == "conifer":
         xs = 2.5 + rng.uniform(-1, 1, count) * (1.02 - heights) * 1.2
@@ -61,10 +61,10 @@ def tree(rng: Rng) -> Texture:
         lobes = rng.normal(0, 0.75, (5, 2)) * (1, 0.7) + (2.5 + lean, 4.0)
         places = lobes[rng.integers(5, size=count)] + rng.normal(0, 0.42, (count, 2))
         xs, ys = np.clip(places[:, 0], 0.3, 4.7), np.clip(places[:, 1], 1.6, 5.7)
-    for x, y in zip(xs, ys, strict=True):  # lower and further left is darker
-        shade = tone(leaf, rng.uniform(0.55, 0.95) + 0.12 * (y - 3))
-        size = rng.uniform(0.1, 0.3)
-        canvas.ellipse(x, y, size, size * 0.7, rng.uniform(0, 3), shade, alpha=255, relief=float(rng.uniform(0, 0.3)))
+    shades = rng.uniform(0.55, 0.95, count) + 0.12 * (ys - 3)  # lower is darker
+    sizes, angles, reliefs = (rng.uniform(low, high, count) for low, high in ((0.1, 0.3), (0, 3), (0, 0.3)))
+    for x, y, size, angle, relief, shade in np.column_stack([xs, ys, sizes, angles, reliefs, shades]).tolist():
+        canvas.ellipse(x, y, size, size * 0.7, angle, tone(leaf, shade), alpha=255, relief=relief)
     return canvas.texture()
 
 
