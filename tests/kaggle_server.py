@@ -367,7 +367,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def ListCompetitions(self, body):
         words = body.get("search", "")
-        found = [c for c in self.kaggle.competitions.values() if words[:4] in c.slug]
+        found = [c for c in self.kaggle.competitions.values() if words[:3] in c.slug]
         return {
             "competitions": [
                 {

@@ -1,6 +1,7 @@
 """Submissions against the stand-in server, over real HTTP by the official client."""
 
 import csv
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,9 +73,9 @@ def test_a_file_that_was_sent_is_refused_by_its_hash_whatever_its_name(kaggle, c
     with pytest.raises(LmkError, match="Kaggle has this file already as submission 40000001"):
         submit_file(client, Records(tmp_path / "another machine"), new(twin), twin)
     assert submitted(kaggle) == 1
-    time.sleep(1)  # another second, another folder
     submit_file(client, records, new(twin), twin, again=True)
     assert submitted(kaggle) == 2
+    assert [record.ref for record in records.all()] == [40000001, 40000002]
 
 
 @pytest.mark.parametrize("fault", ["hang-done", "500-done"])
@@ -191,3 +192,36 @@ def test_the_daily_limit_holds_back_the_sixth_file(kaggle, client, records, tmp_
     with pytest.raises(LimitError, match=r"5 made.*00:00 UTC"):
         submit_file(client, records, new(path), path)
     assert kaggle.count("PUT") == 5
+
+
+def test_a_request_that_reads_waits_as_long_as_kaggle_asks_and_goes_on(kaggle, client, records, answers):
+    kaggle.fault("429", times=2, method="ListSubmissions", seconds=0.4)
+    start = time.monotonic()
+    submit_file(client, records, new(answers), answers)
+    assert time.monotonic() - start >= 0.8
+    assert submitted(kaggle) == 1
+
+
+def test_a_wait_that_is_too_long_is_left_to_the_person(kaggle, client, records, answers):
+    kaggle.fault("429", method="ListSubmissions", seconds=3600)
+    with pytest.raises(LimitError, match="Run it again in 3600 s"):
+        submit_file(client, records, new(answers), answers)
+    assert kaggle.count("ListSubmissions") == 1
+
+
+def test_two_commands_at_once_send_a_file_once(kaggle, client, records, answers):
+    failures: list[LmkError] = []
+
+    def send() -> None:
+        try:
+            submit_file(client, Records(records.root), new(answers), answers)
+        except LmkError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=send) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert submitted(kaggle) == 1
+    assert [str(error).split(" on ")[0] for error in failures] == ["answers.csv was sent already"] * 2

@@ -77,7 +77,7 @@ def send_file(
     from lmk.evaluation import check_submission
     from lmk.kaggle.records import Record, digest_of_csv, git_state, now, versions
     from lmk.kaggle.runs import find_run, run_of
-    from lmk.kaggle.submit import submit_file
+    from lmk.kaggle.submit import SETTLE_SECONDS, submit_file
     from lmk.predictions import read_submission
     from lmk.workspace import Workspace
 
@@ -104,7 +104,7 @@ def send_file(
     if run:
         record.run, record.models, record.parents, record.dev = run.name, run.models, run.parents, run.dev
     client = connect(timeout)
-    return client, submit_file(client, records, record, path, again, note)
+    return client, submit_file(client, records, record, path, again, note, SETTLE_SECONDS)
 
 
 def sample_ids(competition: str, competitions: Path) -> np.ndarray:
@@ -132,7 +132,7 @@ def send_kernel(
     from lmk.cli.console import note
     from lmk.kaggle.kernels import Kernel
     from lmk.kaggle.records import Record, git_state, now, versions
-    from lmk.kaggle.submit import submit_kernel
+    from lmk.kaggle.submit import SETTLE_SECONDS, submit_kernel
 
     kernel = Kernel.open(name)
     pushed = kernel.pushed(version)
@@ -149,7 +149,7 @@ def send_kernel(
         git=git_state(),
     )
     client = connect(timeout)
-    return client, submit_kernel(client, records, record, again=again, tell=note)
+    return client, submit_kernel(client, records, record, again=again, tell=note, settle_seconds=SETTLE_SECONDS)
 
 
 def report(client: Client, record: Record, as_json: bool) -> None:

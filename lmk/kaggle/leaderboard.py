@@ -55,7 +55,7 @@ def read_board(archive: bytes, username: str, team: str = "") -> list[Team]:
             )
             for rank, row in enumerate(rows, 1)
         ]
-    except (zipfile.BadZipFile, StopIteration, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, StopIteration, KeyError, ValueError, TypeError) as error:
         raise RemoteError(f"The leaderboard that Kaggle sent cannot be read ({error!r}).") from error
 
 

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
@@ -100,6 +100,11 @@ class Records:
         moment = record.sent.replace("-", "").replace(":", "").replace("T", "-")[:15]
         return self.root / f"{record.competition}-{moment}-{record.digest[:10]}"
 
+    def reserve(self, record: Record) -> None:
+        """Give a new record a folder of its own: two of one file within a second get seconds of their own."""
+        while self.folder(record).exists():
+            record.sent = _text(datetime.fromisoformat(record.sent) + timedelta(seconds=1))
+
     def save(self, record: Record, csv: Path | None = None) -> None:
         """Write a record, and beside it the CSV if one is given; each whole or not at all."""
         folder = self.folder(record)
@@ -133,7 +138,11 @@ def digest_of_csv(path: Path) -> str:
 
 def now() -> str:
     """The time in UTC to the second, ISO 8601."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _text(datetime.now(UTC))
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def versions() -> dict[str, str]:

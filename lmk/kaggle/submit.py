@@ -106,6 +106,7 @@ def _once(
             )
         check_limits(client, record.competition)
         record.status = UPLOADING
+        records.reserve(record)
         records.save(record, csv)
         try:
             token = upload()

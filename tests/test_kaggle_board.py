@@ -1,0 +1,113 @@
+"""The leaderboard and the trust in dev, by hand-made boards."""
+
+import io
+import zipfile
+
+import pytest
+
+from lmk.errors import LmkError, RemoteError
+from lmk.kaggle.leaderboard import compare, load_board, medal_lines, medal_ranks, read_board, save_board
+from lmk.kaggle.trust import draw_png, scatter, trust
+
+HEADER = "Rank,TeamId,TeamName,LastSubmissionDate,Score,SubmissionCount,TeamMemberUserNames"
+
+
+def archive_of(*rows: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as bundle:
+        bundle.writestr("board.csv", "\ufeff" + "\n".join([HEADER, *rows]))
+    return packed.getvalue()
+
+
+ROWS = [f"{rank},{rank},team {rank},2026-01-02T03:04:05Z,{0.9 - rank / 100:.3f},4,user{rank}" for rank in range(1, 31)]
+
+
+def test_our_row_is_found_by_a_members_name_or_by_the_teams():
+    assert [team.rank for team in read_board(archive_of(*ROWS), "user7") if team.ours] == [7]
+    assert [team.rank for team in read_board(archive_of(*ROWS), "nobody", "team 9") if team.ours] == [9]
+    shared = '1,1,"two, of us",2026-01-02T03:04:05Z,0.5,4,"me, you"'
+    assert read_board(archive_of(shared), "you")[0].ours
+    assert not any(team.ours for team in read_board(archive_of(*ROWS), "", ""))
+
+
+@pytest.mark.parametrize(
+    ("teams", "gold", "silver", "bronze"),
+    [
+        (9, 0, 1, 3),
+        (30, 3, 6, 12),
+        (99, 9, 19, 39),
+        (100, 10, 20, 40),
+        (249, 10, 49, 99),
+        (250, 10, 50, 100),
+        (500, 11, 50, 100),
+        (999, 11, 50, 100),
+        (1000, 12, 50, 100),
+        (3000, 16, 150, 300),
+    ],
+)
+def test_medals_go_to_as_many_as_kaggle_says(teams, gold, silver, bronze):
+    assert medal_ranks(teams) == {"gold": gold, "silver": silver, "bronze": bronze}
+
+
+def test_a_medal_line_is_the_score_of_its_last_rank_and_absent_without_one():
+    board = read_board(archive_of(*ROWS), "")
+    assert medal_lines(board) == {"gold": 0.87, "silver": 0.84, "bronze": 0.78}
+    assert "gold" not in medal_lines(board[:9])
+
+
+def test_moves_are_told_since_the_board_was_last_seen(tmp_path):
+    before = read_board(archive_of(*ROWS), "user7")
+    assert compare(before, load_board(tmp_path / "seen.json")) == before
+    save_board(tmp_path / "seen.json", before)
+    new = "1,99,newcomer,2026-01-03T03:04:05Z,0.95,1,user99"
+    better = ROWS[6].replace("7,7,team 7", "2,7,team 7").replace("0.830", "0.930")
+    after = read_board(archive_of(new, better, *ROWS[:6], *ROWS[7:]), "user7")
+    told = {
+        team.name: (team.moved, round(team.gained, 5)) for team in compare(after, load_board(tmp_path / "seen.json"))
+    }
+    assert told["newcomer"] == (None, 0.0)
+    assert told["team 7"] == (5, 0.1)
+    assert told["team 1"] == (-2, 0.0)
+    assert told["team 30"] == (-1, 0.0)
+
+
+@pytest.mark.parametrize("content", [b"<html>", archive_of("x"), archive_of("1,1,a,b,not a score,1,u")])
+def test_a_board_that_cannot_be_read_is_kaggles_fault(content):
+    with pytest.raises(RemoteError, match="cannot be read"):
+        read_board(content, "")
+
+
+def test_a_damaged_memory_of_the_board_is_named(tmp_path):
+    (tmp_path / "seen.json").write_text("{")
+    with pytest.raises(LmkError, match=r"seen\.json cannot be read"):
+        load_board(tmp_path / "seen.json")
+
+
+def test_trust_counts_the_pairs_that_dev_ranks_as_the_board_does():
+    found = trust([0.1, 0.2, 0.3, 0.4], [0.1, 0.3, 0.2, 0.4])
+    # Ranks 1 2 3 4 against 1 3 2 4: rho = 1 - 6 (0 + 1 + 1 + 0) / (4 * 15) = 0.8; five pairs of six agree.
+    assert (found.pairs, found.agreeing) == (6, 5)
+    assert found.rank_correlation == pytest.approx(0.8)
+    assert found.bias == pytest.approx(0.0)
+
+
+def test_trust_says_nothing_where_there_is_nothing_to_compare():
+    assert trust([0.5], [0.4]).rank_correlation is None
+    assert trust([0.5, 0.5, 0.5], [0.1, 0.2, 0.3]).rank_correlation is None
+    assert trust([0.5, 0.5, 0.5], [0.1, 0.2, 0.3]).pairs == 0
+
+
+def test_the_plot_places_submissions_by_both_scores_and_counts_those_that_share_a_place():
+    lines = scatter([0.2, 0.8, 0.8], [0.2, 0.8, 0.8], width=31, height=11)
+    rows = [line.split("┤")[1] for line in lines if "┤" in line]
+    low = next(number for number, row in enumerate(rows) if "●" in row)
+    high = next(number for number, row in enumerate(rows) if "2" in row)
+    assert high < low  # the better one stands higher
+    assert rows[low].index("●") < rows[high].index("2")
+    assert "dev GAP" in lines[-1]
+
+
+def test_the_plot_is_drawn_as_a_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    draw_png(tmp_path / "scores.png", [0.1, 0.2], [0.1, 0.3], "tiny")
+    assert (tmp_path / "scores.png").read_bytes().startswith(b"\x89PNG")
