@@ -33,8 +33,9 @@ class TrainingGAP(keras.metrics.Metric):
         self.count.assign(self.count + batch)
 
     def result(self):
-        filled = ops.arange(self.capacity, dtype="int32") < self.count
-        return ranked_gap(ops.where(filled, self.confidence, -float("inf")), self.hit, self.shown)
+        confidence, hit, shown, count = map(ops.convert_to_tensor, (self.confidence, self.hit, self.shown, self.count))
+        filled = ops.arange(self.capacity, dtype="int32") < count
+        return ranked_gap(ops.where(filled, confidence, -float("inf")), hit, shown)
 
 
 def batch_gap(y_true, scores, background: Background = "zero"):

@@ -9,7 +9,7 @@ def has_gpu() -> bool:
     """Whether the backend sees a GPU."""
     if keras.backend.backend() == "torch":  # Keras' distribution API does not know this backend
         return "cuda" in str(keras.ops.zeros(1).device)
-    return bool(keras.distribution.list_devices("gpu"))
+    return any(device.startswith("gpu") for device in keras.distribution.list_devices())
 
 
 def jit_for_device() -> bool:
