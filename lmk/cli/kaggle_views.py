@@ -54,7 +54,7 @@ def _made_of(record: "Record") -> str:
     if record.kernel:
         return f"kernel {record.kernel}"
     models = ", ".join(record.models)
-    return f"{' + '.join(record.parents)} ({models})" if record.parents else models or "–"
+    return f"{record.stage}: {models}" if record.parents else models or "–"
 
 
 def submissions_table(records: Sequence["Record"], unknown: Sequence["Submission"], width: int) -> RenderableType:

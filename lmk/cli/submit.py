@@ -102,7 +102,8 @@ def send_file(
         git=git_state(),
     )
     if run:
-        record.run, record.models, record.parents, record.dev = run.name, run.models, run.parents, run.dev
+        record.run, record.stage, record.dev = run.name, run.stage, run.dev
+        record.models, record.parents = run.models, run.parents
     client = connect(timeout)
     return client, submit_file(client, records, record, path, again, note, SETTLE_SECONDS)
 

@@ -16,8 +16,12 @@ from lmk.files import write_json
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 
 MANIFEST = "lmk-kernel.json"
-KEPT = ("predictions", "weights", "runs", "submissions")
+KEPT = ("predictions", "weights", "stores", "runs", "submissions")
 """Folders of a workspace that a kernel leaves and `lmk kernel pull` brings home."""
+KINDS = (".parquet", ".npz", ".h5", ".json", ".csv")
+"""Files among them; checkpoints of an unfinished training are none (`.checkpoint.npz`)."""
+STORES_LIMIT = 4_000_000_000
+"""Bytes of a store that is still left: retrieval at home needs descriptors, but Kaggle keeps only 20 GB."""
 
 
 def input_root() -> Path:
@@ -46,8 +50,12 @@ def attached(slug: str) -> Path:
 
 def weights_folder() -> Path | None:
     """The first attached folder that holds backbones without their classifier (`*notop*.h5`); None where none is."""
-    found = sorted(input_root().glob("**/*notop*.h5"))
-    return found[0].parent if found else None
+    holders = [
+        Path(folder)
+        for folder, _, names in os.walk(input_root(), followlinks=True)  # inputs may be links
+        if any("notop" in name and name.endswith(".h5") for name in names)
+    ]
+    return min(holders, default=None)
 
 
 def is_rerun() -> bool:
@@ -83,9 +91,7 @@ def leave(kernel: str, competition: str, recipes: Sequence[str], workspace: Path
     """
     root = working()
     files = {}
-    for source in sorted(path for name in KEPT for path in (workspace / name).rglob("*")):
-        if not source.is_file() or source.name.startswith("."):
-            continue
+    for source in _kept(workspace):
         name = source.relative_to(workspace).as_posix()
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, root / name)
@@ -100,6 +106,18 @@ def leave(kernel: str, competition: str, recipes: Sequence[str], workspace: Path
     write_json(root / MANIFEST, manifest)
     print(f"{len(files)} files for `lmk kernel pull {kernel}`", flush=True)
     return root / MANIFEST
+
+
+def _kept(workspace: Path) -> list[Path]:
+    """The files of a workspace that are left; too large a store is not."""
+    found = [path for name in KEPT for path in (workspace / name).rglob("*") if path.suffix in KINDS]
+    found = [path for path in found if not path.name.startswith(".") and ".checkpoint." not in path.name]
+    for store in sorted((workspace / "stores").glob("*")):
+        size = sum(path.stat().st_size for path in store.glob("*"))
+        if size > STORES_LIMIT:
+            print(f"{store.name} has {size:,} bytes and is not left behind", flush=True)
+            found = [path for path in found if store not in path.parents]
+    return sorted(found)
 
 
 def sha256_of(path: Path) -> str:

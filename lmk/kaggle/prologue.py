@@ -47,7 +47,9 @@ def _install_wheels(folder: Path) -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if not missing:
         return
-    wheels = sorted(Path(os.environ.get("LMK_KAGGLE_INPUT", "/kaggle/input")).glob("**/*.whl"))
+    root = os.environ.get("LMK_KAGGLE_INPUT", "/kaggle/input")
+    found = [Path(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names]
+    wheels = sorted(path for path in found if path.suffix == ".whl")
     if wheels:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(folder)]
         subprocess.run([*pip, *map(str, wheels)], check=True)

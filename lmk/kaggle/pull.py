@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -160,7 +161,7 @@ def check_file(path: Path, name: str, entry: Entry) -> None:
         raise RemoteError(f"{name} came changed (its SHA-256 differs); nothing is taken. Pull again.")
     try:
         _check_content(path, name)
-    except (LmkError, ValueError, OSError) as error:
+    except (LmkError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise LmkError(f"{name} of the kernel does not hold what its name says; nothing is taken: {error}") from error
 
 
@@ -174,6 +175,10 @@ def _check_content(path: Path, name: str) -> None:
         with path.open("rb") as file:
             if file.read(len(HDF5)) != HDF5:
                 raise ValueError("it is no HDF5 file.")
+    elif kind == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            for name_of_array in arrays.files:
+                arrays[name_of_array]  # checks the sum of what it reads, and refuses objects
     elif kind == ".csv":
         read_submission(path)
     elif kind == ".json":

@@ -36,7 +36,8 @@ class Record:
         sent: When, ISO 8601 in UTC.
         ref: Kaggle's number.
         run: Name of the run that made the CSV, "" if it is not known.
-        models: What the submission is made of: recipes and other sources; `parents` of an ensemble.
+        stage: Whose predictions it holds: `fused`, `ensemble` or a recipe; `models` are the recipes, `parents` what an
+            ensemble blends, by stage and digest.
         dev: GAP on dev with its interval: `gap`, `low`, `high`; empty if it is not known.
         kernel: "owner/slug/version" of a code submission.
     """
@@ -53,6 +54,7 @@ class Record:
     private: float | None = None
     error: str = ""
     run: str = ""
+    stage: str = ""
     models: list[str] = field(default_factory=list)
     parents: list[str] = field(default_factory=list)
     dev: dict[str, float] = field(default_factory=dict)

@@ -7,13 +7,25 @@ from pathlib import Path
 from lmk.errors import LmkError
 
 
+FINAL_STAGES = ("fused", "ensemble")
+"""Stages that a submission is made of where they were run; else it is the one recipe's."""
+
+
 @dataclass(frozen=True)
 class RunFacts:
-    """A run: where its submission lies and what it is made of; see `records.Record` for the fields."""
+    """A run: where its submission lies and what it is made of.
+
+    Attributes:
+        stage: Whose predictions the submission holds.
+        models: Recipes.
+        parents: What an ensemble blends, by stage and digest; empty without one.
+        dev: GAP on dev of `stage`, with its interval: `gap`, `low`, `high`.
+    """
 
     name: str
     competition: str
     submission: Path
+    stage: str
     models: list[str] = field(default_factory=list)
     parents: list[str] = field(default_factory=list)
     dev: dict[str, float] = field(default_factory=dict)
@@ -27,16 +39,22 @@ def read_run(path: Path) -> RunFacts:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        recipes = [str(recipe) for recipe in values.get("recipes", [])]
+        name, dev, recipes = str(values["run"]), values["dev"], list(values["settings"]["recipes"])
+        stage = next((stage for stage in FINAL_STAGES if dev["gap"].get(stage) is not None), recipes[0])
+        numbers = {figure: dev[figure][stage] for figure in ("gap", "low", "high")}
+        submission = Path(values["submission"])
+        if not submission.is_file():  # a run that came from a kernel
+            submission = path.parents[2] / "submissions" / f"{name}.csv"
         return RunFacts(
-            name=str(values.get("run", path.parent.name)),
+            name=name,
             competition=str(values["competition"]),
-            submission=Path(values["submission"]),
-            models=recipes,
-            parents=[str(parent) for parent in values.get("parents", [])],
-            dev={name: float(values["dev"][name]) for name in ("gap", "low", "high")},
+            submission=submission,
+            stage=stage,
+            models=[str(recipe) for recipe in recipes],
+            parents=[str(values["predictions"][source]) for source in values["weights"]],
+            dev={figure: float(number) for figure, number in numbers.items() if number is not None},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise LmkError(f"{path} is no record of a run ({error!r}).") from error
 
 
