@@ -6,7 +6,6 @@ from pathlib import Path
 
 from lmk.errors import LmkError
 
-
 FINAL_STAGES = ("fused", "ensemble")
 """Stages that a submission is made of where they were run; else it is the one recipe's."""
 
