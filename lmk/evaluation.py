@@ -1,6 +1,5 @@
 """Predictions and truth to GAP with its interval, by usage, on landmark photos alone; and the check of a submission."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -76,6 +75,18 @@ def gap_of(predictions: Predictions, truth: np.ndarray) -> float:
     return 0.0 if value is None else value
 
 
+def gap_and_interval(
+    predictions: Predictions, truth: np.ndarray, draws: int = BOOTSTRAP_DRAWS, seed: int = 0
+) -> tuple[float, float, float]:
+    """GAP and its 95 % bootstrap interval over queries; arguments as for `gap_of`; zeros if none shows a landmark."""
+    truth = np.asarray(truth).reshape(len(predictions), -1)
+    shows = (truth != NO_LANDMARK).any(axis=1)
+    if not shows.any():
+        return 0.0, 0.0, 0.0
+    correct, order = _ranking(predictions, truth)
+    return average_precision(correct, int(shows.sum())), *gap_interval(correct, shows[order], draws, seed)
+
+
 def paired_interval(
     first: Predictions, second: Predictions, truth: np.ndarray, draws: int = BOOTSTRAP_DRAWS, seed: int = 0
 ) -> tuple[float, float]:
@@ -129,9 +140,8 @@ def _ranking(answers: Predictions, truth: np.ndarray) -> tuple[np.ndarray, np.nd
     return ((truth[order] == best) & (best != NO_LANDMARK)).any(axis=1), order
 
 
-def _gap_of(answers: Predictions, truth: np.ndarray, rows: Sequence[bool] | np.ndarray) -> float | None:
-    part = Predictions(answers.ids[rows], answers.landmarks[rows], answers.scores[rows])
+def _gap_of(answers: Predictions, truth: np.ndarray, rows: np.ndarray) -> float | None:
     num_landmarks = int((truth[rows] != NO_LANDMARK).any(axis=1).sum())
     if not num_landmarks:
         return None
-    return average_precision(_ranking(part, truth[rows])[0], num_landmarks)
+    return average_precision(_ranking(answers.take(rows), truth[rows])[0], num_landmarks)

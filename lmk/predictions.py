@@ -65,6 +65,10 @@ class Predictions:
         landmarks[absent], scores[absent] = NO_LANDMARK, -np.inf
         return Predictions(ids, landmarks, scores)
 
+    def take(self, rows: np.ndarray) -> Predictions:
+        """The queries of `rows`, (m,) int or (n,) bool."""
+        return Predictions(self.ids[rows], self.landmarks[rows], self.scores[rows])
+
     def save(self, path: Path) -> None:
         """Write parquet that any tool reads: columns `id`, `landmarks` and `scores` (lists of length k)."""
         import pyarrow
@@ -109,6 +113,30 @@ def best_of(ids: np.ndarray, landmarks: np.ndarray, scores: np.ndarray, k: int) 
     order = np.lexsort((landmarks, -scores), axis=1)[:, :k]
     chosen = Predictions(ids, np.take_along_axis(landmarks, order, 1), np.take_along_axis(scores, order, 1))
     return chosen.top(k)
+
+
+def from_pairs(ids: np.ndarray, rows: np.ndarray, landmarks: np.ndarray, scores: np.ndarray, k: int) -> Predictions:
+    """The k best landmarks from (query row, landmark, score) triples, each pair once; every argument (m,)."""
+    order = np.lexsort((landmarks, -scores, rows))
+    rows, landmarks, scores = rows[order], landmarks[order], scores[order]
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    kept = place < k
+    table = np.full((len(ids), k), NO_LANDMARK, dtype=np.int64)
+    values = np.full((len(ids), k), -np.inf)
+    table[rows[kept], place[kept]] = landmarks[kept]
+    values[rows[kept], place[kept]] = scores[kept]
+    return Predictions(ids, table, values)
+
+
+def concatenate(parts: list[Predictions]) -> Predictions:
+    """The queries of all parts, one part after the other."""
+    k = max(part.landmarks.shape[1] for part in parts)
+    parts = [part.top(k) for part in parts]
+    return Predictions(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.landmarks for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+    )
 
 
 def positions(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -107,7 +107,7 @@ def make_split(
     unseen_fold = landmark_fold[classes]
     photo_fold = _deal_photos(classes, unseen_fold, folds, rng)
     distractor_fold = rng.permutation(len(distractor_ids)) % folds
-    known, unseen, without = (np.count_nonzero(rows != NEVER) for rows in (photo_fold, unseen_fold, distractor_fold))
+    known, unseen, without = (int((rows != NEVER).sum()) for rows in (photo_fold, unseen_fold, distractor_fold))
     wanted_without = round(known * share_without_landmark / (1 - share_without_landmark))
     asked_distractors = min(without, wanted_without)
     asked_unseen = min(unseen, wanted_without - asked_distractors)

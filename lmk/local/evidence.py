@@ -49,6 +49,11 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def proposals(self) -> dict[str, np.ndarray]:
+        """The (n, k) arrays that say how well each landmark is borne out, by name."""
+        names = ("inliers", "mean_inliers", "inlier_ratio", "coverage", "second_best", "agreeing")
+        return {name: getattr(self, name) for name in names}
+
     def save(self, path: Path) -> None:
         """Write an npz file without objects."""
         with atomic_path(path) as draft, draft.open("wb") as file:

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import keras
 
-PACKAGE_NAMES = {f"efficientnetb{size}": f"EfficientNetB{size}" for size in range(8)}
-"""The package's constructors by backbone."""
+from lmk.models.catalogue import PACKAGE_NAMES
 
 
 def build_network(name: str, image_size: int | None) -> keras.Model:

@@ -198,9 +198,9 @@ def rank_weights(confidence, kind: Literal["rank", "index"] = "rank"):
 def class_size_weights(counts: np.ndarray) -> np.ndarray:
     """(num_landmarks,) weights 1 / log(1 + n) of photos by the size n of their landmark; the mean over all photos is 1.
 
-    counts: (num_landmarks,) int >= 1, training photos of each.
+    counts: (num_landmarks,) int, training photos of each; none counts as one.
     """
-    counts = np.asarray(counts, dtype=float)
+    counts = np.maximum(counts, 1).astype(float)
     weights = 1 / np.log1p(counts)
     return (weights * counts.sum() / (weights * counts).sum()).astype("float32")
 
@@ -208,9 +208,10 @@ def class_size_weights(counts: np.ndarray) -> np.ndarray:
 def dynamic_margins(counts: np.ndarray, low: float = 0.05, high: float = 0.5, power: float = -0.25) -> np.ndarray:
     """(num_landmarks,) margins from `low` for the largest landmark to `high` for the smallest, by n^power between.
 
-    Few photos cover little of what a landmark looks like, so they must lie closer together. arXiv:2010.05350.
+    Few photos cover little of what a landmark looks like, so they must lie closer together; none count as one.
+    arXiv:2010.05350.
     """
-    scale = np.asarray(counts, dtype=float) ** power
+    scale = np.maximum(counts, 1).astype(float) ** power
     span = scale.max() - scale.min()
     share = (scale - scale.min()) / span if span > 0 else np.full(len(scale), 0.5)
     return (low + (high - low) * share).astype("float32")

@@ -107,7 +107,8 @@ def window_gem(features, windows: np.ndarray, p):
     weights = ops.convert_to_tensor(window_weights(windows, height, width), dtype=features.dtype)
     largest = ops.max(features, axis=(1, 2), keepdims=True)
     powers = ops.reshape((features / largest) ** p, (-1, height * width, channels))
-    return largest[:, 0] * ops.maximum(ops.matmul(weights, powers), 1e-30) ** (1 / p)
+    mean = ops.maximum(ops.matmul(weights, powers), 1e-30)  # a window may lie where the channel is dead
+    return largest[:, 0] * mean ** (1 / p)
 
 
 def window_weights(windows: np.ndarray, height: int, width: int) -> np.ndarray:

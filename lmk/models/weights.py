@@ -20,30 +20,6 @@ from lmk.errors import LmkError
 StoredLayers = list[tuple[str, list[np.ndarray]]]
 """Names of layers that have weights, in a file's order, with their arrays."""
 
-SUFFIXES = (".weights.h5", ".h5", ".hdf5", ".keras")
-
-
-def find_weights(backbone: str, file_names: Sequence[str], weights: str) -> Path:
-    """The file that `weights`, a file or a folder, names for a backbone; in a folder the first of `file_names`.
-
-    Raises:
-        LmkError: There is none.
-    """
-    path = Path(weights).expanduser()
-    if path.is_dir():
-        for name in file_names:
-            if (path / name).is_file():
-                return path / name
-        raise LmkError(f"{path} holds no weights of {backbone}. Put one of these there: {', '.join(file_names)}.")
-    if not path.is_file():
-        raise LmkError(
-            f"There are no weights of {backbone} at '{weights}'. Give a file, a folder that holds {file_names[0]}, "
-            "`imagenet` or `none`."
-        )
-    if not path.name.endswith(SUFFIXES):
-        raise LmkError(f"{path} is no file of weights: its name ends in none of {', '.join(SUFFIXES)}.")
-    return path
-
 
 def load_weights(network: keras.Model, path: Path, backbone: str, file_name: str) -> None:
     """Read `path` into `network`, every layer of which must find its weights there.

@@ -1,0 +1,52 @@
+"""Tables that a person reads on stdout, and can paste."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from lmk.pipeline import Result
+    from lmk.plan import StagePlan
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table: the first column to the left, the others to the right."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+def print_result(result: Result) -> None:
+    """GAP by stage with intervals, seconds, and the submission's path."""
+    rows = []
+    for stage, gap in result.gap.items():
+        if gap is not None:
+            weight = result.weights.get(stage)
+            rows.append(
+                (
+                    stage,
+                    f"{gap:.5f}",
+                    f"{result.low[stage]:.3f} to {result.high[stage]:.3f}",
+                    "" if weight is None else f"{weight:.2f}",
+                    "stored" if stage in result.reused else f"{result.seconds[stage]:.1f}",
+                )
+            )
+    print_table(
+        f"GAP on dev: {result.queries} queries, {result.landmark_queries} of them show a known landmark",
+        ("stage", "GAP", "95 % interval", "weight", "seconds"),
+        rows,
+    )
+    print(f"Submission: {result.submission}")
+
+
+def print_stages(stages: Sequence[StagePlan]) -> None:
+    """What a run would do."""
+    rows = [(stage.name, "stored" if stage.stored else "to do", stage.cost) for stage in stages]
+    print_table("Stages", ("stage", "state", "cost"), rows)

@@ -1,0 +1,144 @@
+"""Fusion: recognition scores and the evidence of verification into one confidence.
+
+Three rules by name: the two published ones of 2018, and one that dev teaches. Evidence comes as plain
+arrays in line with the predictions, so that this file needs to know nobody who made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from lmk.ensemble.rules import PUBLISHED_SUM
+from lmk.errors import LmkError
+from lmk.predictions import NO_LANDMARK, Predictions, best_of
+
+SHARES = ("inlier_ratio", "coverage")
+"""Evidence in [0, 1]; other evidence counts something."""
+
+
+def published_sum(predictions: Predictions, inliers: np.ndarray, largest: float) -> Predictions:
+    """The 19th place's rule for the best landmark: 0.85 * inliers / `largest` + 0.15 * confidence.
+
+    inliers: (n, k) of each proposal. The published code takes the largest count of the batch for `largest`, so that
+    one lucky pair rescales everybody; a constant from dev keeps a query's score its own.
+    """
+    confidence = 0.85 * inliers[:, 0] / max(largest, 1) + 0.15 * predictions.confidence
+    answered = predictions.best != NO_LANDMARK
+    return Predictions(predictions.ids, predictions.landmarks[:, :1], np.where(answered, confidence, -np.inf)[:, None])
+
+
+def published_threshold(
+    predictions: Predictions, counts: np.ndarray, inliers: int = 35, comparisons: int = 20
+) -> Predictions:
+    """The VGG16 solution's rule: no answer, unless one of the first comparisons has more than 35 inliers.
+
+    counts: (n, k, g) int, inliers of each gallery photo of each proposal, in the order of the comparisons.
+    """
+    accepted = (counts[:, 0, :comparisons] > inliers).any(axis=1)
+    best = np.where(accepted, predictions.best, NO_LANDMARK)
+    confidence = np.where(accepted, predictions.confidence, -np.inf)
+    return Predictions(predictions.ids, best[:, None], confidence[:, None])
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedFusion:
+    """P(this landmark is right) from a proposal's features: the mean of a logistic model and of a forest.
+
+    The logistic model extrapolates, the forest sees what counts only together. Both see proposals one by one,
+    so the score of a query does not depend on other queries.
+    """
+
+    logistic: Pipeline
+    forest: ExtraTreesClassifier
+
+    @classmethod
+    def fit(cls, features: np.ndarray, right: np.ndarray, seed: int) -> LearnedFusion:
+        """Learn from the proposals of queries, (n, k, f), and whether each is right, (n, k) bool.
+
+        Raises:
+            LmkError: All are right, or none is, so that there is nothing to learn from.
+        """
+        features, right = features.reshape(-1, features.shape[2]), right.ravel()
+        if right.all() or not right.any():
+            raise LmkError(
+                f"Dev has {right.sum()} right ones among {len(right)} proposals, so it cannot teach how to fuse. "
+                f"Name a rule: --fusion {PUBLISHED_SUM}."
+            )
+        logistic = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+        forest = ExtraTreesClassifier(400, min_samples_leaf=5, random_state=seed, n_jobs=1)
+        return cls(logistic.fit(features, right), forest.fit(features, right))
+
+    def __call__(self, predictions: Predictions, features: np.ndarray) -> Predictions:
+        """The proposals of each query, re-ranked; features (n, k, f), scores in [0, 1]."""
+        rows = features.reshape(-1, features.shape[2])
+        right = (self.logistic.predict_proba(rows)[:, 1] + self.forest.predict_proba(rows)[:, 1]) / 2
+        k = predictions.landmarks.shape[1]
+        return best_of(predictions.ids, predictions.landmarks, right.reshape(-1, k), k)
+
+
+def proposal_features(
+    predictions: Predictions,
+    sources: Sequence[Predictions],
+    photo_counts: Mapping[int, int],
+    query_features: np.ndarray,
+    evidence: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """What is known of each proposed landmark, (n, k, f) float.
+
+    Args:
+        predictions: The ensemble's, whose landmarks are the proposals.
+        sources: What was blended, aligned with them.
+        photo_counts: A landmark to its number of training photos.
+        query_features: (n, q) of each query as a whole, such as its similarity to distractors.
+        evidence: By name, (n, k) arrays >= 0; all but `SHARES` by their logarithm. Empty where nothing was verified.
+
+    For scores and for inliers the lead over the best other landmark counts as much as the value.
+    """
+    k = predictions.landmarks.shape[1]
+    blended = np.where(np.isneginf(predictions.scores), 0.0, predictions.scores)
+    columns = [blended, _lead(blended), np.tile(np.arange(k), (len(predictions), 1))]
+    named = np.zeros(blended.shape)
+    for source in sources:
+        scores, lead = _scores_of(source, predictions.landmarks)
+        columns += [scores, lead]
+        named += source.landmarks[:, :1] == predictions.landmarks
+    photos = np.vectorize(lambda landmark: photo_counts.get(landmark, 0), otypes=[float])(predictions.landmarks)
+    columns += [named, np.log1p(photos)]
+    columns += [np.tile(column[:, None], (1, k)) for column in query_features.T]
+    for name, values in evidence.items():
+        values = values if name in SHARES else np.log1p(values)
+        columns += [values, _lead(values)]
+    return np.stack(columns, axis=2).astype(np.float64)
+
+
+def _scores_of(source: Predictions, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A source's score of each proposal and its lead over the source's best other landmark.
+
+    A landmark that the source does not name gets the lowest score that it gives the query.
+    """
+    known = np.where(np.isneginf(source.scores), np.inf, source.scores).min(axis=1, initial=np.inf)
+    lowest = np.where(np.isinf(known), 0.0, known)
+    scores = np.tile(lowest[:, None], (1, landmarks.shape[1]))
+    others = np.tile(lowest[:, None], (1, landmarks.shape[1]))
+    for column in range(source.landmarks.shape[1]):
+        value = np.where(np.isneginf(source.scores[:, column]), lowest, source.scores[:, column])[:, None]
+        same = source.landmarks[:, column, None] == landmarks
+        scores = np.where(same, value, scores)
+        others = np.where(same, others, np.maximum(others, value))
+    return scores, scores - others
+
+
+def _lead(values: np.ndarray) -> np.ndarray:
+    """(n, k), each value less the largest other one of its row; the value itself where it is alone."""
+    if values.shape[1] == 1:
+        return values
+    ordered = np.sort(values, axis=1)
+    largest, second = ordered[:, -1:], ordered[:, -2:-1]
+    return values - np.where(values == largest, second, largest)

@@ -1,0 +1,83 @@
+"""Features of photos' views, by a frozen extractor: computed once, stored, never once an epoch."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+
+from lmk.data.images import resize
+from lmk.data.views import make_views
+from lmk.models.recipes import Recipe
+from lmk.progress import Progress, silent
+from lmk.store import ArrayStore
+
+SHARD = 256
+"""Photos a shard of the store: what a kill loses at the most."""
+
+PASS_PIXELS = 64 * 224 * 224
+"""Pixels that the extractor is given at once: 64 views of 224 x 224."""
+
+Read = Callable[[str], np.ndarray]
+
+
+def view_features(
+    extractor: Callable[[], keras.Model],
+    recipe: Recipe,
+    read: Read,
+    ids: np.ndarray,
+    store: ArrayStore,
+    progress: Progress = silent,
+) -> np.ndarray:
+    """Features (n, views, ...) float16 of the photos' views; what the store has is not computed again.
+
+    Args:
+        extractor: Gives `build_extractor`'s model; called only if something is to be computed.
+        recipe: Gives the views.
+        read: A photo's id to RGB (h, w, 3) uint8.
+        ids: (n,) str.
+        store: Its key holds recipe views and size, the extractor's weights, and what names the photos.
+    """
+
+    def compute(names: np.ndarray) -> dict[str, np.ndarray]:
+        return {"features": forward(extractor(), recipe, read, names)}
+
+    return store.collect(ids, compute, SHARD, f"{recipe.name}: features", progress)["features"]
+
+
+def forward(extractor: keras.Model, recipe: Recipe, read: Read, ids: np.ndarray) -> np.ndarray:
+    """Features (n, views, ...) float16; photos are read beside the network's work."""
+    passes = 2 if recipe.dense else recipe.views
+    size = max(1, PASS_PIXELS // (recipe.image_size**2 * passes))
+    parts = []
+    for views in _ahead(_batches(recipe, read, ids, passes, size)):
+        features = keras.ops.convert_to_numpy(extractor.predict_on_batch(views.reshape(-1, *views.shape[2:])))
+        features = features.reshape(*views.shape[:2], *features.shape[1:])
+        if recipe.dense:  # (b, mirrored or not, windows, d): each window, then its mirror
+            features = features.transpose(0, 2, 1, 3).reshape(len(features), -1, features.shape[3])
+        parts.append(features.astype(np.float16))
+    return np.concatenate(parts)
+
+
+def _batches(recipe: Recipe, read: Read, ids: np.ndarray, passes: int, size: int) -> Iterator[np.ndarray]:
+    """(b, passes, side, side, 3) uint8: the views of crops, or the photo and its mirror for dense ones."""
+    side = recipe.image_size
+    for start in range(0, len(ids), size):
+        names = ids[start : start + size]
+        batch = np.empty((len(names), passes, side, side, 3), np.uint8)
+        for name, out in zip(names.tolist(), batch, strict=True):
+            if recipe.dense:
+                out[0] = resize(read(name), side, side)
+                out[1] = out[0, :, ::-1]
+            else:
+                make_views(read(name), side, passes, out=out)
+        yield batch
+
+
+def _ahead(batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same batches, each made by a thread while the one before is in use."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        upcoming = reader.submit(next, batches, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = reader.submit(next, batches, None)
+            yield batch

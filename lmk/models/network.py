@@ -1,0 +1,65 @@
+"""A recipe's network: the extractor from views to features, and the top from features to outputs."""
+
+from dataclasses import dataclass
+
+import keras
+
+from lmk.models.backbones import build_backbone
+from lmk.models.dense_views import WindowGeM, dense_windows
+from lmk.models.device import jit_for_device
+from lmk.models.heads import HEADS, Head
+from lmk.models.pooling import POOLINGS
+from lmk.models.recipes import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Both parts, sharing weights with `whole`.
+
+    Attributes:
+        extractor: Views (b, side, side, 3) in [0, 255] to features: (b, d); (b, h, w, c) where pooling is `flatten`;
+            (b, windows, d) of dense views.
+        top: Features to outputs (b, n), as the head gives them.
+        head: What outputs mean.
+    """
+
+    recipe: Recipe
+    extractor: keras.Model
+    top: keras.Model
+    head: Head
+
+    def whole(self) -> keras.Model:
+        """Views to outputs, for training the backbone."""
+        views = keras.Input(self.extractor.input_shape[1:], name="views")
+        return keras.Model(views, self.top(self.extractor(views)), name=self.recipe.name.replace("-", "_"))
+
+
+def build_extractor(recipe: Recipe, weights: str) -> keras.Model:
+    """The backbone with its weights, and the pooling.
+
+    weights: `imagenet`, `none`, or a file or folder, as `build_backbone` takes them.
+    """
+    backbone = build_backbone(recipe.backbone, weights, recipe.image_size, recipe.provider)
+    features = backbone.outputs[0]
+    if recipe.dense:
+        features = WindowGeM(dense_windows(recipe.views), name="pooling")(features)
+    elif recipe.pooling != "flatten":
+        features = POOLINGS[recipe.pooling](name="pooling")(features)
+    extractor = keras.Model(backbone.inputs, features, name="extractor")
+    extractor.compile(jit_compile=jit_for_device())  # for prediction
+    return extractor
+
+
+def build_network(recipe: Recipe, extractor: keras.Model, num_landmarks: int) -> Network:
+    """A network with a new top for `num_landmarks` landmarks; the extractor is taken as it is."""
+    head = HEADS[recipe.head]
+    shape = extractor.output_shape[2:] if recipe.dense else extractor.output_shape[1:]
+    features = keras.Input(shape, name="features")
+    x = keras.layers.Flatten()(features) if recipe.pooling == "flatten" else features
+    if recipe.normalize:
+        x = keras.layers.BatchNormalization(name="standardize")(x)
+    for width in recipe.hidden:
+        x = keras.layers.Dense(width, activation="relu")(x)
+    x = keras.layers.Dropout(recipe.dropout)(x)
+    outputs = head.layer(num_landmarks, recipe.background)(x)
+    return Network(recipe, extractor, keras.Model(features, outputs, name="top"), head)

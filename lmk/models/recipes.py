@@ -1,0 +1,198 @@
+"""Recipes: what is trained and how, each as data. Any backbone goes with any head."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from lmk.errors import LmkError
+from lmk.models.catalogue import backbone_named
+
+if TYPE_CHECKING:  # recipes are listed without loading Keras
+    from lmk.models.heads import Background
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training.
+
+    Attributes:
+        epochs: Passes over the training photos (over all their stored views where the backbone is frozen).
+        learning_rate: At its peak; a cosine falls from it to 0, after `warmup` epochs of rising.
+        train_from: Index of the first backbone layer that learns; None leaves the backbone frozen, so that the
+            stage runs on its stored features.
+        batch_size: Photos (or views) a step.
+        warmup: Epochs.
+        backbone_factor: Of the learning rate in the backbone.
+        patience: Stop after as many epochs without a better GAP on dev; None trains all epochs.
+    """
+
+    epochs: int
+    learning_rate: float
+    train_from: int | None = None
+    batch_size: int = 48
+    warmup: int = 0
+    backbone_factor: float = 1.0
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """From a photo to scores.
+
+    Attributes:
+        name: As `--recipe` takes it.
+        backbone: One of `backbones.BACKBONES`.
+        image_size: Side of a view, in pixels.
+        pooling: One of `pooling.POOLINGS`, or `flatten`: the feature map as it is.
+        hidden: Widths of dense layers before the head, with ReLU.
+        normalize: Whether features are standardised (batch normalization) first.
+        dropout: Share of features dropped before the head.
+        head, loss: Of `heads.HEADS` and `losses.LOSSES`.
+        background: How photos of no landmark are taught.
+        label_smoothing, weigh_classes: As for `losses.make_loss`.
+        balance: Draw landmarks evenly, not photos.
+        stages: Of training, in order; those with a frozen backbone first.
+        optimizer, weight_decay: As for `schedules.make_optimizer`.
+        views: Views a photo in prediction: 1, 12 or 22.
+        dense: Whether the views are windows of one feature map (and of its mirror's) and not crops of the photo,
+            each with a pass of its own; for a frozen backbone with GeM.
+        vote: `vote` (each view's best landmark and its score, summed, divided by all views) or `mean` of scores.
+        provider: Who builds the backbone: `keras`, or `efficientnet` (the package).
+        about: One line for people.
+        reaches: What it reached where, for people.
+    """
+
+    name: str
+    backbone: str
+    image_size: int
+    stages: tuple[Stage, ...]
+    pooling: str = "gem"
+    hidden: tuple[int, ...] = ()
+    normalize: bool = False
+    dropout: float = 0.0
+    head: str = "softmax"
+    loss: str = "softmax"
+    background: Background = "class"
+    label_smoothing: float = 0.0
+    weigh_classes: bool = False
+    balance: bool = False
+    optimizer: str = "adam"
+    weight_decay: float | None = None
+    views: int = 22
+    dense: bool = False
+    vote: str = "mean"
+    provider: Literal["keras", "efficientnet"] = "keras"
+    about: str = ""
+    reaches: str = ""
+
+    @property
+    def giga_macs(self) -> float:
+        """Billions of multiply-adds that prediction of one photo costs, all views."""
+        backbone = backbone_named(self.backbone)
+        passes = 2 if self.dense else self.views
+        return passes * backbone.giga_macs * (self.image_size / backbone.image_size) ** 2
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone never learns, so that its features serve all folds."""
+        return all(stage.train_from is None for stage in self.stages)
+
+    def with_one_view(self) -> Recipe:
+        """The same recipe, asked with the whole photo alone."""
+        return replace(self, views=1)
+
+    def key(self) -> dict[str, object]:
+        """All that the trained network depends on, for digests; what is only told to people is left out."""
+        return {name: value for name, value in asdict(self).items() if name not in ("about", "reaches")}
+
+
+_HEAD_ON_STORED_VIEWS = Stage(epochs=20, learning_rate=2e-3, batch_size=256)
+
+_FROZEN = Recipe(
+    name="",
+    backbone="",
+    image_size=384,
+    stages=(_HEAD_ON_STORED_VIEWS,),
+    normalize=True,
+    dropout=0.5,
+    optimizer="adamw",
+    weight_decay=0.5,
+    views=12,
+    dense=True,
+)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="vgg16-bottleneck",
+            backbone="vgg16",
+            image_size=128,
+            pooling="flatten",
+            hidden=(256,),
+            dropout=0.5,
+            stages=(
+                Stage(epochs=20, learning_rate=1e-3, batch_size=128),
+                Stage(epochs=10, learning_rate=1e-4, train_from=15, batch_size=32, patience=3),
+            ),
+            views=12,
+            about="stored bottleneck features, a small top model, then block 5 with augmentation",
+            reaches="80 % validation accuracy on the 2018 edition, says the blog that published it; no GAP",
+        ),
+        Recipe(
+            name="xception-gem",
+            backbone="xception",
+            image_size=299,
+            dropout=0.05,
+            head="sigmoid",
+            loss="rank-bce",
+            background="zero",
+            stages=(
+                Stage(epochs=10, learning_rate=1e-3, batch_size=128),
+                Stage(epochs=12, learning_rate=1e-4, train_from=85, warmup=1, patience=4),
+            ),
+            vote="vote",
+            about="learned GeM, a sigmoid a landmark, rank-weighted BCE; the head, then blocks 10 to 14",
+            reaches="GAP 0.149 (private, 2018) as its author trained it",
+        ),
+        Recipe(
+            name="efficientnet-gem",
+            backbone="efficientnetb0",
+            image_size=224,
+            dropout=0.2,
+            stages=(
+                Stage(epochs=10, learning_rate=1e-3, batch_size=128),
+                Stage(epochs=12, learning_rate=2e-4, train_from=0, warmup=1, backbone_factor=0.3, patience=4),
+            ),
+            about="EfficientNet-B0 with learned GeM and a softmax with a background class, all layers",
+        ),
+        replace(
+            _FROZEN,
+            name="mobilenetv2-gem",
+            backbone="mobilenetv2",
+            about="for a CPU: frozen MobileNetV2, a head on the stored features of 12 dense views",
+        ),
+        replace(
+            _FROZEN,
+            name="mobilenet-gem",
+            backbone="mobilenet",
+            about="for a CPU: frozen MobileNet, a head on the stored features of 12 dense views",
+        ),
+    )
+}
+"""Recipes by name."""
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        LmkError: There is none; the text names the nearest.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.3)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    raise LmkError(f"No recipe is named '{name}'. {hint}`lmk recipes` lists them.")

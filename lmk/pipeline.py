@@ -1,0 +1,322 @@
+"""make_submission: from a competition's files to a checked submission, stage by stage."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmk import __version__
+from lmk.data.competitions import Competition
+from lmk.data.photos import find_unreadable
+from lmk.ensemble.blend import fit_blend
+from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD
+from lmk.ensemble.tune import cross_fit
+from lmk.evaluation import check_submission, gap_and_interval, gap_of
+from lmk.files import write_json
+from lmk.models.catalogue import weights_digest
+from lmk.models.recipes import Recipe, find_recipe
+from lmk.predictions import NO_LANDMARK, Predictions, positions, read_submission, write_submission
+from lmk.progress import Progress, silent
+from lmk.stages import Made, Run, Settings, Source
+from lmk.verification import Verified, evidence_key, verify_proposals
+from lmk.workspace import Workspace
+
+if TYPE_CHECKING:
+    from lmk.ensemble.fuse import LearnedFusion
+    from lmk.recognition import Recognizer
+
+VERSIONS = ("keras", "tensorflow", "numpy", "opencv-python-headless", "scikit-learn")
+"""Packages whose versions a run records."""
+RETRIEVAL, ENSEMBLE, FUSED = "retrieval", "ensemble", "fused"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a run made.
+
+    Attributes:
+        name: Of the run, and of its folder.
+        submission: The checked submission.
+        gap: Dev GAP by stage: each recipe's name, `retrieval`, `ensemble`, `fused`; None where it was not run.
+        low, high: 95 % intervals of these, by stage.
+        weights: Of the blend, by source.
+        optimism: Dev GAP by stage fitted on all of dev, less the cross-fitted one.
+        unreadable: Photos that cannot be read, with the reason.
+        seconds, reused: As `Run` counts them.
+        queries, landmark_queries: Of dev.
+    """
+
+    name: str
+    submission: Path
+    gap: dict[str, float | None]
+    low: dict[str, float | None]
+    high: dict[str, float | None]
+    weights: dict[str, float]
+    optimism: dict[str, float]
+    unreadable: dict[str, str]
+    seconds: dict[str, float]
+    reused: list[str]
+    queries: int
+    landmark_queries: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        dev = {"gap": self.gap, "low": self.low, "high": self.high, "optimism": self.optimism}
+        return {
+            "run": self.name,
+            "submission": str(self.submission),
+            "dev": dev | {"queries": self.queries, "landmark_queries": self.landmark_queries},
+            "weights": self.weights,
+            "seconds": self.seconds,
+            "reused": self.reused,
+            "unreadable": self.unreadable,
+        }
+
+
+def open_run(
+    settings: Settings,
+    competition: Competition,
+    workspace: Workspace,
+    progress: Progress = silent,
+    note: Callable[[str], None] = lambda text: None,
+) -> Run:
+    """A run that knows which photos cannot be read; they are looked for once."""
+    run = Run(settings, competition, workspace, progress=progress, note=note)
+    with run.timed("photos"):
+        run.unreadable = _unreadable(run)
+    if run.unreadable:
+        first, reason = next(iter(run.unreadable.items()))
+        note(f"{len(run.unreadable)} photos cannot be read and are left out; first: {first}, {reason}.")
+    return run
+
+
+def make_submission(run: Run, out: Path | None = None) -> Result:
+    """Run all stages that are not stored yet, write the submission and check it.
+
+    Args:
+        run: As `open_run` makes it.
+        out: The submission's file; one in the workspace if None.
+
+    Raises:
+        LmkError: A mistake or a bad file; nothing that was computed is lost.
+    """
+    recipes = [find_recipe(name) for name in run.settings.recipes]
+    sources = {recipe.name: recognize(run, recipe) for recipe in recipes}
+    if run.settings.ensemble:
+        sources[RETRIEVAL] = retrieve(run, recipes)
+        blended = ensemble(run, list(sources.values()))
+        verified = verify(run, blended)
+        sources |= {FUSED: fuse(run, list(sources.values()), blended, verified), ENSEMBLE: blended}
+    final = sources[FUSED if run.settings.ensemble else run.settings.recipes[0]]
+    name = f"{run.competition.name}-{final.key}"
+    with run.timed("submission"):
+        path = write_checked(run, final.test, out or run.workspace.submissions / f"{name}.csv")
+    return _record(run, name, path, sources)
+
+
+def stage_keys(run: Run) -> dict[str, Mapping[str, object]]:
+    """The stages of a run in order, each with all that its predictions depend on."""
+    settings = run.settings
+    recipes = {name: recipe_key(run, find_recipe(name)) for name in settings.recipes}
+    keys: dict[str, Mapping[str, object]] = dict(recipes)
+    if settings.ensemble:
+        keys[RETRIEVAL] = {"recipes": list(recipes.values())}
+        parts = [run.digest(stage, key) for stage, key in keys.items()]
+        keys[ENSEMBLE] = {"parts": parts, "k": settings.candidates, "seed": settings.seed}
+        blend = run.digest(ENSEMBLE, keys[ENSEMBLE])
+        keys[FUSED] = {"ensemble": blend, "evidence": evidence_key(run), "rule": settings.fusion}
+    return keys
+
+
+def recipe_key(run: Run, recipe: Recipe) -> dict[str, object]:
+    """All that a recipe's networks depend on: the key of its stage, too."""
+    return {
+        "recipe": recipe.key(),
+        "weights": weights_digest(recipe.backbone, run.settings.weights),
+        "keras": version("keras"),
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        **run.data_key,
+    }
+
+
+def recognize(run: Run, recipe: Recipe) -> Source:
+    """A recipe's predictions; its networks are trained where they are not stored."""
+    return run.stored(recipe.name, recipe_key(run, recipe), lambda: (*_recognizer(run, recipe).predictions(), {}))
+
+
+def train(run: Run, recipe: Recipe) -> dict[int | None, list[dict[str, float]]]:
+    """Train a recipe's networks where they are not stored: history by fold, None for that of all photos."""
+    with run.timed(recipe.name):
+        return _recognizer(run, recipe).train()
+
+
+def retrieve(run: Run, recipes: list[Recipe]) -> Source:
+    """kNN by the descriptors of all recipes."""
+
+    def compute() -> Made:
+        from lmk.recognition import retrieve  # loads Keras, which a stored run does without
+
+        return retrieve(run, [_recognizer(run, recipe) for recipe in recipes])
+
+    return run.stored(RETRIEVAL, stage_keys(run)[RETRIEVAL], compute)
+
+
+def ensemble(run: Run, parts: list[Source]) -> Source:
+    """The blend of recipes and retrieval; extras: the `weights` of the parts and the `optimism` of dev."""
+    truth, seed, k = run.dev.truth, run.settings.seed, run.settings.candidates
+
+    def compute() -> Made:
+        dev = cross_fit(
+            run.dev.photos,
+            lambda rows: fit_blend([part.dev.take(rows) for part in parts], truth[rows], seed),
+            lambda blend, rows: blend([part.dev.take(rows) for part in parts], k),
+            seed,
+        )
+        blend = fit_blend([part.dev for part in parts], truth, seed)
+        optimism = gap_of(blend([part.dev for part in parts], k), truth) - gap_of(dev, truth)
+        test = blend([part.test for part in parts], k)
+        return dev, test, {"weights": np.array(blend.weights), "optimism": np.array(optimism)}
+
+    return run.stored(ENSEMBLE, stage_keys(run)[ENSEMBLE], compute)
+
+
+def verify(run: Run, source: Source) -> Verified:
+    """Evidence for the landmarks that the ensemble proposes."""
+    with run.timed("verification"):
+        return verify_proposals(run, source)
+
+
+def fuse(run: Run, parts: list[Source], blended: Source, verified: Verified) -> Source:
+    """One confidence of recognition and evidence, by the rule of the settings."""
+    rules = {LEARNED: _learned, PUBLISHED_SUM: _published_sum, PUBLISHED_THRESHOLD: _published_threshold}
+    rule = rules[run.settings.fusion]
+    return run.stored(FUSED, stage_keys(run)[FUSED], lambda: rule(run, parts, blended, verified))
+
+
+def write_checked(run: Run, predictions: Predictions, path: Path) -> Path:
+    """Write the submission in the sample's order, every id once; check what was written.
+
+    A query without a readable photo gets the most frequent landmark below all other answers, which cannot lower
+    GAP, or no answer by setting.
+    """
+    answers = predictions.top(1).align(run.competition.test_ids)
+    if run.settings.answer_unreadable:
+        asked = positions(predictions.ids, run.competition.test_ids) >= 0
+        landmarks, counts = np.unique(run.competition.train_landmarks, return_counts=True)
+        answered = answers.best != NO_LANDMARK
+        last = min(answers.confidence[answered].min(initial=0.0), 0.0) - 1.0
+        best = np.where(asked, answers.best, landmarks[counts.argmax()])
+        confidence = np.where(asked, answers.confidence, last)
+        answers = Predictions(answers.ids, best[:, None], confidence[:, None])
+    write_submission(answers, path)
+    check_submission(read_submission(path), run.competition.test_ids)
+    return path
+
+
+def _recognizer(run: Run, recipe: Recipe) -> Recognizer:
+    from lmk.recognition import Recognizer  # loads Keras, which a stored run does without
+
+    return Recognizer(run, recipe, recipe_key(run, recipe))
+
+
+def _learned(run: Run, parts: list[Source], blended: Source, verified: Verified) -> Made:
+    """The rule that dev teaches, cross-fitted there."""
+    from lmk.ensemble.fuse import LearnedFusion, proposal_features  # loads scikit-learn
+
+    truth, seed = run.dev.truth, run.settings.seed
+    landmarks, counts = np.unique(run.competition.train_landmarks, return_counts=True)
+    photo_counts = dict(zip(landmarks.tolist(), counts.tolist(), strict=True))
+    similar = next(part.extras for part in parts if part.name == RETRIEVAL)
+    dev_features = proposal_features(
+        blended.dev, [part.dev for part in parts], photo_counts, similar["dev"], verified.dev.proposals()
+    )
+    test_features = proposal_features(
+        blended.test, [part.test for part in parts], photo_counts, similar["test"], verified.test.proposals()
+    )
+    right = (blended.dev.landmarks == truth[:, None]) & (blended.dev.landmarks != NO_LANDMARK)
+
+    def fit(rows: np.ndarray) -> LearnedFusion:
+        return LearnedFusion.fit(dev_features[rows], right[rows], seed)
+
+    dev = cross_fit(run.dev.photos, fit, lambda fusion, rows: fusion(blended.dev.take(rows), dev_features[rows]), seed)
+    fusion = fit(np.arange(len(truth)))
+    optimism = gap_of(fusion(blended.dev, dev_features), truth) - gap_of(dev, truth)
+    return dev, fusion(blended.test, test_features), {"optimism": np.array(optimism)}
+
+
+def _published_sum(run: Run, parts: list[Source], blended: Source, verified: Verified) -> Made:
+    from lmk.ensemble.fuse import published_sum
+
+    largest = float(verified.dev.inliers[:, 0].max(initial=1))
+    dev, test = (
+        published_sum(predictions, evidence.inliers, largest)
+        for predictions, evidence in ((blended.dev, verified.dev), (blended.test, verified.test))
+    )
+    return dev, test, {}
+
+
+def _published_threshold(run: Run, parts: list[Source], blended: Source, verified: Verified) -> Made:
+    from lmk.ensemble.fuse import published_threshold
+
+    dev, test = (
+        published_threshold(predictions, evidence.counts)
+        for predictions, evidence in ((blended.dev, verified.dev), (blended.test, verified.test))
+    )
+    return dev, test, {}
+
+
+def _unreadable(run: Run) -> dict[str, str]:
+    """Photos that cannot be read, with the reason; kept in the workspace."""
+    competition = run.competition
+    record = run.workspace.root / "photos" / f"{competition.digest}.json"
+    if record.exists():
+        run.reused.append("photos")
+        return json.loads(record.read_text())
+    ids = np.concatenate([competition.train_ids, competition.distractor_ids, competition.test_ids])
+    paths = {path: name for name in ids.tolist() if (path := competition.photo(name)) is not None}
+    found = find_unreadable(paths, len(paths), run.settings.jobs, run.progress)
+    unreadable = {paths[error.path]: error.reason for error in found}
+    write_json(record, unreadable)
+    return unreadable
+
+
+def _record(run: Run, name: str, path: Path, sources: Mapping[str, Source]) -> Result:
+    """The run's record, kept as JSON in its folder."""
+    truth = run.dev.truth
+    stages = [*run.settings.recipes, RETRIEVAL, ENSEMBLE, FUSED]
+    scored = {stage: gap_and_interval(sources[stage].dev, truth) if stage in sources else None for stage in stages}
+    blended = sources.get(ENSEMBLE)
+    named = [*run.settings.recipes, RETRIEVAL]
+    result = Result(
+        name=name,
+        submission=path,
+        gap={stage: found and found[0] for stage, found in scored.items()},
+        low={stage: found and found[1] for stage, found in scored.items()},
+        high={stage: found and found[2] for stage, found in scored.items()},
+        weights=dict(zip(named, blended.extras["weights"].tolist(), strict=True)) if blended else {},
+        optimism={
+            stage: float(source.extras["optimism"]) for stage, source in sources.items() if "optimism" in source.extras
+        },
+        unreadable=dict(run.unreadable),
+        seconds=run.seconds,
+        reused=run.reused,
+        queries=len(truth),
+        landmark_queries=int((truth != NO_LANDMARK).sum()),
+    )
+    told = {
+        "competition": run.competition.name,
+        "settings": asdict(run.settings),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"lmk": __version__} | {package: version(package) for package in VERSIONS},
+        "predictions": {stage: f"{stage}-{source.key}" for stage, source in sources.items()},
+    }
+    write_json(run.workspace.runs / name / "run.json", result.to_dict() | told)
+    return result

@@ -1,0 +1,184 @@
+"""Stages that need networks: each recipe trained and asked fold by fold, and the descriptors for retrieval."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+
+import keras
+import numpy as np
+
+from lmk.evaluation import gap_of
+from lmk.files import digest_of, write_json
+from lmk.models.extract import forward, view_features
+from lmk.models.network import Network, build_extractor, build_network
+from lmk.models.predict import predict_features
+from lmk.models.recipes import Recipe
+from lmk.models.retrieval import (
+    NEIGHBOURS,
+    Whitening,
+    landmark_predictions,
+    mean_similarity,
+    nearest,
+    photo_descriptors,
+)
+from lmk.models.saved import load_network, save_network
+from lmk.models.train import Record, Trainer, TrainingSet, best_epochs
+from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.stages import TOP_K, Made, Run
+from lmk.store import ArrayStore
+
+SHARD = 256
+"""Photos a shard where a tuned network predicts."""
+NEAREST_DISTRACTORS = 5
+"""Distractors whose mean cosine tells how much a query looks like one."""
+
+
+class Recognizer:
+    """A recipe on a run's competition: a network for each fold and one of all photos, and what they say."""
+
+    def __init__(self, run: Run, recipe: Recipe, key: dict[str, object]):
+        """key: names all that the trained networks depend on."""
+        self.run, self.recipe, self.key = run, recipe, key
+        self.histories: dict[int | None, list[Record]] = {}
+
+    def train(self) -> dict[int | None, list[Record]]:
+        """Train what is not trained yet: each fold's network, then that of all photos; returns the histories."""
+        for fold in [*range(self.run.split.folds), None]:
+            if fold not in self.histories:
+                self.network(fold)
+        return self.histories
+
+    def predictions(self) -> tuple[Predictions, Predictions]:
+        """Of all dev queries, each by its fold's network, and of the test photos by that of all photos."""
+        return self.run.by_fold(self._answer)
+
+    def descriptors(self, fold: int | None, photos: np.ndarray) -> np.ndarray:
+        """(n, d) float32 of length 1, by the fold's network: the mean of the views' directions."""
+        if self.recipe.frozen:
+            return photo_descriptors(self.features(photos))
+        return self._tuned(fold, photos)["descriptors"].astype(np.float32)
+
+    def features(self, photos: np.ndarray) -> np.ndarray:
+        """(n, views, ...) float16, the pretrained extractor's; stored, whatever the fold."""
+        unique = np.unique(photos)
+        store = ArrayStore(self.run.workspace.stores, f"{self.recipe.name}-features", self.extractor_key)
+        found = view_features(lambda: self.extractor, self.recipe, self.run.read, unique, store, self.run.progress)
+        return found[np.searchsorted(unique, photos)]
+
+    @property
+    def extractor_key(self) -> dict[str, object]:
+        """What the pretrained extractor's features depend on: neither the split nor the head."""
+        recipe = self.recipe
+        return {
+            "backbone": [recipe.backbone, recipe.provider, self.key["weights"]],
+            "views": [recipe.image_size, recipe.pooling, recipe.views, recipe.dense],
+            "seed": self.run.settings.seed if self.key["weights"] == "none" else None,
+            "competition": self.run.competition.digest,
+        }
+
+    @cached_property
+    def extractor(self) -> keras.Model:
+        """The backbone as pretrained, with its pooling; random weights are the same ones for every fold."""
+        return self._new_extractor()
+
+    def network(self, fold: int | None) -> Network:
+        """The fold's trained network, from the workspace or trained now."""
+        photos, landmarks, distractors = self.run.training(fold)
+        classes = np.unique(landmarks)
+        extractor = self.extractor if self.recipe.frozen else self._new_extractor()
+        keras.utils.set_random_seed(self.run.settings.seed)
+        network = build_network(self.recipe, extractor, len(classes))
+        name = f"{self.recipe.name}-{digest_of({**self.key, 'fold': fold})}"
+        path = self.run.workspace.weights / f"{name}.weights.h5"
+        history = path.with_name(f"{name}.json")
+        if path.exists() and history.exists():
+            load_network(network, path)
+            self.histories[fold] = json.loads(history.read_text())
+            return network
+        ids = np.concatenate([photos, distractors])
+        data = TrainingSet(
+            ids=ids,
+            classes=np.concatenate([np.searchsorted(classes, landmarks), np.full(len(distractors), NO_LANDMARK)]),
+            features=self.features(ids) if self.recipe.stages[0].train_from is None else None,
+            read=self.run.read,
+        )
+        trainer = Trainer(
+            network,
+            data,
+            self.run.settings.seed,
+            checkpoint=path.with_name(f"{name}.checkpoint.npz"),
+            dev_gap=None if fold is None else lambda: self._dev_gap(network, fold, classes),
+            epochs=best_epochs(list(self.histories.values())) if fold is None else {},
+            label=f"{self.recipe.name}, " + ("all photos" if fold is None else f"fold {fold + 1}"),
+            progress=self.run.progress,
+        )
+        self.histories[fold] = trainer.run()
+        save_network(network, path)
+        write_json(history, self.histories[fold])
+        return network
+
+    def _new_extractor(self) -> keras.Model:
+        keras.utils.set_random_seed(self.run.settings.seed)
+        return build_extractor(self.recipe, self.run.settings.weights)
+
+    def _answer(self, fold: int | None, ids: np.ndarray, photos: np.ndarray) -> Predictions:
+        if not self.recipe.frozen:
+            found = self._tuned(fold, photos)
+            return Predictions(ids, found["landmarks"], found["scores"])
+        classes = np.unique(self.run.training(fold)[1])
+        return predict_features(self.network(fold), ids, self.features(photos), classes, TOP_K)
+
+    def _tuned(self, fold: int | None, photos: np.ndarray) -> dict[str, np.ndarray]:
+        """Landmarks, scores and descriptors of photos by a network with a backbone of its own; stored by shard."""
+        store = ArrayStore(self.run.workspace.stores, f"{self.recipe.name}-tuned", {**self.key, "fold": fold})
+        unique = np.unique(photos)
+        network = self.network(fold) if len(store.missing(unique)) else None
+        classes = np.unique(self.run.training(fold)[1])
+
+        def compute(names: np.ndarray) -> dict[str, np.ndarray]:
+            assert network is not None
+            features = forward(network.extractor, self.recipe, self.run.read, names)
+            found = predict_features(network, names, features, classes, TOP_K)
+            flat = features.reshape(*features.shape[:2], -1)
+            return {
+                "landmarks": found.landmarks,
+                "scores": found.scores,
+                "descriptors": photo_descriptors(flat).astype(np.float16),
+            }
+
+        label = f"{self.recipe.name}: prediction"
+        found = store.collect(unique, compute, SHARD, label, self.run.progress)
+        rows = np.searchsorted(unique, photos)
+        return {name: values[rows] for name, values in found.items()}
+
+    def _dev_gap(self, network: Network, fold: int, classes: np.ndarray) -> float:
+        """GAP of a network in training on its fold's queries, from one view each: what early stop looks at."""
+        queries = self.run.split.queries(fold)
+        recipe = self.recipe.with_one_view()
+        features = forward(network.extractor, recipe, self.run.read, queries.photos)
+        found = predict_features(network, queries.ids, features, classes, TOP_K)
+        return gap_of(found, queries.truth)
+
+
+def retrieve(run: Run, recognizers: list[Recognizer]) -> Made:
+    """kNN of all recipes' descriptors, side by side, whitened on the fold's training photos and distractors.
+
+    Returns:
+        Predictions by cosine, and as `dev` and `test` the mean cosine of each query to the nearest distractors, (n, 1):
+        what looks like photos of no landmark is one more often.
+    """
+    similarities: list[np.ndarray] = []
+
+    def answer(fold: int | None, ids: np.ndarray, photos: np.ndarray) -> Predictions:
+        gallery, landmarks, distractors = run.training(fold)
+        parts = [gallery, distractors, photos]
+        found = [[source.descriptors(fold, names) for source in recognizers] for names in parts]
+        known, others, queries = (np.concatenate(descriptors, axis=1) for descriptors in found)
+        whiten = Whitening.fit(np.concatenate([known, others]))
+        similarities.append(mean_similarity(whiten(queries), whiten(others), NEAREST_DISTRACTORS)[:, None])
+        neighbours = nearest(whiten(queries), whiten(known), NEIGHBOURS)
+        return landmark_predictions(ids, neighbours, landmarks, TOP_K)
+
+    dev, test = run.by_fold(answer)
+    return dev, test, {"dev": np.concatenate(similarities[:-1]), "test": similarities[-1]}

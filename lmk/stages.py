@@ -1,0 +1,213 @@
+"""The stages of a run, each stored under all that it depends on: what is there already is not computed again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from lmk import __version__
+from lmk.data.competitions import Competition
+from lmk.data.images import read_photo
+from lmk.data.splits import Queries, Split, make_split
+from lmk.errors import LmkError
+from lmk.files import atomic_path, digest_of
+from lmk.predictions import Predictions, concatenate
+from lmk.progress import Progress, silent
+from lmk.workspace import Workspace
+
+TOP_K = 20
+"""Landmarks that each source keeps a query."""
+READ_SIDE = 1024
+"""Longest side that photos are read at, in pixels; larger ones are scaled down while they are decoded."""
+
+
+Made = tuple[Predictions, Predictions, Mapping[str, np.ndarray]]
+"""What a stage computes: predictions of dev and of test, and other arrays by name."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked for.
+
+    Attributes:
+        recipes: Names, in order.
+        weights: Of the backbones: `imagenet`, `none`, or a file or folder.
+        seed: Of all random choices.
+        folds: Parts of the split; each is held out in turn.
+        share_without_landmark: Of the dev queries.
+        ensemble: Whether the recipes and retrieval are blended, verified and fused.
+        fusion: One of `ensemble.fuse.RULES`.
+        candidates: Landmarks verified a query.
+        gallery: Photos compared a landmark, at the most.
+        jobs: Processes for what is many independent photos or pairs.
+        answer_unreadable: Whether a query without a readable photo gets an answer, below all others.
+    """
+
+    recipes: tuple[str, ...]
+    weights: str = "imagenet"
+    seed: int = 0
+    folds: int = 5
+    share_without_landmark: float = 0.6
+    ensemble: bool = True
+    fusion: str = "learned"
+    candidates: int = 5
+    gallery: int = 32
+    jobs: int = 2
+    answer_unreadable: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a stage made.
+
+    Attributes:
+        name, key: The stage, and the digest of all that it depends on.
+        dev: Predictions of all dev queries, each by a model that never saw it.
+        test: Predictions of all test photos that can be read.
+        extras: Other arrays, by name.
+    """
+
+    name: str
+    key: str
+    dev: Predictions
+    test: Predictions
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Run:
+    """What the stages share: the competition, the split, where things are kept, and what has been told so far.
+
+    Attributes:
+        unreadable: Photo id to the reason why it cannot be read; such photos are not trained on.
+        seconds: Time by stage.
+        reused: Stages whose result was stored.
+    """
+
+    settings: Settings
+    competition: Competition
+    workspace: Workspace
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    progress: Progress = silent
+    note: Callable[[str], None] = lambda text: None
+    seconds: dict[str, float] = field(default_factory=dict)
+    reused: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Count the block's time as the stage's."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - start, 3)
+
+    @cached_property
+    def split(self) -> Split:
+        """Of the photos that can be read."""
+        competition = self.competition
+        good = self._readable(competition.train_ids)
+        return make_split(
+            competition.train_ids[good],
+            competition.train_landmarks[good],
+            competition.distractor_ids[self._readable(competition.distractor_ids)],
+            self.settings.folds,
+            self.settings.share_without_landmark,
+            self.settings.seed,
+        )
+
+    @cached_property
+    def dev(self) -> Queries:
+        """The queries of all folds, fold by fold."""
+        folds = [self.split.queries(fold) for fold in range(self.split.folds)]
+        return Queries(
+            *(np.concatenate([getattr(fold, name) for fold in folds]) for name in ("ids", "photos", "truth"))
+        )
+
+    @cached_property
+    def test_ids(self) -> np.ndarray:
+        """(m,) str, test photos that can be read, in the sample's order."""
+        ids = self.competition.test_ids
+        return ids[self.competition.has_photo(ids) & self._readable(ids)]
+
+    @cached_property
+    def data_key(self) -> dict[str, object]:
+        """Names the photos and the split, for the keys of stages."""
+        return {
+            "competition": self.competition.digest,
+            "unreadable": sorted(self.unreadable),
+            "seed": self.settings.seed,
+            "folds": self.settings.folds,
+            "share": self.settings.share_without_landmark,
+        }
+
+    def read(self, photo_id: str) -> np.ndarray:
+        """RGB (h, w, 3) uint8, its longest side at most `READ_SIDE`."""
+        path = self.competition.photo(photo_id)
+        if path is None:
+            raise LmkError(f"The photo '{photo_id}' is gone. Was it removed while lmk ran?")
+        return read_photo(path, READ_SIDE)
+
+    def digest(self, stage: str, key: Mapping[str, object]) -> str:
+        """Names a stage's result."""
+        return digest_of({"stage": stage, "lmk": __version__, **key})
+
+    def is_stored(self, stage: str, key: Mapping[str, object]) -> bool:
+        """Whether `stored` would compute nothing."""
+        return all(path.exists() for path in self._files(stage, key))
+
+    def stored(self, stage: str, key: Mapping[str, object], compute: Callable[[], Made]) -> Source:
+        """The stage's predictions and arrays from the workspace, or computed and put there."""
+        digest, files = self.digest(stage, key), self._files(stage, key)
+        dev, test, extras = files
+        with self.timed(stage):
+            if self.is_stored(stage, key):
+                self.reused.append(stage)
+                with np.load(extras, allow_pickle=False) as file:
+                    arrays = {name: file[name] for name in file.files}
+                return Source(stage, digest, Predictions.load(dev), Predictions.load(test), arrays)
+            self.note(f"{stage} ...")
+            made = compute()
+            made[0].save(dev)
+            made[1].save(test)
+            with atomic_path(extras) as draft, draft.open("wb") as file:
+                np.savez(file, allow_pickle=False, **made[2])
+        return Source(stage, digest, *made)
+
+    def by_fold(
+        self, answer: Callable[[int | None, np.ndarray, np.ndarray], Predictions]
+    ) -> tuple[Predictions, Predictions]:
+        """Dev predictions, each fold's queries by its own model, and test predictions by the model of all photos.
+
+        answer: From the fold (None: all photos), query ids and the photos that they show.
+        """
+        parts = []
+        for fold in range(self.split.folds):
+            queries = self.split.queries(fold)
+            parts.append(answer(fold, queries.ids, queries.photos))
+        return concatenate(parts), answer(None, self.test_ids, self.test_ids)
+
+    def training(self, fold: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Training photos (n,) str, their landmarks (n,), and distractors (d,) str of a fold, or of all (None)."""
+        split = self.split
+        if fold is None:
+            return split.train_ids, split.train_landmarks, split.distractor_ids
+        photos, distractors = split.training(fold)
+        return split.train_ids[photos], split.train_landmarks[photos], split.distractor_ids[distractors]
+
+    def _files(self, stage: str, key: Mapping[str, object]) -> tuple[Path, Path, Path]:
+        """Predictions of dev and of test, and other arrays."""
+        base = f"{stage}-{self.digest(stage, key)}"
+        dev, test, extras = (
+            self.workspace.predictions / f"{base}.{end}" for end in ("dev.parquet", "test.parquet", "npz")
+        )
+        return dev, test, extras
+
+    def _readable(self, ids: np.ndarray) -> np.ndarray:
+        return ~np.isin(ids, np.array(sorted(self.unreadable), dtype=str))

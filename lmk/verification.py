@@ -1,0 +1,83 @@
+"""The stage that verifies: local features of all photos, galleries, and evidence for what the ensemble proposes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmk.data.splits import photo_of
+from lmk.files import digest_of
+from lmk.local.compare import Settings
+from lmk.local.evidence import Evidence
+from lmk.local.features import extract
+from lmk.local.rootsift import RootSift
+from lmk.local.verify import verify
+from lmk.stages import Run, Source
+from lmk.store import ArrayStore
+
+EXTRACTOR = RootSift()
+
+
+@dataclass(frozen=True, eq=False)
+class Verified:
+    """Evidence in line with the ensemble's predictions of dev and of test; `key` names all it depends on."""
+
+    key: str
+    dev: Evidence
+    test: Evidence
+
+
+def verify_proposals(run: Run, source: Source) -> Verified:
+    """Compare every query with the gallery photos of the landmarks proposed for it.
+
+    The gallery holds all training photos but the query's own: features and comparisons serve dev and test, every
+    fold and every later run with the same photos.
+    """
+    features_store = ArrayStore(run.workspace.stores, "rootsift", features_key(run))
+    pairs_store = ArrayStore(run.workspace.stores, "verification", pairs_key(run))
+    gallery, settings = galleries(run), comparison_settings(run)
+    ids = np.unique(np.concatenate([*gallery.values(), photo_of(source.dev.ids), source.test.ids]))
+    features = extract(run.read, ids, features_store, EXTRACTOR, run.settings.jobs, run.progress)
+    dev, test = (
+        verify(found, gallery, features, features, pairs_store, settings, jobs=run.settings.jobs, progress=run.progress)
+        for found in (source.dev, source.test)
+    )
+    return Verified(evidence_key(run), dev, test)
+
+
+def evidence_key(run: Run) -> str:
+    """Names all that the evidence for a proposal depends on."""
+    return digest_of(pairs_key(run))
+
+
+def features_key(run: Run) -> dict[str, object]:
+    """All that local features depend on."""
+    return {"competition": run.competition.digest, "extractor": EXTRACTOR.key()}
+
+
+def pairs_key(run: Run) -> dict[str, object]:
+    """All that the comparison of a query with a landmark depends on."""
+    settings = run.settings
+    return {
+        **features_key(run),
+        "comparison": comparison_settings(run).key(),
+        "gallery": [settings.gallery, settings.seed],
+        "unreadable": sorted(run.unreadable),
+    }
+
+
+def comparison_settings(run: Run) -> Settings:
+    """How two photos are compared."""
+    return Settings(seed=run.settings.seed)
+
+
+def galleries(run: Run) -> dict[int, list[str]]:
+    """At most `Settings.gallery` training photos of each landmark, a seeded choice."""
+    ids, landmarks, _ = run.training(None)
+    order = np.random.default_rng(run.settings.seed).permutation(len(ids))
+    order = order[np.argsort(landmarks[order], kind="stable")]
+    known, starts = np.unique(landmarks[order], return_index=True)
+    groups = np.split(ids[order], starts[1:])
+    most = run.settings.gallery
+    return {int(landmark): sorted(group[:most].tolist()) for landmark, group in zip(known, groups, strict=True)}
