@@ -19,6 +19,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -162,11 +163,20 @@ class Kaggle:
         self.blobs[token] = self.folder / "blobs" / token / Path(name).name
         return {"token": token, "createUrl": f"{self.address}/blobs/{token}?signature=secret"}
 
+    def add_dataset(self, name: str, folder: Path) -> None:
+        """A dataset "owner/slug" that is on Kaggle already."""
+        tokens = []
+        for path in sorted(path for path in folder.iterdir() if path.is_file()):
+            token = self.blob(path.name)["token"]
+            shutil.copyfile(path, self.blobs[token])
+            tokens.append(token)
+        self.datasets[name] = {"version": 1, "files": tokens}
+
     def close(self) -> None:
         self.released.set()
         for kernel in self.kernels.values():
             if kernel["process"].poll() is None:
-                kernel["process"].kill()
+                os.killpg(kernel["process"].pid, signal.SIGKILL)  # and what it started
             kernel["process"].wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -251,6 +261,7 @@ class Kaggle:
         """Start the kernel in a process of its own, with the input and working folders where it looks for them."""
         (work / "input").mkdir(parents=True)
         (work / "working").mkdir()
+        (work / "tmp").mkdir()
         for slug in competitions:
             handed_out = work / "input" / slug
             with zipfile.ZipFile(self.archive(self.competitions[slug])) as bundle:
@@ -269,13 +280,16 @@ class Kaggle:
         keep = ("PATH", "LANG", "KERAS_BACKEND", "LD_LIBRARY_PATH")
         environment = {name: os.environ[name] for name in keep if name in os.environ} | {
             "HOME": str(work),
+            "TMPDIR": str(work / "tmp"),
             "KAGGLE_KERNEL_RUN_TYPE": "Batch",
             "LMK_KAGGLE_INPUT": str(work / "input"),
             "LMK_KAGGLE_WORKING": str(work / "working"),
         }
         with (work / "log").open("wb") as log:
             command = [sys.executable, str(script)]
-            return subprocess.Popen(command, cwd=work / "working", env=environment, stdout=log, stderr=log)
+            return subprocess.Popen(
+                command, cwd=work / "working", env=environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     def kernel_status(self, kernel: dict) -> dict:
         code = kernel["process"].poll()
@@ -626,6 +640,17 @@ def serve(kaggle: Kaggle, port: int = 0, talks: bool = False) -> Server:
     return server
 
 
+def rendered() -> Path:
+    """The embedded competition, rendered into the temporary folder the first time."""
+    from lmk.data.demo import make_demo
+
+    folder = Path(tempfile.gettempdir(), f"lmk-rendered-landmarks-{os.getuid()}")
+    if not (folder / "train.csv").is_file():
+        print("rendering the embedded competition ...", file=sys.stderr, flush=True)
+        make_demo(folder)
+    return folder
+
+
 @contextmanager
 def running(kaggle: Kaggle, home: Path) -> Iterator[Kaggle]:
     """Serve `kaggle`, with the environment that points lmk to it; `home` holds no credentials."""
@@ -647,8 +672,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=f"faults:\n{faults}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--competition", action="append", required=True, metavar="SLUG=DIR")
+    parser.add_argument("--competition", action="append", default=[], metavar="SLUG=DIR")
+    parser.add_argument("--demo", action="store_true", help="serve the embedded competition as `rendered-landmarks`")
     parser.add_argument("--code-competition", action="append", default=[], metavar="SLUG=DIR")
+    parser.add_argument("--dataset", action="append", default=[], metavar="OWNER/SLUG=DIR")
     parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument("--score-seconds", type=float, default=5.0)
     parser.add_argument("--fault", action="append", default=[], choices=list(FAULTS))
@@ -659,11 +686,19 @@ def main() -> None:
         if not (Path(folder) / "solution.csv").is_file():
             parser.error(f"{folder} has no solution.csv")
         competitions.append(Competition(slug, Path(folder).resolve(), code_only=given in options.code_competition))
+    if options.demo:
+        competitions.append(Competition("rendered-landmarks", rendered()))
+    if not competitions:
+        parser.error("name a competition, or --demo")
     kaggle = Kaggle(competitions, options.score_seconds)
+    for given in options.dataset:
+        name, folder = given.split("=", 1)
+        kaggle.add_dataset(name, Path(folder))
     for name in options.fault:
         kaggle.fault(name)
     server = serve(kaggle, options.port, talks=True)
     print(f"export LMK_KAGGLE_ENDPOINT={kaggle.address}\nexport KAGGLE_API_TOKEN={TOKEN}", flush=True)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         threading.Event().wait()
     except KeyboardInterrupt:

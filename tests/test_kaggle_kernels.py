@@ -18,6 +18,7 @@ from lmk.kaggle.metadata import read_metadata, slugify
 from lmk.kaggle.play import Stage, play
 from lmk.kaggle.pull import pull, read_manifest, take
 from lmk.kaggle.push import prepare, push
+from lmk.kaggle.templates import make_kernel
 from lmk.predictions import Predictions
 
 SLUG = "tiny-landmarks"
@@ -155,7 +156,7 @@ def test_a_script_that_holds_this_machines_token_is_not_pushed(kaggle, client, k
         ({"enable_internet": "false"}, "`enable_internet` must stand there"),
         ({"enable_internat": True}, "Did you mean `enable_internet`"),
         ({"machine_shape": "NvidiaTeslaP100"}, "retired"),
-        ({"dataset_sources": ["backbones"]}, "write OWNER/SLUG"),
+        ({"dataset_sources": ["me/backbones/3"]}, "write OWNER/SLUG"),
         ({"competition_sources": ["https://www.kaggle.com/c/x"]}, "write SLUG"),
         ({"kernel_sources": "rows"}, "list of names"),
     ],
@@ -327,3 +328,28 @@ def test_a_damaged_bundle_does_not_run(kernel, tmp_path):
     lines[row] = lines[row][:-1] + ("A" if lines[row][-1] != "A" else "B")
     with pytest.raises(LmkError, match="lmk in this script is damaged"):
         play(type(bundle)("\n".join(lines), bundle.digest), {}, tmp_path / "play", seconds=30)
+
+
+SHIPPED = Path(__file__).parents[1] / "kernels"
+TRAINED = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem", "mobilenetv2-gem", "mobilenet-gem")
+
+
+@pytest.mark.parametrize("name", [*(f"train-{recipe}" for recipe in TRAINED), "submission"])
+def test_the_kernels_that_come_with_lmk_are_what_new_makes_and_pass_all_checks(name, tmp_path):
+    recipes = [name.removeprefix("train-")] if name != "submission" else ["efficientnet-gem", "mobilenetv2-gem"]
+    kind = name.split("-")[0]
+    made = make_kernel(tmp_path, name, kind, recipes, "landmark-recognition-2021", ["lmk-backbones"], gpu=True)
+    for path in made.folder.iterdir():
+        assert (SHIPPED / name / path.name).read_text() == path.read_text()
+    prepared = prepare(Kernel.open(name, SHIPPED), "someone", [])
+    assert prepared.bundle.size < 1_000_000
+    assert prepared.metadata.values["dataset_sources"] == ["someone/lmk-backbones"]
+    assert prepared.metadata.values["enable_internet"] is False
+
+
+def test_every_recipe_has_its_kernel():
+    from lmk.models.recipes import RECIPES
+
+    assert set(RECIPES) >= set(TRAINED)
+    shipped = {path.name.removeprefix("train-") for path in SHIPPED.glob("train-*")}
+    assert shipped == set(TRAINED)

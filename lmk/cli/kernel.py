@@ -27,8 +27,10 @@ DONE, FAILED = "complete", "error"
 @kernel.command()
 def new(
     name: NameArgument,
-    kind: Annotated[str, typer.Option(help="train, delf or submission.")] = "train",
+    kind: Annotated[str, typer.Option(help="train or submission.")] = "train",
     recipe: Annotated[list[str], typer.Option(help="Recipe to train, or recipes of the submission.")] = [],  # noqa: B006
+    dataset: Annotated[list[str], typer.Option(metavar="OWNER/SLUG", help="Attach this, as the backbones.")] = [],  # noqa: B006
+    gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="What it runs on.")] = True,
     competition: Annotated[
         str, typer.Option("--competition", "-c", envvar="LMK_COMPETITION", help="Slug on Kaggle.")
     ] = "landmark-recognition-2020",
@@ -37,7 +39,7 @@ def new(
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.templates import make_kernel
 
-    made = make_kernel(kernels_root(), name, kind, recipe, kaggle_slug(competition))
+    made = make_kernel(kernels_root(), name, kind, recipe, kaggle_slug(competition), dataset, gpu)
     typer.echo(str(made.folder))
 
 

@@ -48,14 +48,23 @@ def attached(slug: str) -> Path:
     raise LmkError(f"{slug} is not attached to this kernel ({root} holds {there}). Add it to kernel-metadata.json.")
 
 
-def weights_folder() -> Path | None:
-    """The first attached folder that holds backbones without their classifier (`*notop*.h5`); None where none is."""
+def weights_folder() -> Path:
+    """The first attached folder that holds backbones without their classifier (`*notop*.h5`).
+
+    Raises:
+        LmkError: None is attached.
+    """
     holders = [
         Path(folder)
         for folder, _, names in os.walk(input_root(), followlinks=True)  # inputs may be links
         if any("notop" in name and name.endswith(".h5") for name in names)
     ]
-    return min(holders, default=None)
+    if not holders:
+        raise LmkError(
+            f"{input_root()} holds no backbone without its classifier (*notop*.h5). Add a dataset of them to "
+            "dataset_sources in kernel-metadata.json."
+        )
+    return min(holders)
 
 
 def is_rerun() -> bool:
@@ -76,7 +85,7 @@ def scratch() -> Path:
 
 
 def lmk(*words: object) -> None:
-    """Run the command line: `lmk("train", RECIPE, "--workspace", scratch())`.
+    """Run the command line: `lmk("make-submission", "--workspace", scratch())`.
 
     Raises:
         subprocess.CalledProcessError: The command failed; it has said why.

@@ -30,8 +30,8 @@ KEYS = (
     "docker_image",
     "docker_image_pinning_type",
 )
-SOURCES = {  # how many names each kind of source has, joined by slashes; the owner may be left out of a kernel
-    "dataset_sources": (2, 2),
+SOURCES = {  # how many names each kind of source has, joined by slashes; without an owner it is the account's own
+    "dataset_sources": (1, 2),
     "competition_sources": (1, 1),
     "kernel_sources": (1, 2),
     "model_sources": (5, 5),
@@ -95,8 +95,9 @@ def read_metadata(folder: Path, owner: str) -> Metadata:
     complete = dict(values)
     if "/" not in str(values.get("id", "")):
         complete["id"] = f"{owner}/{values.get('id', '')}"
-    if isinstance(others := values.get("kernel_sources", []), list):
-        complete["kernel_sources"] = [name if "/" in str(name) else f"{owner}/{name}" for name in others]
+    for key in ("dataset_sources", "kernel_sources"):
+        if isinstance(others := values.get(key, []), list):
+            complete[key] = [name if "/" in str(name) else f"{owner}/{name}" for name in others]
     for problem in _problems(complete, folder):
         raise LmkError(f"{path}: {problem}")
     return Metadata(complete, folder)

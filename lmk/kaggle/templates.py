@@ -6,10 +6,11 @@ from pathlib import Path
 from lmk.errors import LmkError
 from lmk.kaggle.kernels import Kernel, new_kernel
 
-TRAIN = '''"""Train {recipe} on {competition}; leave weights and predictions for `lmk kernel pull {name}`.
+TRAIN = '''"""Train {recipe} on {competition}.
 
-Attach a dataset of backbones without their classifier (files as Keras names them) in kernel-metadata.json,
-"dataset_sources"; without the internet there is no other way to have them.
+What `lmk make-submission` reuses at home is left for `lmk kernel pull {name}`.
+The internet is off: a dataset of backbones without their classifier (files named as Keras names them) is attached by
+"dataset_sources" in kernel-metadata.json. Name the same files by --weights at home.
 """
 
 from lmk.kaggle.inside import attached, leave, lmk, scratch, weights_folder
@@ -17,17 +18,15 @@ from lmk.kaggle.inside import attached, leave, lmk, scratch, weights_folder
 COMPETITION = "{competition}"
 RECIPE = "{recipe}"
 
-weights = weights_folder() or "imagenet"
-options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights]
-lmk("train", RECIPE, *options)
-lmk("predict", RECIPE, *options)
+options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights_folder()]
+lmk("make-submission", "--recipe", RECIPE, *options)
 leave("{name}", COMPETITION, [RECIPE], scratch())
 '''
 
 SUBMISSION = '''"""Make the submission to {competition} with {recipes}.
 
 The scored run sees other photos and a part of the landmarks: everything is read from the attached competition, and
-the landmarks that its train.csv lacks are never answered. `lmk kernel run {name} --rerun` plays that here.
+no landmark is answered that its train.csv lacks. `lmk kernel run {name} --rerun` plays that here.
 """
 
 from lmk.kaggle.inside import attached, leave, lmk, scratch, weights_folder, working
@@ -35,8 +34,7 @@ from lmk.kaggle.inside import attached, leave, lmk, scratch, weights_folder, wor
 COMPETITION = "{competition}"
 RECIPES = {recipe_list}
 
-weights = weights_folder() or "imagenet"
-options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights]
+options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights_folder()]
 recipes = [word for recipe in RECIPES for word in ("--recipe", recipe)]
 lmk("make-submission", "--ensemble", *recipes, *options, "--out", working() / "submission.csv")
 leave("{name}", COMPETITION, RECIPES, scratch())
@@ -45,8 +43,10 @@ leave("{name}", COMPETITION, RECIPES, scratch())
 KINDS = ("train", "submission")
 
 
-def make_kernel(root: Path, name: str, kind: str, recipes: Sequence[str], competition: str) -> Kernel:
-    """Make a kernel of one of `KINDS`.
+def make_kernel(
+    root: Path, name: str, kind: str, recipes: Sequence[str], competition: str, datasets: Sequence[str], gpu: bool
+) -> Kernel:
+    """Make a kernel of one of `KINDS`, with datasets ("owner/slug") attached and a GPU or not.
 
     Raises:
         LmkError: The kind is unknown, a recipe is missing, or the name is taken.
@@ -64,4 +64,4 @@ def make_kernel(root: Path, name: str, kind: str, recipes: Sequence[str], compet
         "recipe_list": "[" + ", ".join(f'"{recipe}"' for recipe in recipes) + "]",
     }
     script = {"train": TRAIN, "submission": SUBMISSION}[kind].format(**values)
-    return new_kernel(root, name, script, competition)
+    return new_kernel(root, name, script, competition, dataset_sources=list(datasets), enable_gpu=gpu)
