@@ -1,23 +1,35 @@
-"""Captions, date stamps and watermarks: what two photos share because of who published them, not of what they show."""
+"""Captions, date stamps and watermarks: what two photos share because of who published them, not of what they show.
+
+A stamp keeps its place from a corner, or the middle, of the photo. The photos may have been resized
+since, each by its own factor; so the matches of one stamp agree on a zoom about that point.
+"""
 
 import numpy as np
 
 from lmk.local.features import LocalFeatures
 
-BAND = 0.12
+BAND = 0.15
 """Captions lie within this share of the photo's shorter side from its border."""
-TOLERANCE = 0.005
-"""Two photos have a feature at the same place if it is within this share of the longer side."""
-OCTAVES = 0.25
-"""The same caption has features of the same size within this many octaves."""
+STAMP = 0.1
+"""A stamp elsewhere covers less than this share of the photo."""
+TOLERANCE = 0.006
+"""A stamp's features lie where they should to within this share of the longer side."""
+OCTAVES = 0.4
+"""A feature's change of size agrees with the stamp's within this many octaves."""
+TURN = np.deg2rad(15)
+"""A feature of a stamp is turned less than this."""
+LARGEST = 2.0
+"""The most that one photo's stamp is larger than the other's."""
+FEWEST = 3
+"""Matches that make a stamp: fewer may lie so by chance."""
+CORNERS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
+MIDDLE = np.array([(0.5, 0.5)])
 
 
 def in_captions(query: LocalFeatures, index: LocalFeatures, matches: np.ndarray) -> np.ndarray:
-    """Which matches lie at the same place near the border of both photos, at the same size and unturned.
+    """Which matches belong to a caption: a stamp near the border of both photos.
 
-    A place is the same if it is as far from one and the same corner, either in pixels (a stamp put on
-    photos of any size) or as a share of the longer side (a stamp that was resized with its photo).
-    Two takes of one view from one place lose such matches too, but keep those away from the border.
+    Two takes of one view from one place lose matches by this, too, but keep those away from the border.
 
     Args:
         query, index: The local features of the photos.
@@ -26,24 +38,59 @@ def in_captions(query: LocalFeatures, index: LocalFeatures, matches: np.ndarray)
     Returns:
         (m,) bool.
     """
-    start, end = query.locations[matches[:, 0]], index.locations[matches[:, 1]]
-    near = _near_border(start, query.size) & _near_border(end, index.size)
-    octaves = np.log2(index.scales[matches[:, 1]] / query.scales[matches[:, 0]])
-    turn = index.angles[matches[:, 1]] - query.angles[matches[:, 0]]
-    near &= np.cos(turn) > np.cos(np.deg2rad(10))
-    if not near.any():
-        return near
-    tolerance = TOLERANCE * max(index.size)
-    same = np.zeros(len(matches), bool)
-    for zoom in {1.0, max(index.size) / max(query.size)}:
-        same_size = np.abs(octaves - np.log2(zoom)) < OCTAVES
-        for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            from_start, from_end = start - np.multiply(corner, query.size), end - np.multiply(corner, index.size)
-            same |= same_size & (np.abs(from_end - zoom * from_start).max(axis=1) < tolerance)
-    return near & same
+    near = _near_border(query.locations[matches[:, 0]], query.size)
+    near &= _near_border(index.locations[matches[:, 1]], index.size)
+    found = np.zeros(len(matches), bool)
+    found[near] = _stamped(query, index, matches[near], CORNERS)
+    return found
+
+
+def is_stamp(query: LocalFeatures, index: LocalFeatures, inliers: np.ndarray, covered: float) -> bool:
+    """Whether the inliers of a fit are a stamp anywhere in the photos, such as a logo in the middle.
+
+    One that covers the photos cannot be told from two takes of one view, and is none.
+
+    Args:
+        query, index: The local features of the photos.
+        inliers: (m, 2) int, rows of query and of index.
+        covered: Share of the query that the inliers cover.
+    """
+    if len(inliers) < FEWEST or covered >= STAMP:
+        return False
+    return bool(_stamped(query, index, inliers, np.vstack([CORNERS, MIDDLE])).mean() > 0.8)
 
 
 def _near_border(places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(m,) bool: within the band along the border of a photo of that (width, height)."""
     inside = np.minimum(places, np.asarray(size) - places).min(axis=1)
     return inside < BAND * min(size)
+
+
+def _stamped(query: LocalFeatures, index: LocalFeatures, matches: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """(m,) bool: the matches that one zoom about one of the anchors (shares of width and height) brings together."""
+    found = np.zeros(len(matches), bool)
+    octaves = np.log2(index.scales[matches[:, 1]] / query.scales[matches[:, 0]])
+    unturned = np.cos(index.angles[matches[:, 1]] - query.angles[matches[:, 0]]) > np.cos(TURN)
+    rows = np.flatnonzero(unturned & (np.abs(octaves) < np.log2(LARGEST) + OCTAVES))
+    if len(rows) < FEWEST:
+        return found
+    start, end = query.locations[matches[rows, 0]], index.locations[matches[rows, 1]]
+    tolerance = TOLERANCE * max(index.size)
+    for anchor in anchors:
+        found[rows] |= _zoomed(start - anchor * query.size, end - anchor * index.size, octaves[rows], tolerance)
+    return found
+
+
+def _zoomed(start: np.ndarray, end: np.ndarray, octaves: np.ndarray, tolerance: float) -> np.ndarray:
+    """(m,) bool: the most matches that agree with one zoom about the origin; none if they are too few.
+
+    start and end are (m, 2), in pixels from the origin; each match proposes its own zoom.
+    """
+    square = np.maximum(np.square(start).sum(axis=1), 1e-9)
+    zooms = (start * end).sum(axis=1) / square
+    apart = np.abs(end[None] - zooms[:, None, None] * start[None]).max(axis=2)
+    proposes = (zooms > 1 / LARGEST) & (zooms < LARGEST)
+    sizes = np.abs(octaves[None] - np.log2(np.where(proposes, zooms, 1.0))[:, None])
+    agree = (apart < tolerance) & (sizes < OCTAVES) & proposes[:, None]
+    best = agree[agree.sum(axis=1).argmax()]
+    return best if best.sum() >= FEWEST else np.zeros(len(start), bool)

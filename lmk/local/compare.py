@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 
-from lmk.local.captions import in_captions
+from lmk.local.captions import in_captions, is_stamp
 from lmk.local.features import LocalFeatures
 from lmk.local.matching import putative_matches
 from lmk.local.ransac import Fit, Method, Model, fit
@@ -13,6 +13,9 @@ from lmk.local.spatial import Points
 
 PHOTO_SIDE = 640
 """Longest side of a photo in which `Settings.residual` is meant, in pixels."""
+
+STAMPS = 3
+"""Stamps that one pair of photos is searched for, at the most."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,9 @@ class Comparison:
     fit: Fit
 
     @property
-    def inliers(self) -> int:
-        """Matches that the transform brings together."""
-        return int(self.fit.inliers.sum())
-
-    @property
-    def inlier_ratio(self) -> float:
-        """Inliers as a share of the putative matches, 0 without any."""
-        return self.inliers / max(1, len(self.matches))
+    def inliers(self) -> np.ndarray:
+        """(i, 2) int, the matches that the transform brings together."""
+        return self.matches[self.fit.inliers]
 
 
 def compare(query: LocalFeatures, index: LocalFeatures, settings: Settings) -> Comparison:
@@ -70,8 +68,17 @@ def compare(query: LocalFeatures, index: LocalFeatures, settings: Settings) -> C
     matches = putative_matches(
         query.descriptors, index.descriptors, settings.ratio, settings.mutual, settings.max_distance
     )
-    if settings.captions and len(matches):
-        matches = matches[~in_captions(query, index, matches)]
+    if not settings.captions:
+        return _fitted(query, index, matches, settings)
+    comparison = _fitted(query, index, matches[~in_captions(query, index, matches)], settings)
+    for _ in range(STAMPS):
+        if not is_stamp(query, index, comparison.inliers, covered(query, comparison.inliers)):
+            break
+        comparison = _fitted(query, index, comparison.matches[~comparison.fit.inliers], settings)
+    return comparison
+
+
+def _fitted(query: LocalFeatures, index: LocalFeatures, matches: np.ndarray, settings: Settings) -> Comparison:
     found = fit(
         _ends(query, matches[:, 0]),
         _ends(index, matches[:, 1]),
@@ -89,10 +96,9 @@ def _ends(photo: LocalFeatures, rows: np.ndarray) -> Points:
     return Points(photo.locations[rows], photo.scales[rows], photo.angles[rows])
 
 
-def coverage(query: LocalFeatures, comparison: Comparison) -> float:
-    """Area of the inliers' convex hull as a share of the query, in [0, 1]."""
-    places = query.locations[comparison.matches[comparison.fit.inliers, 0]]
-    if len(places) < 3:
+def covered(query: LocalFeatures, inliers: np.ndarray) -> float:
+    """Area of the convex hull of a query's places in inliers (m, 2), as a share of the photo, in [0, 1]."""
+    if len(inliers) < 3:
         return 0.0
     width, height = query.size
-    return float(cv2.contourArea(cv2.convexHull(places)) / (width * height))
+    return float(cv2.contourArea(cv2.convexHull(query.locations[inliers[:, 0]])) / (width * height))

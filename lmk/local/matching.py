@@ -6,7 +6,7 @@ import numpy as np
 def putative_matches(
     query: np.ndarray,
     index: np.ndarray,
-    ratio: float | None = 0.85,
+    ratio: float | None = 0.9,
     mutual: bool = True,
     max_distance: float | None = None,
 ) -> np.ndarray:
@@ -17,11 +17,12 @@ def putative_matches(
         index: (n, d) float32, L2-normalised.
         ratio: The nearest must be nearer than this share of the second nearest's distance (Lowe, IJCV 2004);
             `None` asks nothing. With one index descriptor there is no second: it passes.
-        mutual: The query descriptor must be the nearest of its match, too.
+        mutual: The query descriptor must be the nearest of its match, too; so no index descriptor stands twice.
         max_distance: The most Euclidean distance, in [0, 2]; `None` asks nothing.
 
     Returns:
-        (k, 2) int, rows of query and of index, ascending by query; equal neighbours give the lowest row.
+        (k, 2) int, rows of query and of index, the surest first: by the ratio of the distances where it is
+        asked, else by distance; k = 0 if either is empty. Among equal neighbours the lowest row counts.
     """
     if len(query) == 0 or len(index) == 0:
         return np.empty((0, 2), int)
@@ -29,13 +30,17 @@ def putative_matches(
     rows = np.arange(len(query))
     nearest = similarity.argmax(axis=1)
     best = similarity[rows, nearest]
-    kept = np.ones(len(query), bool)
-    if mutual:
-        kept &= best == similarity.max(axis=0)[nearest]
+    kept = best == similarity.max(axis=0)[nearest] if mutual else np.ones(len(query), bool)
     if max_distance is not None:
         kept &= best >= 1 - max_distance**2 / 2
+    doubt = 1 - best  # half the squared distance
     if ratio is not None and len(index) > 1:
         similarity[rows, nearest] = -np.inf
-        kept &= 1 - best < ratio**2 * (1 - similarity.max(axis=1))
+        second = 1 - similarity.max(axis=1)
+        kept &= doubt < ratio**2 * second
+        doubt /= np.maximum(second, 1e-9)
     rows = rows[kept]
-    return np.column_stack([rows, nearest[kept]])
+    if mutual:
+        rows = rows[np.sort(np.unique(nearest[rows], return_index=True)[1])]
+    rows = rows[np.argsort(doubt[rows], kind="stable")]
+    return np.column_stack([rows, nearest[rows]])

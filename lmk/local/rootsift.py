@@ -23,14 +23,10 @@ class RootSift:
     Attributes:
         side: Longest side that a photo is brought to before detection, in pixels.
         max_features: Features kept, by the detector's response.
-        upright: Describe every patch as if the photo were upright instead of along its own gradient.
-        contrast: SIFT's contrast threshold; lower finds weaker blobs.
     """
 
-    side: int = 640
-    max_features: int = 500
-    upright: bool = False
-    contrast: float = 0.04
+    side: int = 480
+    max_features: int = 800
 
     batch_size: ClassVar[int] = 4
     stored_as: ClassVar[type] = np.uint8
@@ -50,29 +46,29 @@ class RootSift:
         new_size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
         if new_size != (width, height):
             grey = cv2.resize(grey, new_size, interpolation=cv2.INTER_AREA if shrink < 1 else cv2.INTER_CUBIC)
-        sift = cv2.SIFT.create(contrastThreshold=self.contrast)
-        keypoints = self._strongest(sift.detect(grey))
+        sift = cv2.SIFT.create(nfeatures=self.max_features, enable_precise_upscale=True)
+        keypoints, histograms = sift.detectAndCompute(grey, None)
         if not keypoints:
             return _none((width, height))
-        _, histograms = sift.compute(grey, keypoints)
+        # Where responses tie, OpenCV gives more than asked for.
+        order = sorted(range(len(keypoints)), key=lambda row: _rank(keypoints[row]))[: self.max_features]
+        histograms = histograms[order]
+        points = np.array([(*point.pt, point.response, point.size, point.angle) for point in keypoints], np.float32)
+        points = points[order]
         zoom = np.array([width / new_size[0], height / new_size[1]], np.float32)
         return LocalFeatures(
-            locations=(np.array([point.pt for point in keypoints], np.float32) + 0.5) * zoom - 0.5,
+            locations=(points[:, :2] + 0.5) * zoom - 0.5,
             descriptors=np.sqrt(histograms / histograms.sum(axis=1, keepdims=True)),
-            scores=np.array([point.response for point in keypoints], np.float32),
-            scales=np.array([point.size for point in keypoints], np.float32) * zoom.mean(),
-            angles=np.deg2rad(np.array([point.angle for point in keypoints], np.float32)),
+            scores=points[:, 2],
+            scales=points[:, 3] * zoom.mean(),
+            angles=np.deg2rad(points[:, 4]),
             size=(width, height),
         )
 
-    def _strongest(self, keypoints: Sequence[cv2.KeyPoint]) -> list[cv2.KeyPoint]:
-        """At most `max_features` keypoints by response; equal ones in a fixed order."""
-        if self.upright:
-            for point in keypoints:
-                point.angle = 0.0
-            keypoints = list({(point.pt, point.size): point for point in keypoints}.values())
-        keypoints = sorted(keypoints, key=lambda point: (-point.response, point.pt, point.size, point.angle))
-        return keypoints[: self.max_features]
+
+def _rank(point: cv2.KeyPoint) -> tuple:
+    """The strongest first; equal ones in a fixed order."""
+    return -point.response, point.pt, point.size, point.angle
 
 
 def _none(size: tuple[int, int]) -> LocalFeatures:

@@ -39,6 +39,16 @@ class Points:
     angles: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Matches as numbers of the complex plane: start and end (m,), octaves of scaling (m,), turns (m,) of length 1."""
+
+    start: np.ndarray
+    end: np.ndarray
+    octaves: np.ndarray
+    turns: np.ndarray
+
+
 def fit_spatially(query: Points, index: Points, residual: float, max_turn: float) -> tuple[np.ndarray, np.ndarray]:
     """The affinity from query to index that the most matches agree with.
 
@@ -51,20 +61,24 @@ def fit_spatially(query: Points, index: Points, residual: float, max_turn: float
     Returns:
         The affinity (2, 3) float64, NaN if there is none, and its inliers (m,) bool.
     """
+    nothing = np.full((2, 3), np.nan), np.zeros(len(query.places), bool)
     if len(query.places) == 0:
-        return np.full((2, 3), np.nan), np.zeros(0, bool)
-    centre, extent = index.places.mean(axis=0), np.ptp(index.places, axis=0).max() + residual
-    start, end = _complex(query.places), _complex(index.places - centre)
-    octaves = np.log2(index.scales / query.scales)
-    turns = np.exp(1j * (index.angles - query.angles)).astype(np.complex64)
-    linear, support = _proposals(start, end, octaves, turns, residual, max_turn)
-    if not support.any():
-        return np.full((2, 3), np.nan), np.zeros(len(start), bool)
-    affinities, inliers, distances = _refine(linear, support, start, end, octaves, turns, residual, extent, max_turn)
-    counts = inliers.sum(axis=1)
-    best = np.lexsort(((distances * inliers).sum(axis=1), -counts))[0]
-    affinity = affinities[best].copy()
-    affinity[:, 2] += centre
+        return nothing
+    from_centre, to_centre = query.places.mean(axis=0), index.places.mean(axis=0)
+    pairs = _Pairs(
+        _complex(query.places - from_centre),
+        _complex(index.places - to_centre),
+        np.log2(index.scales / query.scales),
+        np.exp(1j * (index.angles - query.angles)).astype(np.complex64),
+    )
+    similarities, support = _proposals(pairs, residual, max_turn)
+    if len(similarities) == 0:
+        return nothing
+    extent = float(np.ptp(index.places, axis=0).max()) + residual
+    affinities, inliers, distances = _refined(pairs, similarities, support, residual, max_turn, TIE * extent**2)
+    best = np.lexsort(((distances * inliers).sum(axis=1), -inliers.sum(axis=1)))[0]
+    affinity = affinities[best].T.copy()
+    affinity[:, 2] += to_centre - affinity[:, :2] @ from_centre
     return affinity, inliers[best]
 
 
@@ -72,57 +86,62 @@ def _complex(places: np.ndarray) -> np.ndarray:
     return (places[:, 0] + 1j * places[:, 1]).astype(np.complex64)
 
 
-def _proposals(
-    start: np.ndarray, end: np.ndarray, octaves: np.ndarray, turns: np.ndarray, residual: float, max_turn: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The most supported similarities: their linear parts (h,) complex, and who supports them (h, m) bool."""
-    first = slice(0, PROPOSALS)
-    linear = np.exp2(octaves[first]) * turns[first]
-    length = end[None] - end[first, None]
-    apart = np.abs(linear[:, None] * (start[None] - start[first, None]) - length)
+def _proposals(pairs: _Pairs, residual: float, max_turn: float) -> tuple[np.ndarray, np.ndarray]:
+    """The most supported similarities of single matches.
+
+    Returns:
+        Their matrices (h, 3, 2) float64, to which a row (x, y, 1) is multiplied, and their support (h, m) bool.
+    """
+    start, end, octaves, turns = (part[:PROPOSALS] for part in (pairs.start, pairs.end, pairs.octaves, pairs.turns))
+    linear = np.exp2(octaves) * turns
+    length = pairs.end[None] - end[:, None]
+    apart = np.abs(linear[:, None] * (pairs.start[None] - start[:, None]) - length)
     support = apart < SLACKS[0] * residual + REACH * np.abs(length)
-    support &= np.abs(octaves[None] - octaves[first, None]) < OCTAVES
-    support &= (turns[None] * turns[first, None].conj()).real > np.cos(TURN)
-    possible = (np.abs(octaves[first]) < np.log2(LARGEST)) & (turns[first].real >= np.cos(max_turn))
+    support &= np.abs(pairs.octaves[None] - octaves[:, None]) < OCTAVES
+    support &= (pairs.turns[None] * turns[:, None].conj()).real > np.cos(TURN)
+    possible = (np.abs(octaves) < np.log2(LARGEST)) & (turns.real >= np.cos(max_turn))
     counts = np.where(possible, support.sum(axis=1), 0)
     best = np.argsort(-counts, kind="stable")[:REFINED]
     best = best[counts[best] > 0]
-    return linear[best], support[best]
+    a, shift = linear[best], (end - linear * start)[best]
+    matrices = np.stack([a.real, a.imag, -a.imag, a.real, shift.real, shift.imag], axis=1)
+    return matrices.astype(np.float64).reshape(-1, 3, 2), support[best]
 
 
-def _refine(linear, support, start, end, octaves, turns, residual, extent, max_turn):
-    """Affinities (h, 2, 3) fitted to their inliers again and again, those inliers (h, m), and all distances (h, m)."""
-    points = np.column_stack([start.real, start.imag, np.ones(len(start))]).astype(np.float64)
-    goals = np.column_stack([end.real, end.imag]).astype(np.float64)
+def _refined(
+    pairs: _Pairs, proposals: np.ndarray, support: np.ndarray, residual: float, max_turn: float, tie: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Proposals fitted again to their own inliers, a few times, by least squares held to the proposal by `tie`.
+
+    Returns:
+        Affinities (h, 3, 2), their inliers (h, m) bool, and the distances (h, m) of all matches in pixels.
+    """
+    points = np.column_stack([pairs.start.real, pairs.start.imag, np.ones(len(pairs.start))]).astype(np.float64)
+    goals = np.column_stack([pairs.end.real, pairs.end.imag]).astype(np.float64)
     squares = (points[:, :, None] * points[:, None, :]).reshape(-1, 9)
     products = (points[:, :, None] * goals[:, None, :]).reshape(-1, 6)
-    tie = TIE * extent**2 * np.diag([1.0, 1.0, 1e-9])
-    held = np.zeros((len(linear), 3, 2))  # the proposal's linear part, transposed
-    held[:, 0, 0] = held[:, 1, 1] = linear.real
-    held[:, 0, 1], held[:, 1, 0] = linear.imag, -linear.imag
+    hold = np.diag([tie, tie, 1e-6])  # the shift is free but where nothing is left to fix it
     inliers = support
     for slack in SLACKS:
         weights = inliers.astype(np.float64)
-        normal = (weights @ squares).reshape(-1, 3, 3) + tie
-        solved = np.linalg.solve(normal, (weights @ products).reshape(-1, 3, 2) + tie @ held)
-        across = points @ solved - goals
+        normal = (weights @ squares).reshape(-1, 3, 3) + hold
+        affinities = np.linalg.solve(normal, (weights @ products).reshape(-1, 3, 2) + hold @ proposals)
+        across = points @ affinities - goals
         distances = np.hypot(across[..., 0], across[..., 1])
-        inliers = distances < slack * residual
-        inliers &= _plausible(solved, octaves, turns, max_turn)
-    return solved.transpose(0, 2, 1), inliers, distances
+        inliers = (distances < slack * residual) & _agreeing(pairs, affinities, max_turn)
+    return affinities, inliers, distances
 
 
-def _plausible(solved: np.ndarray, octaves: np.ndarray, turns: np.ndarray, max_turn: float) -> np.ndarray:
-    """(h, m) bool: the affinity is one that two photos of a building can have, and the match's own frame follows it."""
-    a, b, c, d = solved[:, 0, 0], solved[:, 1, 0], solved[:, 0, 1], solved[:, 1, 1]  # x' = a x + b y, y' = c x + d y
+def _agreeing(pairs: _Pairs, affinities: np.ndarray, max_turn: float) -> np.ndarray:
+    """(h, m) bool: the affinity can lie between two photos of one thing, and the match's own frame follows it."""
+    a, b, c, d = affinities[:, 0, 0], affinities[:, 1, 0], affinities[:, 0, 1], affinities[:, 1, 1]
     determinant = a * d - b * c
-    sound = determinant > LARGEST**-2
+    sound = (determinant > LARGEST**-2) & (determinant < LARGEST**2)
     determinant = np.where(sound, determinant, 1.0)
-    sound &= determinant < LARGEST**2
     sound &= (a**2 + b**2 + c**2 + d**2) / determinant < SHEAR + 1 / SHEAR
     turn = (a + d) + 1j * (c - b)
     turn /= np.maximum(np.abs(turn), 1e-12)
     sound &= turn.real >= np.cos(max_turn)
-    agree = np.abs(octaves[None] - np.log2(determinant)[:, None] / 2) < OCTAVES
-    agree &= (turns[None] * turn[:, None].conj()).real > np.cos(TURN)
+    agree = np.abs(pairs.octaves[None] - np.log2(determinant)[:, None] / 2) < OCTAVES
+    agree &= (pairs.turns[None] * turn[:, None].conj()).real > np.cos(TURN)
     return agree & sound[:, None]

@@ -8,7 +8,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-from lmk.local.compare import Settings, compare, coverage
+from lmk.local.compare import Settings, compare, covered
 from lmk.local.evidence import NOT_COMPARED, Evidence, gather
 from lmk.local.features import FeatureTable
 from lmk.predictions import NO_LANDMARK, Predictions
@@ -121,9 +121,10 @@ def _compare_all(
                 if photo_row < 0:
                     continue
                 comparison = compare(query, photos.row(photo_row), settings)
-                rows["counts"][task, place] = comparison.inliers
-                rows["ratios"][task, place] = comparison.inlier_ratio
-                rows["coverages"][task, place] = coverage(query, comparison)
-                if settings.enough is not None and comparison.inliers >= settings.enough:
+                inliers = comparison.inliers
+                rows["counts"][task, place] = len(inliers)
+                rows["ratios"][task, place] = len(inliers) / max(1, len(comparison.matches))
+                rows["coverages"][task, place] = covered(query, inliers)
+                if settings.enough is not None and len(inliers) >= settings.enough:
                     break
     return rows
