@@ -134,6 +134,11 @@ def test_class_size_weights_fall_with_the_logarithm_and_average_to_one():
     assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
 
 
+def test_a_landmark_without_training_photos_counts_as_one_with_a_single_photo():
+    np.testing.assert_allclose(dynamic_margins(np.array([0, 5, 9])), dynamic_margins(np.array([1, 5, 9])))
+    np.testing.assert_allclose(class_size_weights(np.array([0, 5, 9])), class_size_weights(np.array([1, 5, 9])))
+
+
 def test_arcface_adds_its_margin_to_the_angle_of_the_right_class():
     angles = np.arccos(COSINES.astype(float)) + 0.3 * ROWS
     expected = -(ROWS * np.log(softmax(20 * np.cos(angles)))).sum(axis=1).mean()
