@@ -13,6 +13,7 @@ from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kagg
 
 if TYPE_CHECKING:
     from lmk.kaggle.client import Client
+    from lmk.kaggle.pull import Pulled
     from lmk.kaggle.push import Prepared
     from lmk.kaggle.rerun import Hidden
 
@@ -137,9 +138,7 @@ def pull(
     if as_json:
         print_json({"new": pulled.new, "kept": pulled.kept})
         return
-    for path in pulled.new:
-        typer.echo(str(house.root / path))
-    typer.echo(f"{len(pulled.new)} files new, {len(pulled.kept)} were here already")
+    tell_pulled(pulled)
 
 
 @kernel.command()
@@ -174,11 +173,31 @@ def run(
     if hidden is not None:
         typer.echo(score_rerun(stage.working / "submission.csv", hidden))
     elif keep:
-        pulled = take(read_manifest(stage.working / MANIFEST), stage.working, house.root, progress=progress)
-        typer.echo(f"{len(pulled.new)} files new, {len(pulled.kept)} were here already")
+        tell_pulled(take(read_manifest(stage.working / MANIFEST), stage.working, house.root, progress=progress))
     else:
         for path in sorted(path for path in stage.working.rglob("*") if path.is_file()):
             typer.echo(f"{path}  {path.stat().st_size:,} bytes")
+
+
+def tell_pulled(pulled: Pulled) -> None:
+    """Print what came home, and how it is reused."""
+    from importlib import metadata
+
+    from lmk.cli.console import note
+
+    manifest = pulled.manifest
+    for kind, names in (("new", pulled.new), ("here already", pulled.kept)):
+        folders = sorted({name.split("/")[0] for name in names})
+        counts = [f"{sum(name.startswith(folder + '/') for name in names)} in {folder}" for folder in folders]
+        if counts:
+            typer.echo(f"{kind}: {', '.join(counts)}")
+    recipes = " ".join(f"-r {recipe}" for recipe in manifest.recipes)
+    note(f"Reused by `lmk make-submission -c {manifest.competition} {recipes}` with the kernel's other options.")
+    if manifest.keras != metadata.version("keras"):
+        note(
+            f"The kernel ran Keras {manifest.keras}, here is {metadata.version('keras')}: a run here has other digests "
+            "and computes anew. Bring the same Keras here, or to the kernel by --wheels."
+        )
 
 
 def secrets_of(client: Client) -> list[str]:

@@ -65,7 +65,11 @@ def submit(
         client, record = send_file(str(what), message, competition, workspace, kept, again, timeout)
     if wait:
         record = wait_for_score(client, kept, record, wait_seconds)
-    report(client, record, as_json)
+    told = outcome(client, record)
+    if as_json:
+        print_json(told)
+    else:
+        tell(told)
 
 
 def send_file(
@@ -153,8 +157,8 @@ def send_kernel(
     return client, submit_kernel(client, records, record, again=again, tell=note, settle_seconds=SETTLE_SECONDS)
 
 
-def report(client: Client, record: Record, as_json: bool) -> None:
-    """Print what became of a submission, and what is left today."""
+def outcome(client: Client, record: Record) -> dict[str, object]:
+    """What became of a submission, and how many are left today (None where Kaggle does not tell)."""
     from lmk.cli.console import note
     from lmk.errors import LmkError
 
@@ -163,20 +167,21 @@ def report(client: Client, record: Record, as_json: bool) -> None:
         left = client.limits(record.competition).allowed
     except LmkError as error:
         note(f"How many submissions are left is not known: {error}")
-    if as_json:
-        print_json(
-            {
-                "ref": record.ref,
-                "competition": record.competition,
-                "status": record.status,
-                "public": record.public,
-                "private": record.private,
-                "left_today": left,
-            }
-        )
-        return
-    scores = [("public", record.public), ("private", record.private)]
-    known = "  ".join(f"{name} {value:.5f}" for name, value in scores if value is not None)
-    typer.echo(f"submission {record.ref} to {record.competition}: {record.status}" + (f"  {known}" if known else ""))
-    if left is not None:
-        note(f"{left} submission{'s' if left != 1 else ''} left today.")
+    return {
+        "ref": record.ref,
+        "competition": record.competition,
+        "status": record.status,
+        "public": record.public,
+        "private": record.private,
+        "left_today": left,
+    }
+
+
+def tell(told: dict[str, object]) -> None:
+    """Print an `outcome` for a person."""
+    from lmk.cli.console import note
+
+    known = "".join(f"  {name} {told[name]:.5f}" for name in ("public", "private") if told[name] is not None)
+    typer.echo(f"submission {told['ref']} to {told['competition']}: {told['status']}{known}")
+    if told["left_today"] is not None:
+        note(f"{told['left_today']} submission{'s' if told['left_today'] != 1 else ''} left today.")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,7 @@ def leave(kernel: str, competition: str, recipes: Sequence[str], workspace: Path
         "bundle": os.environ.get("LMK_BUNDLE", ""),
         "competition": competition,
         "recipes": list(recipes),
+        "keras": metadata.version("keras"),
         "files": files,
     }
     write_json(root / MANIFEST, manifest)

@@ -37,13 +37,15 @@ class Manifest:
     bundle: str
     competition: str
     recipes: list[str]
+    keras: str
     files: dict[str, Entry]
 
 
 @dataclass
 class Pulled:
-    """What came home: files that are new here, and files that were here already."""
+    """What came home: files that are new here, files that were here already, and by whose list."""
 
+    manifest: Manifest
     new: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
 
@@ -61,6 +63,7 @@ def read_manifest(path: Path) -> Manifest:
             bundle=str(values["bundle"]),
             competition=str(values["competition"]),
             recipes=[str(recipe) for recipe in values["recipes"]],
+            keras=str(values["keras"]),
             files={
                 str(name): Entry(int(entry["size"]), str(entry["sha256"])) for name, entry in values["files"].items()
             },
@@ -136,7 +139,7 @@ def take(
         RemoteError: A file differs from the list.
         LmkError: A file does not hold what its name says.
     """
-    pulled = Pulled()
+    pulled = Pulled(manifest)
     with progress(f"Pull {manifest.kernel}", len(manifest.files), "files") as advance:
         for name, entry in manifest.files.items():
             if (workspace / name).exists():
