@@ -13,7 +13,7 @@ from lmk.data.demo import Amounts, make_demo, plan
 from lmk.data.rendering import buildings, distractors
 from lmk.data.rendering.canvas import Canvas
 from lmk.data.rendering.raycast import Camera, Frame, Panel, Revolved, vector
-from lmk.data.rendering.scenes import photograph
+from lmk.data.rendering.scenes import photograph, settle
 from lmk.errors import LmkError
 from lmk.predictions import NO_LANDMARK
 
@@ -173,7 +173,8 @@ def matches(one: np.ndarray, other: np.ndarray) -> int:
 
 
 def test_local_features_match_photos_of_one_building_and_not_those_of_its_like():
-    houses = [buildings.build(kind, np.random.default_rng([kind, k])) for kind in (1, 3, 6) for k in (0, 1)]
+    rngs = [(kind, np.random.default_rng([kind, k])) for kind in (1, 3, 6) for k in (0, 1)]
+    houses = [settle(buildings.build(kind, rng), rng) for kind, rng in rngs]
     photos = [
         [photograph(house, np.random.default_rng([11, n, k])) for k in range(3)] for n, house in enumerate(houses)
     ]

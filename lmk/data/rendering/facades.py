@@ -6,10 +6,33 @@ import numpy as np
 
 from lmk.data.rendering.canvas import Canvas, Color, tone
 
-STONES: tuple[Color, ...] = ((214, 196, 164), (196, 172, 138), (182, 178, 170), (222, 208, 188), (176, 140, 112))
-PLASTERS: tuple[Color, ...] = ((232, 214, 176), (226, 196, 160), (222, 222, 214), (206, 178, 150), (208, 196, 172))
-BRICKS: tuple[Color, ...] = ((166, 116, 96), (152, 104, 88), (178, 134, 110))
-ROOFS: tuple[Color, ...] = ((88, 92, 104), (150, 102, 80), (116, 146, 132), (108, 90, 80))
+STONES: tuple[Color, ...] = (
+    (214, 196, 164),
+    (196, 172, 138),
+    (182, 178, 170),
+    (226, 218, 204),
+    (176, 132, 106),
+    (150, 146, 136),
+)
+PLASTERS: tuple[Color, ...] = (
+    (232, 214, 176),
+    (226, 178, 96),
+    (222, 222, 214),
+    (214, 142, 116),
+    (166, 186, 200),
+    (222, 172, 164),
+    (170, 188, 154),
+    (196, 104, 74),
+)
+BRICKS: tuple[Color, ...] = ((166, 100, 80), (140, 92, 80), (188, 148, 112), (196, 124, 84))
+ROOFS: tuple[Color, ...] = (
+    (84, 90, 108),
+    (160, 92, 66),
+    (104, 150, 132),
+    (108, 90, 80),
+    (66, 70, 78),
+    (178, 150, 82),
+)
 DARK: Color = (38, 38, 44)
 _LETTERS = "AEIOUAEIOUBCDLMNRSTVPGQFXM"
 
@@ -36,12 +59,12 @@ class Style:
 
 def style(rng: np.random.Generator, matter: str | None = None) -> Style:
     """Draw a style from the few colours that all buildings share; `matter`: "stone", "plaster" or "brick"."""
-    matter = matter or str(rng.choice(["stone", "stone", "plaster", "brick"]))
+    matter = matter or str(rng.choice(["stone", "plaster", "plaster", "brick"]))
     wall = {"stone": STONES, "plaster": PLASTERS, "brick": BRICKS}[matter]
     shutters = ((86, 106, 92), (110, 74, 58), (96, 110, 130))[rng.integers(3)]
     return Style(
-        wall=wall[rng.integers(len(wall))],
-        trim=STONES[rng.integers(4)],
+        wall=tone(wall[rng.integers(len(wall))], rng.uniform(0.8, 1.08)),
+        trim=tone(STONES[rng.integers(4)], rng.uniform(0.85, 1.08)),
         roof=ROOFS[rng.integers(len(ROOFS))],
         course={"stone": rng.uniform(0.38, 0.6), "plaster": 0.0, "brick": 0.24}[matter],
         arched=bool(rng.random() < 0.5),

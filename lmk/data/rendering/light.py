@@ -56,7 +56,7 @@ def weather(rng: np.random.Generator, dusk: bool = False) -> Weather:
         "thin": ([1.2, 1.15, 1.1], [0.62, 0.65, 0.7], [0.25, 0.38, 0.66], [0.7, 0.76, 0.84], rng.uniform(0.4, 0.7)),
         "overcast": ([0.25, 0.25, 0.25], [0.95, 0.97, 1.0], [0.5, 0.53, 0.58], [0.72, 0.74, 0.77], 0.9),
         "evening": ([2.2, 1.45, 0.75], [0.42, 0.4, 0.5], [0.16, 0.24, 0.5], [0.95, 0.66, 0.42], rng.uniform(0.2, 0.6)),
-        "dusk": ([0.1, 0.09, 0.13], [0.16, 0.17, 0.26], [0.03, 0.06, 0.2], [0.42, 0.28, 0.3], rng.uniform(0.2, 0.7)),
+        "dusk": ([0.08, 0.07, 0.1], [0.12, 0.13, 0.2], [0.03, 0.06, 0.2], [0.42, 0.28, 0.3], rng.uniform(0.2, 0.7)),
     }
     *colors, cover = looks[str(kind)]
     sunlight, ambient, zenith, horizon = np.array(colors) * tint
@@ -163,11 +163,13 @@ def develop(image: np.ndarray, light: Weather, width: int, height: int, rng: np.
     """(height, width, 3) uint8 RGB from linear light of a larger frame: film, lens blur, vignette and noise."""
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     if rng.random() < 0.35:
-        small = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.35, 0.9))
+        small = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.35, 1.2))
     film = np.sqrt(1 - np.exp(np.float32(-1.35 * light.exposure) * np.maximum(small, 0)))
     film = film + np.float32(rng.uniform(0.25, 0.8)) * (film * film * (3 - 2 * film) - film)  # contrast
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] ** 2
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
     film *= (1 - np.float32(rng.uniform(0, 0.12)) * (x + y))[..., None]
-    film += rng.standard_normal(film.shape, np.float32) * np.float32(rng.uniform(0.003, 0.014))
+    film += rng.standard_normal(film.shape, np.float32) * np.float32(
+        rng.uniform(0.003, 0.014) * (1 + 1.5 * light.night)
+    )
     return np.clip(film * 255 + np.float32(0.5), 0, 255).astype(np.uint8)

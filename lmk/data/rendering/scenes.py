@@ -7,7 +7,7 @@ import numpy as np
 from lmk.data.rendering import props
 from lmk.data.rendering.light import Box, Weather, develop, illuminate, weather
 from lmk.data.rendering.masonry import Building
-from lmk.data.rendering.raycast import Camera, Frame, Ground, Surface, vector
+from lmk.data.rendering.raycast import Camera, Frame, Ground, Surface, Texture, vector
 
 Rng = np.random.Generator
 OVERSAMPLING = 1.5
@@ -19,6 +19,16 @@ class Size:
 
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """A building and what stays around it from photo to photo; trees: x, z, width in metres, picture."""
+
+    building: Building
+    around: Building
+    trees: list[tuple[float, float, float, Texture]]
+    ground: Ground
 
 
 def photo_size(rng: Rng, longest: int = 360) -> Size:
@@ -54,7 +64,7 @@ def expose(
 
 def _viewpoint(building: Building, size: Size, rng: Rng, view: str) -> Camera:
     """Before the building within 35 degrees to each side; `view` says how much of the frame it fills."""
-    fill = {"far": rng.uniform(0.22, 0.36), "crop": rng.uniform(1.5, 2.3)}.get(view, float(rng.uniform(0.65, 1.25)))
+    fill = {"far": rng.uniform(0.18, 0.34), "crop": rng.uniform(1.5, 2.3)}.get(view, float(rng.uniform(0.65, 1.25)))
     angle = rng.uniform(0.75, 1.15)
     half = np.tan(angle / 2) / max(size.width, size.height)  # metres a pixel and metre of distance, twice
     frame_wide, frame_high = 2 * half * size.width, 2 * half * size.height
@@ -91,7 +101,7 @@ def _passers(rng: Rng, camera: Camera, reach: float) -> list[Surface]:
     for _ in range(int(rng.integers(0, 7))):
         x, z, _ = _between(rng, camera, 0.25 * reach, 0.92 * reach)
         found.append(props.facing(camera.position, x, 0, z, rng.uniform(0.85, 1.0), props.person(rng)))
-    for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.45, 0.3, 0.17, 0.08]))):
+    for _ in range(int(rng.choice([0, 1, 2, 3, 4], p=[0.35, 0.28, 0.2, 0.1, 0.07]))):
         x, z, _ = _between(rng, camera, 0.4 * reach, 1.1 * reach)
         found.append(props.facing(camera.position, x, 0, z, rng.uniform(4, 7.5), props.tree(rng)))
     for draw, width, chance in ((props.bush, 2.6, 0.3), (props.lamp, 1.1, 0.25), (props.car, 4.4, 0.2)):
@@ -101,32 +111,30 @@ def _passers(rng: Rng, camera: Camera, reach: float) -> list[Surface]:
     return found
 
 
-def _neighbours(rng: Rng, building: Building) -> Building:
-    """Plain houses and trees to the left and right, another set in every photo."""
+def settle(building: Building, rng: Rng) -> Place:
+    """Give a building its square or its meadow: pavement, plain houses beside it, trees behind it."""
     around = Building()
-    if rng.random() < 0.45:
-        return around
     for way in (-1, 1):
         edge = (building.high[0] if way > 0 else building.low[0]) + way * rng.uniform(2, 8)
         for _ in range(int(rng.integers(0, 3))):
             left = edge if way > 0 else edge - 11
             edge += way * (props.house(rng, around, left, rng.uniform(-16, -6)) + rng.uniform(0.5, 4))
-    return around
+    trees = []
+    for _ in range(int(rng.integers(0, 8))):
+        x, z = rng.uniform(-1.6, 1.6) * building.width, building.low[2] - rng.uniform(4, 25)
+        trees.append((x, z, rng.uniform(5, 9), props.tree(rng)))
+    return Place(building, around, trees, Ground(props.paving(rng), 8))
 
 
-def photograph(building: Building, rng: Rng, view: str = "plain") -> np.ndarray:
+def photograph(place: Place, rng: Rng, view: str = "plain") -> np.ndarray:
     """A photo of a building, (h, w, 3) uint8 RGB; `view`: "plain", "crop", "far" or "dusk"."""
     size = photo_size(rng)
-    camera = _viewpoint(building, size, rng, view)
+    camera = _viewpoint(place.building, size, rng, view)
     light = weather(rng, dusk=view == "dusk")
     if view == "far":
         light = replace(light, haze=light.haze * 1.6)
-    around = _neighbours(rng, building)
     reach = float(np.hypot(camera.position[0], camera.position[2]))
-    trees: list[Surface] = []
-    for _ in range(int(rng.integers(0, 6))):
-        x, z = rng.uniform(-1.6, 1.6) * building.width, building.low[2] - rng.uniform(4, 25)
-        trees.append(props.facing(camera.position, x, 0, z, rng.uniform(5, 9), props.tree(rng)))
-    ground = Ground(props.paving(rng), 8)
-    surfaces = [*building.surfaces, *around.surfaces, *trees, *_passers(rng, camera, reach)]
-    return expose(size, camera, surfaces, ground, building.solids + around.solids, light, rng)
+    trees = [props.facing(camera.position, x, 0, z, wide, texture) for x, z, wide, texture in place.trees]
+    surfaces = [*place.building.surfaces, *place.around.surfaces, *trees, *_passers(rng, camera, reach)]
+    solids = place.building.solids + place.around.solids
+    return expose(size, camera, surfaces, place.ground, solids, light, rng)
