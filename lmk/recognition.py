@@ -8,10 +8,11 @@ from functools import cached_property
 import keras
 import numpy as np
 
+from lmk.data.images import resize
 from lmk.evaluation import gap_of
 from lmk.files import digest_of, write_json
 from lmk.models.extract import forward, view_features
-from lmk.models.network import Network, build_extractor, build_network
+from lmk.models.network import Network, build_extractor, build_network, calibrate_normalization
 from lmk.models.predict import predict_features
 from lmk.models.recipes import Recipe
 from lmk.models.retrieval import (
@@ -30,6 +31,8 @@ from lmk.store import ArrayStore
 
 SHARD = 256
 """Photos a shard where a tuned network predicts."""
+CALIBRATION_PHOTOS = 48
+"""Photos that give a backbone without weights the statistics of its normalization."""
 NEAREST_DISTRACTORS = 5
 """Distractors whose mean cosine tells how much a query looks like one."""
 
@@ -119,8 +122,14 @@ class Recognizer:
         return network
 
     def _new_extractor(self) -> keras.Model:
-        keras.utils.set_random_seed(self.run.settings.seed)
-        return build_extractor(self.recipe, self.run.settings.weights)
+        run = self.run
+        keras.utils.set_random_seed(run.settings.seed)
+        extractor = build_extractor(self.recipe, run.settings.weights)
+        if run.settings.weights == "none":
+            photos = np.random.default_rng(run.settings.seed).permutation(run.split.train_ids)[:CALIBRATION_PHOTOS]
+            side = self.recipe.image_size
+            calibrate_normalization(extractor, np.stack([resize(run.read(name), side, side) for name in photos]))
+        return extractor
 
     def _answer(self, fold: int | None, ids: np.ndarray, photos: np.ndarray) -> Predictions:
         if not self.recipe.frozen:

@@ -160,12 +160,12 @@ class Run:
 
     def is_stored(self, stage: str, key: Mapping[str, object]) -> bool:
         """Whether `stored` would compute nothing."""
-        return all(path.exists() for path in self._files(stage, key))
+        return all(path.exists() for path in self.files(stage, self.digest(stage, key)))
 
     def stored(self, stage: str, key: Mapping[str, object], compute: Callable[[], Made]) -> Source:
         """The stage's predictions and arrays from the workspace, or computed and put there."""
-        digest, files = self.digest(stage, key), self._files(stage, key)
-        dev, test, extras = files
+        digest = self.digest(stage, key)
+        dev, test, extras = self.files(stage, digest)
         with self.timed(stage):
             if self.is_stored(stage, key):
                 self.reused.append(stage)
@@ -201,9 +201,9 @@ class Run:
         photos, distractors = split.training(fold)
         return split.train_ids[photos], split.train_landmarks[photos], split.distractor_ids[distractors]
 
-    def _files(self, stage: str, key: Mapping[str, object]) -> tuple[Path, Path, Path]:
-        """Predictions of dev and of test, and other arrays."""
-        base = f"{stage}-{self.digest(stage, key)}"
+    def files(self, stage: str, digest: str) -> tuple[Path, Path, Path]:
+        """Where a stage's predictions of dev and of test lie, and its other arrays."""
+        base = f"{stage}-{digest}"
         dev, test, extras = (
             self.workspace.predictions / f"{base}.{end}" for end in ("dev.parquet", "test.parquet", "npz")
         )

@@ -7,7 +7,20 @@ from lmk.cli.app import app
 from lmk.errors import LmkError
 
 # One module a command; importing them is cheap, since heavy imports wait inside the commands.
-COMMANDS: tuple[str, ...] = ("make_submission", "data", "fetch", "submit", "submissions", "leaderboard", "scores", "kernel")
+COMMANDS = (
+    "make_submission",
+    "stages",
+    "verify",
+    "evaluate",
+    "recipes",
+    "data",
+    "fetch",
+    "submit",
+    "submissions",
+    "leaderboard",
+    "scores",
+    "kernel",
+)
 
 
 def main() -> None:

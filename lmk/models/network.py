@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
-from lmk.models.backbones import build_backbone
+from lmk.models.backbones import build_backbone, network_of
 from lmk.models.dense_views import WindowGeM, dense_windows
 from lmk.models.device import jit_for_device
 from lmk.models.heads import HEADS, Head
@@ -50,6 +51,21 @@ def build_extractor(recipe: Recipe, weights: str) -> keras.Model:
     return extractor
 
 
+def calibrate_normalization(extractor: keras.Model, views: np.ndarray) -> None:
+    """Set the statistics of batch normalization to those of `views`, (b, side, side, 3) uint8.
+
+    Without it the signal of a random backbone fades from layer to layer, and all photos look alike. With it random
+    features tell textures and colours apart. Statistics of the data at hand: Li et al., arXiv:1603.04779.
+    """
+    layers = [layer for layer in network_of(extractor).layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0  # the statistics become the batch's own
+    extractor(views, training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
 def build_network(recipe: Recipe, extractor: keras.Model, num_landmarks: int) -> Network:
     """A network with a new top for `num_landmarks` landmarks; the extractor is taken as it is."""
     head = HEADS[recipe.head]
@@ -57,7 +73,7 @@ def build_network(recipe: Recipe, extractor: keras.Model, num_landmarks: int) ->
     features = keras.Input(shape, name="features")
     x = keras.layers.Flatten()(features) if recipe.pooling == "flatten" else features
     if recipe.normalize:
-        x = keras.layers.BatchNormalization(name="standardize")(x)
+        x = keras.layers.BatchNormalization(momentum=0.9, name="standardize")(x)
     for width in recipe.hidden:
         x = keras.layers.Dense(width, activation="relu")(x)
     x = keras.layers.Dropout(recipe.dropout)(x)

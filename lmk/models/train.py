@@ -116,7 +116,8 @@ class Trainer:
                 multipliers = {variable.path: stage.backbone_factor for variable in variables}
         steps = self._steps(stage)
         rate = warmup_cosine(stage.learning_rate, epochs * steps, stage.warmup * steps)
-        counts = np.bincount(self.data.classes[self.data.classes >= 0])
+        outputs = network.top.output_shape[-1] - (recipe.background == "class")
+        counts = np.bincount(self.data.classes[self.data.classes >= 0], minlength=outputs)
         model.compile(
             optimizer=make_optimizer(recipe.optimizer, rate, multipliers, recipe.weight_decay),
             loss=make_loss(

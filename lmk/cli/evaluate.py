@@ -1,0 +1,65 @@
+"""`lmk evaluate` and `lmk check`: what a submission is worth, and whether the hosts would take it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lmk.cli.app import (
+    DEFAULT_COMPETITION,
+    DEFAULT_WORKSPACE,
+    CompetitionOption,
+    JsonOption,
+    WorkspaceOption,
+    app,
+    print_json,
+)
+
+SubmissionArgument = Annotated[Path, typer.Argument(help="A submission: `id,landmarks`.")]
+
+
+@app.command()
+def evaluate(
+    submission: SubmissionArgument,
+    solution: Annotated[Path, typer.Option(help="The hosts' solution: `id,landmarks,Usage`.")],
+    json: JsonOption = False,
+) -> None:
+    """Print the GAP of a submission: overall with its interval, public, private, and on landmark photos alone."""
+    from lmk.data.tables import read_solution
+    from lmk.evaluation import evaluate as score
+    from lmk.predictions import read_submission
+
+    found = score(read_submission(submission), read_solution(solution))
+    if json:
+        print_json(found.to_dict())
+        return
+    print(f"GAP                {found.gap:.5f}  (95 % interval {found.low:.5f} to {found.high:.5f})")
+    for name, value in (("public", found.gap_public), ("private", found.gap_private)):
+        print(f"  {name:<17}{'none shows a landmark' if value is None else format(value, '.5f')}")
+    print(f"  landmark photos  {found.gap_landmark_only:.5f}")
+    print(f"Top-1              {found.top1:.5f}")
+    print(f"{found.queries:,} queries, {found.landmark_queries:,} of them show a landmark")
+
+
+@app.command()
+def check(
+    submission: SubmissionArgument,
+    competition: CompetitionOption = DEFAULT_COMPETITION,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    json: JsonOption = False,
+) -> None:
+    """Check that a submission answers the competition's ids as the hosts want it."""
+    from lmk.cli.console import progress
+    from lmk.data.competitions import open_competition
+    from lmk.evaluation import check_submission
+    from lmk.predictions import NO_LANDMARK, read_submission
+    from lmk.workspace import Workspace
+
+    predictions = read_submission(submission)
+    opened = open_competition(competition, Workspace.open(workspace).competitions, progress)
+    check_submission(predictions, opened.test_ids)
+    answered = int((predictions.best != NO_LANDMARK).sum())
+    if json:
+        print_json({"submission": str(submission), "rows": len(predictions), "answered": answered})
+    else:
+        print(f"{submission} is in order: {len(predictions):,} rows, {answered:,} of them answered.")

@@ -1,0 +1,156 @@
+"""`lmk train`, `predict`, `ensemble`, `verify`, `fuse`: the stages of `make-submission`, each by itself.
+
+A stage runs those that it needs and that are not stored yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmk.cli.app import (
+    DEFAULT_COMPETITION,
+    DEFAULT_WORKSPACE,
+    CompetitionOption,
+    JsonOption,
+    SeedOption,
+    WorkspaceOption,
+    app,
+    print_json,
+)
+from lmk.cli.running import (
+    FoldsOption,
+    FusionOption,
+    JobsOption,
+    RecipesOption,
+    ShareOption,
+    WeightsOption,
+    open_run_from,
+)
+
+if TYPE_CHECKING:
+    from lmk.stages import Run, Source
+
+RecipeArgument = Annotated[str, typer.Argument(help="A recipe; `lmk recipes` lists them.")]
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument,
+    competition: CompetitionOption = DEFAULT_COMPETITION,
+    weights: WeightsOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    seed: SeedOption = 0,
+    folds: FoldsOption = 5,
+    dev_share: ShareOption = 0.6,
+    jobs: JobsOption = 2,
+    json: JsonOption = False,
+) -> None:
+    """Train a recipe's networks: one for each fold, and one on all photos."""
+    from lmk.models.recipes import find_recipe
+    from lmk.pipeline import train as run_training
+
+    run = open_run_from(competition, workspace, [recipe], weights, seed, dev_share, folds, "learned", jobs)
+    histories = run_training(run, find_recipe(recipe))
+    if json:
+        named = {"all" if fold is None else str(fold): history for fold, history in histories.items()}
+        print_json({"recipe": recipe, "history": named, "seconds": run.seconds})
+        return
+    from lmk.cli.tables import print_table
+
+    rows = [
+        (
+            "all photos" if fold is None else f"fold {fold + 1}",
+            str(len(history)),
+            f"{history[-1]['loss']:.4f}",
+            f"{history[-1]['train_gap']:.5f}",
+            f"{history[-1]['dev_gap']:.5f}" if "dev_gap" in history[-1] else "",
+        )
+        for fold, history in histories.items()
+    ]
+    print_table(f"{recipe}: last epochs", ("network", "epochs", "loss", "GAP in training", "GAP on dev"), rows)
+
+
+@app.command()
+def predict(
+    recipe: RecipeArgument,
+    competition: CompetitionOption = DEFAULT_COMPETITION,
+    weights: WeightsOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    seed: SeedOption = 0,
+    folds: FoldsOption = 5,
+    dev_share: ShareOption = 0.6,
+    jobs: JobsOption = 2,
+    json: JsonOption = False,
+) -> None:
+    """Predict all dev queries and test photos by a recipe; trains it first where that is not done."""
+    from lmk.models.recipes import find_recipe
+    from lmk.pipeline import recognize
+
+    run = open_run_from(competition, workspace, [recipe], weights, seed, dev_share, folds, "learned", jobs)
+    _tell(run, recognize(run, find_recipe(recipe)), json)
+
+
+@app.command()
+def ensemble(
+    competition: CompetitionOption = DEFAULT_COMPETITION,
+    recipe: RecipesOption = None,
+    weights: WeightsOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    seed: SeedOption = 0,
+    folds: FoldsOption = 5,
+    dev_share: ShareOption = 0.6,
+    jobs: JobsOption = 2,
+    json: JsonOption = False,
+) -> None:
+    """Blend recipes and retrieval by weights that dev gives."""
+    run = open_run_from(competition, workspace, recipe, weights, seed, dev_share, folds, "learned", jobs)
+    _tell(run, blend_of(run)[1], json)
+
+
+@app.command()
+def fuse(
+    competition: CompetitionOption = DEFAULT_COMPETITION,
+    recipe: RecipesOption = None,
+    weights: WeightsOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    seed: SeedOption = 0,
+    folds: FoldsOption = 5,
+    dev_share: ShareOption = 0.6,
+    fusion: FusionOption = "learned",
+    jobs: JobsOption = 2,
+    json: JsonOption = False,
+) -> None:
+    """Fuse the ensemble's confidence with the evidence of verification."""
+    from lmk.pipeline import fuse as run_fusion
+    from lmk.pipeline import verify as run_verification
+
+    run = open_run_from(competition, workspace, recipe, weights, seed, dev_share, folds, fusion, jobs)
+    parts, blended = blend_of(run)
+    _tell(run, run_fusion(run, parts, blended, run_verification(run, blended)), json)
+
+
+def blend_of(run: Run) -> tuple[list[Source], Source]:
+    """The parts of the ensemble, and the ensemble."""
+    from lmk.models.recipes import find_recipe
+    from lmk.pipeline import ensemble as run_ensemble
+    from lmk.pipeline import recognize, retrieve
+
+    recipes = [find_recipe(name) for name in run.settings.recipes]
+    parts = [*(recognize(run, recipe) for recipe in recipes), retrieve(run, recipes)]
+    return parts, run_ensemble(run, parts)
+
+
+def _tell(run: Run, source: Source, json: bool) -> None:
+    """A stage's dev GAP with its interval, and where its predictions lie."""
+    from lmk.evaluation import gap_and_interval
+
+    gap, low, high = gap_and_interval(source.dev, run.dev.truth)
+    files = [str(path) for path in run.files(source.name, source.key)[:2]]
+    if json:
+        told = {"stage": source.name, "gap": gap, "low": low, "high": high, "dev": files[0], "test": files[1]}
+        print_json(told | {"queries": len(run.dev), "seconds": run.seconds, "reused": run.reused})
+        return
+    print(f"{source.name}: GAP {gap:.5f} on dev ({len(run.dev):,} queries, 95 % interval {low:.3f} to {high:.3f})")
+    print(f"Predictions of dev and test: {files[0]}, {files[1]}")
