@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,6 +137,7 @@ def test_the_whole_loop_from_download_to_leaderboard(kaggle, competition, backbo
     assert first["status"] == "complete"
     assert first["left_today"] == 4
     lmk("submit", str(kernels), "-m", "one", "-c", SLUG)
+    time.sleep(1.5)  # the stand-in takes a second to score
     lmk("submissions", "--update")
     records = json.loads(lmk("submissions", "--json"))
     assert [record["message"] for record in records] == ["both", "one"]

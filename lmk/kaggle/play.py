@@ -78,7 +78,7 @@ def play(
         tell("unshare is not to be had here: the network is only kept off by a proxy that does not answer.")
     start = time.monotonic()
     process = subprocess.Popen(
-        [*(network or []), sys.executable, str(root / "script.py")],
+        [*(network or []), sys.executable, str(stage.root / "script.py")],
         cwd=stage.working,
         env=_environment(stage, network is not None, rerun),
         stdin=subprocess.DEVNULL,
