@@ -22,7 +22,7 @@ from lmk.ensemble.tune import cross_fit
 from lmk.evaluation import check_submission, gap_and_interval, gap_of
 from lmk.files import write_json
 from lmk.models.catalogue import weights_digest
-from lmk.models.recipes import Recipe, find_recipe
+from lmk.models.recipes import Recipe
 from lmk.predictions import NO_LANDMARK, Predictions, positions, read_submission, write_submission
 from lmk.progress import Progress, silent
 from lmk.stages import Made, Run, Settings, Source
@@ -108,7 +108,7 @@ def make_submission(run: Run, out: Path | None = None) -> Result:
     Raises:
         LmkError: A mistake or a bad file; nothing that was computed is lost.
     """
-    recipes = [find_recipe(name) for name in run.settings.recipes]
+    recipes = [run.recipe(name) for name in run.settings.recipes]
     sources = {recipe.name: recognize(run, recipe) for recipe in recipes}
     if run.settings.ensemble:
         sources[RETRIEVAL] = retrieve(run, recipes)
@@ -125,7 +125,7 @@ def make_submission(run: Run, out: Path | None = None) -> Result:
 def stage_keys(run: Run) -> dict[str, Mapping[str, object]]:
     """The stages of a run in order, each with all that its predictions depend on."""
     settings = run.settings
-    recipes = {name: recipe_key(run, find_recipe(name)) for name in settings.recipes}
+    recipes = {name: recipe_key(run, run.recipe(name)) for name in settings.recipes}
     keys: dict[str, Mapping[str, object]] = dict(recipes)
     if settings.ensemble:
         keys[RETRIEVAL] = {"recipes": list(recipes.values())}

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from lmk.models.recipes import find_recipe
 from lmk.pipeline import FUSED, stage_keys
 from lmk.stages import Run
 
@@ -52,7 +51,7 @@ def plan_stages(run: Run) -> list[StagePlan]:
 
 
 def _recipe_seconds(run: Run, name: str) -> float:
-    recipe = find_recipe(name)
+    recipe = run.recipe(name)
     train = len(run.split.train_ids) + len(run.split.distractor_ids)
     networks = run.split.folds + 1
     heads = HEAD_SECONDS * networks

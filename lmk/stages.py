@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from lmk.data.images import read_photo
 from lmk.data.splits import Queries, Split, make_split
 from lmk.errors import LmkError
 from lmk.files import atomic_path, digest_of
+from lmk.models.recipes import Recipe, find_recipe
 from lmk.predictions import Predictions, concatenate
 from lmk.progress import Progress, silent
 from lmk.workspace import Workspace
@@ -38,6 +39,8 @@ class Settings:
     Attributes:
         recipes: Names, in order.
         weights: Of the backbones: `imagenet`, `none`, or a file or folder.
+        image_size: In place of the recipes' own, in pixels.
+        epochs: The most of each stage of training, in place of the recipes' own.
         seed: Of all random choices.
         folds: Parts of the split; each is held out in turn.
         share_without_landmark: Of the dev queries.
@@ -51,6 +54,8 @@ class Settings:
 
     recipes: tuple[str, ...]
     weights: str = "imagenet"
+    image_size: int | None = None
+    epochs: int | None = None
     seed: int = 0
     folds: int = 5
     share_without_landmark: float = 0.6
@@ -98,6 +103,16 @@ class Run:
     note: Callable[[str], None] = lambda text: None
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of that name, with what the settings change of it."""
+        recipe, settings = find_recipe(name), self.settings
+        if settings.image_size is not None:
+            recipe = replace(recipe, image_size=settings.image_size)
+        if settings.epochs is not None:
+            most = settings.epochs
+            recipe = replace(recipe, stages=tuple(replace(s, epochs=min(s.epochs, most)) for s in recipe.stages))
+        return recipe
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

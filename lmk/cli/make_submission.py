@@ -16,8 +16,10 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.running import (
+    EpochsOption,
     FoldsOption,
     FusionOption,
+    ImageSizeOption,
     JobsOption,
     RecipesOption,
     ShareOption,
@@ -35,6 +37,8 @@ def make_submission(
     competition: CompetitionOption = DEFAULT_COMPETITION,
     recipe: RecipesOption = None,
     weights: WeightsOption = None,
+    image_size: ImageSizeOption = None,
+    epochs: EpochsOption = None,
     out: Annotated[Path | None, typer.Option(help="The submission. Default: one in the workspace.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
@@ -55,7 +59,19 @@ def make_submission(
     from lmk.plan import plan_stages
 
     run = open_run_from(
-        competition, workspace, recipe, weights, seed, dev_share, folds, fusion, jobs, ensemble, answer_unreadable
+        competition,
+        workspace,
+        recipe,
+        weights,
+        image_size,
+        epochs,
+        seed,
+        dev_share,
+        folds,
+        fusion,
+        jobs,
+        ensemble,
+        answer_unreadable,
     )
     if dry_run:
         stages = plan_stages(run)

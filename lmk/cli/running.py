@@ -23,6 +23,10 @@ WeightsOption = Annotated[
         help="Of the backbones: `imagenet`, `none`, a file, or a folder of files. Default: imagenet; demo: none.",
     ),
 ]
+ImageSizeOption = Annotated[
+    int | None, typer.Option(min=32, max=1024, help="Side of the networks' images in pixels. Default: the recipe's.")
+]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="The most epochs a stage. Default: the recipe's.")]
 ShareOption = Annotated[
     float, typer.Option("--dev-share", min=0.05, max=0.95, help="Share of the dev queries that show no landmark.")
 ]
@@ -46,6 +50,8 @@ def open_run_from(
     workspace: Path,
     recipes: list[str] | None,
     weights: str | None,
+    image_size: int | None,
+    epochs: int | None,
     seed: int,
     share: float,
     folds: int,
@@ -72,6 +78,8 @@ def open_run_from(
     settings = Settings(
         recipes=tuple(dict.fromkeys(recipes or default_recipes())),
         weights=weights or ("none" if competition == DEMO else "imagenet"),
+        image_size=image_size,
+        epochs=epochs,
         seed=seed,
         folds=folds,
         share_without_landmark=share,

@@ -20,8 +20,10 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.running import (
+    EpochsOption,
     FoldsOption,
     FusionOption,
+    ImageSizeOption,
     JobsOption,
     RecipesOption,
     ShareOption,
@@ -40,6 +42,8 @@ def train(
     recipe: RecipeArgument,
     competition: CompetitionOption = DEFAULT_COMPETITION,
     weights: WeightsOption = None,
+    image_size: ImageSizeOption = None,
+    epochs: EpochsOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     folds: FoldsOption = 5,
@@ -48,11 +52,12 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train a recipe's networks: one for each fold, and one on all photos."""
-    from lmk.models.recipes import find_recipe
     from lmk.pipeline import train as run_training
 
-    run = open_run_from(competition, workspace, [recipe], weights, seed, dev_share, folds, "learned", jobs)
-    histories = run_training(run, find_recipe(recipe))
+    run = open_run_from(
+        competition, workspace, [recipe], weights, image_size, epochs, seed, dev_share, folds, "learned", jobs
+    )
+    histories = run_training(run, run.recipe(recipe))
     if json:
         named = {"all" if fold is None else str(fold): history for fold, history in histories.items()}
         print_json({"recipe": recipe, "history": named, "seconds": run.seconds})
@@ -77,6 +82,8 @@ def predict(
     recipe: RecipeArgument,
     competition: CompetitionOption = DEFAULT_COMPETITION,
     weights: WeightsOption = None,
+    image_size: ImageSizeOption = None,
+    epochs: EpochsOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     folds: FoldsOption = 5,
@@ -85,11 +92,12 @@ def predict(
     json: JsonOption = False,
 ) -> None:
     """Predict all dev queries and test photos by a recipe; trains it first where that is not done."""
-    from lmk.models.recipes import find_recipe
     from lmk.pipeline import recognize
 
-    run = open_run_from(competition, workspace, [recipe], weights, seed, dev_share, folds, "learned", jobs)
-    _tell(run, recognize(run, find_recipe(recipe)), json)
+    run = open_run_from(
+        competition, workspace, [recipe], weights, image_size, epochs, seed, dev_share, folds, "learned", jobs
+    )
+    _tell(run, recognize(run, run.recipe(recipe)), json)
 
 
 @app.command()
@@ -97,6 +105,8 @@ def ensemble(
     competition: CompetitionOption = DEFAULT_COMPETITION,
     recipe: RecipesOption = None,
     weights: WeightsOption = None,
+    image_size: ImageSizeOption = None,
+    epochs: EpochsOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     folds: FoldsOption = 5,
@@ -105,7 +115,9 @@ def ensemble(
     json: JsonOption = False,
 ) -> None:
     """Blend recipes and retrieval by weights that dev gives."""
-    run = open_run_from(competition, workspace, recipe, weights, seed, dev_share, folds, "learned", jobs)
+    run = open_run_from(
+        competition, workspace, recipe, weights, image_size, epochs, seed, dev_share, folds, "learned", jobs
+    )
     _tell(run, blend_of(run)[1], json)
 
 
@@ -114,6 +126,8 @@ def fuse(
     competition: CompetitionOption = DEFAULT_COMPETITION,
     recipe: RecipesOption = None,
     weights: WeightsOption = None,
+    image_size: ImageSizeOption = None,
+    epochs: EpochsOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     folds: FoldsOption = 5,
@@ -126,18 +140,19 @@ def fuse(
     from lmk.pipeline import fuse as run_fusion
     from lmk.pipeline import verify as run_verification
 
-    run = open_run_from(competition, workspace, recipe, weights, seed, dev_share, folds, fusion, jobs)
+    run = open_run_from(
+        competition, workspace, recipe, weights, image_size, epochs, seed, dev_share, folds, fusion, jobs
+    )
     parts, blended = blend_of(run)
     _tell(run, run_fusion(run, parts, blended, run_verification(run, blended)), json)
 
 
 def blend_of(run: Run) -> tuple[list[Source], Source]:
     """The parts of the ensemble, and the ensemble."""
-    from lmk.models.recipes import find_recipe
     from lmk.pipeline import ensemble as run_ensemble
     from lmk.pipeline import recognize, retrieve
 
-    recipes = [find_recipe(name) for name in run.settings.recipes]
+    recipes = [run.recipe(name) for name in run.settings.recipes]
     parts = [*(recognize(run, recipe) for recipe in recipes), retrieve(run, recipes)]
     return parts, run_ensemble(run, parts)
 

@@ -14,7 +14,16 @@ from lmk.cli.app import (
     app,
     print_json,
 )
-from lmk.cli.running import FoldsOption, JobsOption, RecipesOption, ShareOption, WeightsOption, open_run_from
+from lmk.cli.running import (
+    EpochsOption,
+    FoldsOption,
+    ImageSizeOption,
+    JobsOption,
+    RecipesOption,
+    ShareOption,
+    WeightsOption,
+    open_run_from,
+)
 
 verify = typer.Typer(help="Geometric verification by local features.", invoke_without_command=True)
 app.add_typer(verify, name="verify")
@@ -26,6 +35,8 @@ def verify_all(
     competition: CompetitionOption = DEFAULT_COMPETITION,
     recipe: RecipesOption = None,
     weights: WeightsOption = None,
+    image_size: ImageSizeOption = None,
+    epochs: EpochsOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     folds: FoldsOption = 5,
@@ -41,7 +52,9 @@ def verify_all(
     from lmk.cli.stages import blend_of
     from lmk.pipeline import verify as run_verification
 
-    run = open_run_from(competition, workspace, recipe, weights, seed, dev_share, folds, "learned", jobs)
+    run = open_run_from(
+        competition, workspace, recipe, weights, image_size, epochs, seed, dev_share, folds, "learned", jobs
+    )
     _, blended = blend_of(run)
     evidence = run_verification(run, blended).dev
     right = blended.dev.best == run.dev.truth
