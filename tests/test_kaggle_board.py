@@ -4,9 +4,12 @@ import io
 import zipfile
 
 import pytest
+from rich.console import Console
 
+from lmk.cli.kaggle_views import leaderboard_table, submissions_table, trust_view, trust_words
 from lmk.errors import LmkError, RemoteError
 from lmk.kaggle.leaderboard import compare, load_board, medal_lines, medal_ranks, read_board, save_board
+from lmk.kaggle.records import Record
 from lmk.kaggle.trust import draw_png, scatter, trust
 
 HEADER = "Rank,TeamId,TeamName,LastSubmissionDate,Score,SubmissionCount,TeamMemberUserNames"
@@ -111,3 +114,58 @@ def test_the_plot_is_drawn_as_a_picture(tmp_path):
     pytest.importorskip("matplotlib")
     draw_png(tmp_path / "scores.png", [0.1, 0.2], [0.1, 0.3], "tiny")
     assert (tmp_path / "scores.png").read_bytes().startswith(b"\x89PNG")
+
+
+def record(number: int, public: float | None, **values) -> Record:
+    return Record(
+        competition="landmark-recognition-2020",
+        message="two networks, retrieval and verification by local features",
+        file="landmark-recognition-2020-3f2a9c1b4d5e.csv",
+        size=1,
+        digest=f"{number}" * 64,
+        sent=f"2026-11-2{number}T20:15:00Z",
+        ref=number,
+        public=public,
+        dev={"gap": 0.9 + number / 100, "low": 0.88, "high": 0.95},
+        stage="fused",
+        models=["mobilenetv2-gem", "mobilenet-gem"],
+        parents=["mobilenetv2-gem-1", "retrieval-2"],
+        **values,
+    )
+
+
+def printed(view, width: int) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    console.print(view)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_tables_fit_the_terminal_and_lose_no_number(width):
+    records = [record(1, 0.71234, status="complete"), record(2, None, status="pending")]
+    board = read_board(archive_of(*ROWS), "user20")
+    for view, facts in (
+        (submissions_table(records, [], width), ["0.71234", "0.91000", "pending", "complete", "fused:"]),
+        (
+            leaderboard_table(board, 5, width, "a title"),
+            ["← us", "0.700", "…", "silver to rank    6: 0.84000  0.14000 away"],
+        ),
+        (trust_view(records[:1], trust([0.91], [0.71234]), scatter([0.91], [0.71234]), "slug"), ["0.91000", "●"]),
+    ):
+        lines = printed(view, width)
+        assert max(len(line) for line in lines) <= width
+        for fact in facts:
+            assert any(fact in line for line in lines), fact
+
+
+def test_a_board_without_us_says_how_to_be_on_it():
+    lines = printed(leaderboard_table(read_board(archive_of(*ROWS), ""), 5, 80, "a title"), 80)
+    assert lines[-1] == "We are not on the board yet: `lmk submit` puts us there."
+
+
+def test_trust_is_said_in_words_with_its_limits():
+    assert trust_words(trust([0.5], [0.4])).startswith("1 scored submission(s): too few")
+    words = trust_words(trust([0.1, 0.2, 0.3, 0.4], [0.1, 0.3, 0.2, 0.4]))
+    assert "5 of 6 pairs" in words
+    assert "+0.80 over 4" in words
+    assert words.endswith("Under five submissions this says little.")

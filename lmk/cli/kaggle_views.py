@@ -142,7 +142,7 @@ def _medal_text(board: Sequence["Team"]) -> list[Text]:
 def trust_view(records: Sequence["Record"], found: "Trust", plot: Sequence[str], competition: str) -> RenderableType:
     """The plot of dev GAP against public score and what it says in words."""
     table = _table(
-        ("sent (UTC)", "left"), ("file", "left"), ("dev GAP", "right"), ("public", "right"), ("gap", "right")
+        ("sent (UTC)", "left"), ("file", "left"), ("dev GAP", "right"), ("public", "right"), ("dev − public", "right")
     )
     for record in records:
         difference = f"{record.dev['gap'] - (record.public or 0.0):+.5f}"
