@@ -112,7 +112,7 @@ def test_a_drawn_competition_is_not_drawn_again(small, monkeypatch):
 
 def test_a_run_that_broke_off_leaves_nothing_and_the_next_one_succeeds(small, tmp_path, monkeypatch):
     folder = tmp_path / "demo"
-    killed = tmp_path / ".999999999.tmp.demo.abc"
+    killed = tmp_path / ".demo.draft.999999999.abc"
     (killed / "train").mkdir(parents=True)
     with monkeypatch.context() as patch:
         patch.setattr(demo, "_write", _fail)

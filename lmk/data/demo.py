@@ -20,6 +20,7 @@ import numpy as np
 from lmk.data.rendering import buildings, distractors
 from lmk.data.rendering.scenes import photograph, settle
 from lmk.errors import LmkError
+from lmk.files import _alive
 from lmk.predictions import NO_LANDMARK
 from lmk.progress import Progress, silent
 
@@ -155,7 +156,7 @@ def make_demo(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_drafts(folder)
-        draft = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}.tmp.{folder.name}.", dir=folder.parent))
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.draft.{os.getpid()}.", dir=folder.parent))
     except OSError as error:
         raise LmkError(f"The demo cannot be drawn beside {folder}: {error.strerror}.") from error
     try:
@@ -179,9 +180,9 @@ def _drawn(folder: Path) -> object:
 
 def _remove_drafts(folder: Path) -> None:
     """Remove what killed processes left beside `folder`."""
-    for draft in folder.parent.glob(f".*.tmp.{folder.name}.*"):
-        pid = draft.name.split(".")[1]
-        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+    for draft in folder.parent.glob(f".{folder.name}.draft.*"):
+        pid = draft.name.removeprefix(f".{folder.name}.draft.").split(".")[0]
+        if pid.isdecimal() and not _alive(int(pid)):
             shutil.rmtree(draft, ignore_errors=True)
 
 
