@@ -244,7 +244,7 @@ def _learned(run: Run, parts: list[Source], blended: Source, verified: Verified)
     right = (blended.dev.landmarks == truth[:, None]) & (blended.dev.landmarks != NO_LANDMARK)
 
     def fit(rows: np.ndarray) -> LearnedFusion:
-        return LearnedFusion.fit(dev_features[rows], right[rows], seed)
+        return LearnedFusion.fit(dev_features[rows], right[rows])
 
     dev = cross_fit(run.dev.photos, fit, lambda fusion, rows: fusion(blended.dev.take(rows), dev_features[rows]), seed)
     fusion = fit(np.arange(len(truth)))

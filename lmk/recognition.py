@@ -164,7 +164,7 @@ class Recognizer:
     def _dev_gap(self, network: Network, fold: int, classes: np.ndarray) -> float:
         """GAP of a network in training on its fold's queries, from one view each: what early stop looks at."""
         queries = self.run.split.queries(fold)
-        recipe = self.recipe.with_one_view()
+        recipe = self.recipe.with_views(1)
         features = forward(network.extractor, recipe, self.run.read, queries.photos)
         found = predict_features(network, queries.ids, features, classes, TOP_K)
         return gap_of(found, queries.truth)

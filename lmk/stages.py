@@ -41,6 +41,7 @@ class Settings:
         weights: Of the backbones: `imagenet`, `none`, or a file or folder.
         image_size: In place of the recipes' own, in pixels.
         epochs: The most of each stage of training, in place of the recipes' own.
+        views: A photo, in place of the recipes' own.
         seed: Of all random choices.
         folds: Parts of the split; each is held out in turn.
         share_without_landmark: Of the dev queries.
@@ -56,6 +57,7 @@ class Settings:
     weights: str = "imagenet"
     image_size: int | None = None
     epochs: int | None = None
+    views: int | None = None
     seed: int = 0
     folds: int = 5
     share_without_landmark: float = 0.6
@@ -109,6 +111,8 @@ class Run:
         recipe, settings = find_recipe(name), self.settings
         if settings.image_size is not None:
             recipe = replace(recipe, image_size=settings.image_size)
+        if settings.views is not None:
+            recipe = recipe.with_views(settings.views)
         if settings.epochs is not None:
             most = settings.epochs
             recipe = replace(recipe, stages=tuple(replace(s, epochs=min(s.epochs, most)) for s in recipe.stages))

@@ -24,6 +24,7 @@ from lmk.cli.running import (
     RecipesOption,
     ShareOption,
     UnreadableOption,
+    ViewsOption,
     WeightsOption,
     open_run_from,
 )
@@ -39,6 +40,7 @@ def make_submission(
     weights: WeightsOption = None,
     image_size: ImageSizeOption = None,
     epochs: EpochsOption = None,
+    views: ViewsOption = None,
     out: Annotated[Path | None, typer.Option(help="The submission. Default: one in the workspace.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
@@ -65,6 +67,7 @@ def make_submission(
         weights,
         image_size,
         epochs,
+        views,
         seed,
         dev_share,
         folds,

@@ -27,6 +27,7 @@ ImageSizeOption = Annotated[
     int | None, typer.Option(min=32, max=1024, help="Side of the networks' images in pixels. Default: the recipe's.")
 ]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="The most epochs a stage. Default: the recipe's.")]
+ViewsOption = Annotated[int | None, typer.Option(help="Views a photo: 1, 12 or 22. Default: the recipe's.")]
 ShareOption = Annotated[
     float, typer.Option("--dev-share", min=0.05, max=0.95, help="Share of the dev queries that show no landmark.")
 ]
@@ -52,6 +53,7 @@ def open_run_from(
     weights: str | None,
     image_size: int | None,
     epochs: int | None,
+    views: int | None,
     seed: int,
     share: float,
     folds: int,
@@ -80,6 +82,7 @@ def open_run_from(
         weights=weights or ("none" if competition == DEMO else "imagenet"),
         image_size=image_size,
         epochs=epochs,
+        views=views,
         seed=seed,
         folds=folds,
         share_without_landmark=share,

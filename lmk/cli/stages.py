@@ -27,6 +27,7 @@ from lmk.cli.running import (
     JobsOption,
     RecipesOption,
     ShareOption,
+    ViewsOption,
     WeightsOption,
     open_run_from,
 )
@@ -44,6 +45,7 @@ def train(
     weights: WeightsOption = None,
     image_size: ImageSizeOption = None,
     epochs: EpochsOption = None,
+    views: ViewsOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     folds: FoldsOption = 5,
@@ -55,7 +57,7 @@ def train(
     from lmk.pipeline import train as run_training
 
     run = open_run_from(
-        competition, workspace, [recipe], weights, image_size, epochs, seed, dev_share, folds, "learned", jobs
+        competition, workspace, [recipe], weights, image_size, epochs, views, seed, dev_share, folds, "learned", jobs
     )
     histories = run_training(run, run.recipe(recipe))
     if json:
@@ -84,6 +86,7 @@ def predict(
     weights: WeightsOption = None,
     image_size: ImageSizeOption = None,
     epochs: EpochsOption = None,
+    views: ViewsOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     folds: FoldsOption = 5,
@@ -95,7 +98,7 @@ def predict(
     from lmk.pipeline import recognize
 
     run = open_run_from(
-        competition, workspace, [recipe], weights, image_size, epochs, seed, dev_share, folds, "learned", jobs
+        competition, workspace, [recipe], weights, image_size, epochs, views, seed, dev_share, folds, "learned", jobs
     )
     _tell(run, recognize(run, run.recipe(recipe)), json)
 
@@ -107,6 +110,7 @@ def ensemble(
     weights: WeightsOption = None,
     image_size: ImageSizeOption = None,
     epochs: EpochsOption = None,
+    views: ViewsOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     folds: FoldsOption = 5,
@@ -116,7 +120,7 @@ def ensemble(
 ) -> None:
     """Blend recipes and retrieval by weights that dev gives."""
     run = open_run_from(
-        competition, workspace, recipe, weights, image_size, epochs, seed, dev_share, folds, "learned", jobs
+        competition, workspace, recipe, weights, image_size, epochs, views, seed, dev_share, folds, "learned", jobs
     )
     _tell(run, blend_of(run)[1], json)
 
@@ -128,6 +132,7 @@ def fuse(
     weights: WeightsOption = None,
     image_size: ImageSizeOption = None,
     epochs: EpochsOption = None,
+    views: ViewsOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     folds: FoldsOption = 5,
@@ -141,7 +146,7 @@ def fuse(
     from lmk.pipeline import verify as run_verification
 
     run = open_run_from(
-        competition, workspace, recipe, weights, image_size, epochs, seed, dev_share, folds, fusion, jobs
+        competition, workspace, recipe, weights, image_size, epochs, views, seed, dev_share, folds, fusion, jobs
     )
     parts, blended = blend_of(run)
     _tell(run, run_fusion(run, parts, blended, run_verification(run, blended)), json)

@@ -21,6 +21,7 @@ from lmk.cli.running import (
     JobsOption,
     RecipesOption,
     ShareOption,
+    ViewsOption,
     WeightsOption,
     open_run_from,
 )
@@ -37,6 +38,7 @@ def verify_all(
     weights: WeightsOption = None,
     image_size: ImageSizeOption = None,
     epochs: EpochsOption = None,
+    views: ViewsOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     folds: FoldsOption = 5,
@@ -53,7 +55,7 @@ def verify_all(
     from lmk.pipeline import verify as run_verification
 
     run = open_run_from(
-        competition, workspace, recipe, weights, image_size, epochs, seed, dev_share, folds, "learned", jobs
+        competition, workspace, recipe, weights, image_size, epochs, views, seed, dev_share, folds, "learned", jobs
     )
     _, blended = blend_of(run)
     evidence = run_verification(run, blended).dev

@@ -99,9 +99,16 @@ class Recipe:
         """Whether the backbone never learns, so that its features serve all folds."""
         return all(stage.train_from is None for stage in self.stages)
 
-    def with_one_view(self) -> Recipe:
-        """The same recipe, asked with the whole photo alone."""
-        return replace(self, views=1)
+    def with_views(self, views: int) -> Recipe:
+        """The same recipe with another number of views a photo.
+
+        Raises:
+            LmkError: There are no views of that number.
+        """
+        allowed = (12, 22) if self.dense else (1, 12, 22)
+        if views not in allowed:
+            raise LmkError(f"{self.name} takes {' or '.join(map(str, allowed))} views, not {views}.")
+        return replace(self, views=views)
 
     def key(self) -> dict[str, object]:
         """All that the trained network depends on, for digests; what is only told to people is left out."""
