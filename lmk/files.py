@@ -1,5 +1,6 @@
 """Files that are whole or absent, and digests that name what they hold."""
 
+import glob
 import hashlib
 import json
 import os
@@ -10,8 +11,12 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A draft beside `path` that takes its place when the block ends well, and is removed when it does not."""
+    """A draft beside `path` that takes its place when the block ends well, and is removed when it does not.
+
+    Drafts of the same file that killed processes left are removed, too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_drafts(path.parent, path.name)
     draft = path.with_name(f".{os.getpid()}.tmp.{path.name}")  # keeps the suffix: some writers choose by it
     try:
         yield draft
@@ -20,9 +25,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
-def remove_drafts(folder: Path) -> None:
-    """Remove drafts that a killed process left in `folder`; a draft of a process that lives stays."""
-    for draft in folder.glob(".*.tmp.*"):
+def remove_drafts(folder: Path, name: str | None = None) -> None:
+    """Remove drafts, of the file `name` or of all, that killed processes left; that of a process that lives stays."""
+    for draft in folder.glob(f".*.tmp.{'*' if name is None else glob.escape(name)}"):
         pid = draft.name.split(".")[1]
         if pid.isdecimal() and not _alive(int(pid)):
             draft.unlink(missing_ok=True)

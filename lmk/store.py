@@ -82,6 +82,7 @@ class ArrayStore:
         shard_size: int,
         label: str = "",
         progress: Progress = silent,
+        unit: str = "photos",
     ) -> Arrays:
         """The arrays of `ids`; what is not stored is computed and stored, a shard at a time.
 
@@ -91,13 +92,14 @@ class ArrayStore:
             shard_size: Images a shard: what a kill loses at the most.
             label: What is computed, for `progress`.
             progress: Told of each finished shard.
+            unit: What an id is, for `progress`.
         """
         while True:
             try:
                 missing = self.missing(ids)
                 shards = [missing[start : start + shard_size] for start in range(0, len(missing), shard_size)]
                 if shards:
-                    with progress(label, len(missing), "photos") as advance:
+                    with progress(label, len(missing), unit) as advance:
                         for shard in shards:
                             self.append(shard, compute(shard))
                             advance(len(shard))

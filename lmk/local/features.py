@@ -44,12 +44,17 @@ class LocalFeatures:
 class Extractor(Protocol):
     """What turns photos into local features."""
 
-    max_features: int
-    """The most features of a photo, which fixes the width of the table."""
-    batch_size: int
-    """How many photos it likes to be given at once."""
-    stored_as: type
-    """`np.uint8` for descriptors in [0, 1], else `np.float16`."""
+    @property
+    def max_features(self) -> int:
+        """The most features of a photo, which fixes the width of the table."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many photos it likes to be given at once."""
+
+    @property
+    def stored_as(self) -> type:
+        """`np.uint8` for descriptors in [0, 1], else `np.float16`."""
 
     def key(self) -> dict[str, object]:
         """All that its features depend on besides the photo, for the key of an `ArrayStore`."""

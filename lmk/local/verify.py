@@ -86,7 +86,7 @@ def verify(
 
     asked = landmarks != NO_LANDMARK
     with Parallel(n_jobs=jobs) as pool:
-        found = store.collect(names[asked], compute, SHARD, "Verification", progress)
+        found = store.collect(names[asked], compute, SHARD, "Verification", progress, "proposals")
     rows = _rows(len(landmarks))
     for name, values in found.items():
         rows[name][asked] = values
