@@ -173,7 +173,7 @@ def test_missing_or_refused_credentials_are_said_with_where_to_get_some(
 
 
 @pytest.mark.parametrize(
-    "way", ["token", "token file", "access_token", "access_token.txt", "key", "kaggle.json", "dir"]
+    "way", ["token", "token file", "access_token", "access_token.txt", "key", "kaggle.json", "dir", "login"]
 )
 def test_every_way_to_sign_in_that_the_official_client_knows_works(kaggle, desk, monkeypatch, capsys, way):
     monkeypatch.delenv("KAGGLE_API_TOKEN")
@@ -193,6 +193,10 @@ def test_every_way_to_sign_in_that_the_official_client_knows_works(kaggle, desk,
             monkeypatch.setenv("KAGGLE_KEY", token)
         case "kaggle.json":
             (desk / ".kaggle" / "kaggle.json").write_text(key)  # readable by all: the client prints a warning
+        case "login":
+            signed_in = {"refresh_token": "r", "access_token": token, "username": kaggle_server.USER}
+            signed_in["access_token_expiration"] = "2999-01-01T00:00:00+00:00"
+            (desk / ".kaggle" / "credentials.json").write_text(json.dumps(signed_in))
         case "dir":
             (desk / "elsewhere" / "kaggle.json").write_text(key)
             monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(desk / "elsewhere"))
