@@ -149,12 +149,21 @@ def recipe_key(run: Run, recipe: Recipe) -> dict[str, object]:
 
 def recognize(run: Run, recipe: Recipe) -> Source:
     """A recipe's predictions; its networks are trained where they are not stored."""
-    return run.stored(recipe.name, recipe_key(run, recipe), lambda: (*_recognizer(run, recipe).predictions(), {}))
+
+    def compute() -> Made:
+        from lmk.models.device import on_all_devices  # loads Keras, which a stored run does without
+
+        with on_all_devices():
+            return *_recognizer(run, recipe).predictions(), {}
+
+    return run.stored(recipe.name, recipe_key(run, recipe), compute)
 
 
 def train(run: Run, recipe: Recipe) -> dict[int | None, list[dict[str, float]]]:
     """Train a recipe's networks where they are not stored: history by fold, None for that of all photos."""
-    with run.timed(recipe.name):
+    from lmk.models.device import on_all_devices
+
+    with run.timed(recipe.name), on_all_devices():
         return _recognizer(run, recipe).train()
 
 
@@ -162,9 +171,11 @@ def retrieve(run: Run, recipes: list[Recipe]) -> Source:
     """kNN by the descriptors of all recipes."""
 
     def compute() -> Made:
-        from lmk.recognition import retrieve  # loads Keras, which a stored run does without
+        from lmk.models.device import on_all_devices
+        from lmk.recognition import retrieve
 
-        return retrieve(run, [_recognizer(run, recipe) for recipe in recipes])
+        with on_all_devices():
+            return retrieve(run, [_recognizer(run, recipe) for recipe in recipes])
 
     return run.stored(RETRIEVAL, stage_keys(run)[RETRIEVAL], compute)
 
@@ -222,7 +233,7 @@ def write_checked(run: Run, predictions: Predictions, path: Path) -> Path:
 
 
 def _recognizer(run: Run, recipe: Recipe) -> Recognizer:
-    from lmk.recognition import Recognizer  # loads Keras, which a stored run does without
+    from lmk.recognition import Recognizer
 
     return Recognizer(run, recipe, recipe_key(run, recipe))
 

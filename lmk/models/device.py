@@ -1,15 +1,45 @@
 """What the device at hand decides: compilation, number format."""
 
+import importlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
 
 
+def gpus() -> list[str]:
+    """The GPUs that the backend sees."""
+    if keras.backend.backend() == "torch":  # Keras' distribution API does not know this backend
+        device = str(keras.ops.zeros(1).device)
+        return [device] if "cuda" in device else []
+    return [device for device in keras.distribution.list_devices() if device.startswith("gpu")]
+
+
 def has_gpu() -> bool:
     """Whether the backend sees a GPU."""
-    if keras.backend.backend() == "torch":  # Keras' distribution API does not know this backend
-        return "cuda" in str(keras.ops.zeros(1).device)
-    return any(device.startswith("gpu") for device in keras.distribution.list_devices())
+    return bool(gpus())
+
+
+@contextmanager
+def on_all_devices() -> Iterator[None]:
+    """Models built inside compute in the device's number format, and on every GPU at once, each with a part of a batch.
+
+    JAX goes through Keras' distribution API; Keras leaves TensorFlow's to TensorFlow.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy_for_device())
+    try:
+        if len(gpus()) < 2 or keras.backend.backend() == "torch":
+            yield
+        elif keras.backend.backend() == "jax":
+            with keras.distribution.DataParallel().scope():
+                yield
+        else:
+            with importlib.import_module("lmk.models.device_tensorflow").mirrored_scope():
+                yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def jit_for_device() -> bool:
