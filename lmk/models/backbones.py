@@ -45,8 +45,8 @@ def build_backbone(
 
     Args:
         name: A key of `BACKBONES`.
-        weights: `imagenet` (downloaded by Keras, or found in its cache), `none` (drawn from Keras' seed), a file, or
-            a folder that holds one of the backbone's `weights_files`.
+        weights: `imagenet` (downloaded by Keras, or found in its cache), `tiny` (the file that comes with lmk),
+            `none` (drawn from Keras' seed), a file, or a folder that holds one of the backbone's `weights_files`.
         image_size: Side of the images in pixels, None for any height and width.
         provider: `keras`, or `efficientnet` for the package's EfficientNets, which are the same networks.
 
@@ -103,13 +103,17 @@ def set_trainable(model: keras.Model, first: int | None, batch_norm: bool = True
 def _network(backbone: Backbone, image_size: int | None, provider: Provider) -> keras.Model:
     if provider == "efficientnet":
         return efficientnet_provider.build_network(backbone.name, image_size)
-    build = getattr(keras.applications, backbone.build)
-    return build(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
+    return _from_keras(backbone, weights=None, input_shape=(image_size, image_size, 3))
 
 
 def _published(backbone: Backbone) -> keras.Model:
     shape = (backbone.image_size, backbone.image_size, 3)
-    return getattr(keras.applications, backbone.build)(include_top=False, weights="imagenet", input_shape=shape)
+    return _from_keras(backbone, weights="imagenet", input_shape=shape)
+
+
+def _from_keras(backbone: Backbone, **options) -> keras.Model:
+    width = {} if backbone.alpha == 1 else {"alpha": backbone.alpha}  # only MobileNets have it
+    return getattr(keras.applications, backbone.build)(include_top=False, **width, **options)
 
 
 def _standardise(layer: keras.layers.Normalization) -> None:

@@ -21,6 +21,7 @@ PACKAGE_NAMES = {f"efficientnetb{size}": f"EfficientNetB{size}" for size in rang
 GIGA_MACS = {
     **{"vgg16": 15.5, "vgg19": 19.6, "xception": 8.4, "inceptionv3": 5.7, "inceptionresnetv2": 13.2},
     **{"mobilenet": 0.57, "mobilenetv2": 0.3, "mobilenetv3small": 0.06, "mobilenetv3large": 0.22},
+    **{"tinymobilenet": 0.041, "tinymobilenetv2": 0.059},
     **{
         "resnet50": 3.9,
         "resnet101": 7.6,
@@ -39,6 +40,9 @@ GIGA_MACS = {
 
 SUFFIXES = (".weights.h5", ".h5", ".hdf5", ".keras")
 
+TINY = Path(__file__).parent / "weights_tiny"
+"""What `tiny` names: the weights that come with lmk, of the backbones `tiny...`, learned from drawn buildings."""
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -53,6 +57,7 @@ class Backbone:
         published: The name of Keras' own file of ImageNet weights without the classifier.
         stride: Pixels a cell of the feature map.
         smallest: The least side in pixels it can take.
+        alpha: Width of its layers, as a share of its paper's; of MobileNets alone.
     """
 
     name: str
@@ -63,6 +68,7 @@ class Backbone:
     published: str
     stride: int = 32
     smallest: int = 32
+    alpha: float = 1.0
 
     @property
     def giga_macs(self) -> float:
@@ -99,6 +105,16 @@ def _backbones() -> list[Backbone]:
             "tf",
             1280,
             "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        ),
+        Backbone("tinymobilenet", "MobileNet", 224, "tf", 256, "mobilenet_2_5_224_tf_no_top.h5", alpha=0.25),
+        Backbone(
+            "tinymobilenetv2",
+            "MobileNetV2",
+            224,
+            "tf",
+            1280,
+            "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5",
+            alpha=0.35,
         ),
     ]
     for depth in (50, 101, 152):
@@ -159,7 +175,7 @@ def weights_digest(name: str, weights: str) -> str:
 
 
 def weights_file(name: str, weights: str) -> Path:
-    """The file that `weights`, a file or a folder, names for a backbone.
+    """The file that `weights`, a file, a folder or `tiny`, names for a backbone.
 
     Raises:
         LmkError: The backbone is unknown, or there is no such file.
@@ -168,11 +184,19 @@ def weights_file(name: str, weights: str) -> Path:
 
 
 def find_weights(backbone: str, file_names: Sequence[str], weights: str) -> Path:
-    """The file that `weights`, a file or a folder, names for a backbone; in a folder the first of `file_names`.
+    """The file that `weights`, a file, a folder or `tiny`, names for a backbone; in a folder the first of `file_names`.
 
     Raises:
         LmkError: There is none.
     """
+    if weights == "tiny":
+        path = TINY / f"{backbone}.weights.h5"
+        if not path.is_file():
+            shipped = ", ".join(sorted(file.name.removesuffix(".weights.h5") for file in TINY.glob("*.h5"))) or "none"
+            raise LmkError(
+                f"lmk ships no weights of {backbone} (`tiny` has: {shipped}). Give `imagenet`, a file or a folder."
+            )
+        return path
     path = Path(weights).expanduser()
     if path.is_dir():
         for name in file_names:
@@ -182,7 +206,7 @@ def find_weights(backbone: str, file_names: Sequence[str], weights: str) -> Path
     if not path.is_file():
         raise LmkError(
             f"There are no weights of {backbone} at '{weights}'. Give a file, a folder that holds {file_names[0]}, "
-            "`imagenet` or `none`."
+            "`imagenet`, `tiny` or `none`."
         )
     if not path.name.endswith(SUFFIXES):
         raise LmkError(f"{path} is no file of weights: its name ends in none of {', '.join(SUFFIXES)}.")
