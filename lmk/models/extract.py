@@ -16,7 +16,9 @@ SHARD = 256
 """Photos a shard of the store: what a kill loses at the most."""
 
 PASS_PIXELS = 64 * 224 * 224
-"""Pixels that the extractor is given at once: 64 views of 224 x 224."""
+"""Pixels that the extractor is given at once, at the most: 64 views of 224 x 224."""
+PASS_VIEWS = 256
+"""Views that it is given at once, at the most."""
 
 Read = Callable[[str], np.ndarray]
 
@@ -46,9 +48,13 @@ def view_features(
 
 
 def forward(extractor: keras.Model, recipe: Recipe, read: Read, ids: np.ndarray) -> np.ndarray:
-    """Features (n, views, ...) float16; photos are read beside the network's work."""
+    """Features (n, views, ...) float16, n > 0; photos are read beside the network's work.
+
+    The network always gets as many photos, the last time some of them blank: another number would be compiled anew,
+    and might round differently, so that a photo's features would depend on how many were asked with it.
+    """
     passes = 2 if recipe.dense else recipe.views
-    size = max(1, PASS_PIXELS // (recipe.image_size**2 * passes))
+    size = max(1, min(PASS_PIXELS // recipe.image_size**2, PASS_VIEWS) // passes)
     parts = []
     for views in _ahead(_batches(recipe, read, ids, passes, size)):
         features = keras.ops.convert_to_numpy(extractor.predict_on_batch(views.reshape(-1, *views.shape[2:])))
@@ -56,16 +62,15 @@ def forward(extractor: keras.Model, recipe: Recipe, read: Read, ids: np.ndarray)
         if recipe.dense:  # (b, mirrored or not, windows, d): each window, then its mirror
             features = features.transpose(0, 2, 1, 3).reshape(len(features), -1, features.shape[3])
         parts.append(features.astype(np.float16))
-    return np.concatenate(parts)
+    return np.concatenate(parts)[: len(ids)]
 
 
 def _batches(recipe: Recipe, read: Read, ids: np.ndarray, passes: int, size: int) -> Iterator[np.ndarray]:
-    """(b, passes, side, side, 3) uint8: the views of crops, or the photo and its mirror for dense ones."""
+    """(size, passes, side, side, 3) uint8: the views of crops, or the photo and its mirror for dense ones."""
     side = recipe.image_size
     for start in range(0, len(ids), size):
-        names = ids[start : start + size]
-        batch = np.empty((len(names), passes, side, side, 3), np.uint8)
-        for name, out in zip(names.tolist(), batch, strict=True):
+        batch = np.zeros((size, passes, side, side, 3), np.uint8)
+        for name, out in zip(ids[start : start + size].tolist(), batch, strict=False):
             if recipe.dense:
                 out[0] = resize(read(name), side, side)
                 out[1] = out[0, :, ::-1]

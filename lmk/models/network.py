@@ -46,7 +46,7 @@ def build_extractor(recipe: Recipe, weights: str) -> keras.Model:
         features = WindowGeM(dense_windows(recipe.views), name="pooling")(features)
     elif recipe.pooling != "flatten":
         features = POOLINGS[recipe.pooling](name="pooling")(features)
-    extractor = keras.Model(backbone.inputs, features, name="extractor")
+    extractor = keras.Model(backbone.input, features, name="extractor")
     extractor.compile(jit_compile=jit_for_device())  # for prediction
     return extractor
 

@@ -115,7 +115,7 @@ class Trainer:
                 variables = network_of(network.extractor).trainable_variables
                 multipliers = {variable.path: stage.backbone_factor for variable in variables}
         steps = self._steps(stage)
-        rate = warmup_cosine(stage.learning_rate, epochs * steps, stage.warmup * steps)
+        rate = warmup_cosine(stage.learning_rate, epochs * steps, min(stage.warmup, epochs - 1) * steps)
         outputs = network.top.output_shape[-1] - (recipe.background == "class")
         counts = np.bincount(self.data.classes[self.data.classes >= 0], minlength=outputs)
         model.compile(
