@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from lmk import __version__
+
 app = typer.Typer(
     name="lmk",
-    help="From a landmark-recognition competition's files to a checked submission.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
@@ -33,6 +34,21 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 DEFAULT_COMPETITION = "demo"
 DEFAULT_WORKSPACE = Path("workspace")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lmk {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def lmk(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """From a landmark-recognition competition's files to a checked submission."""
 
 
 def print_json(value: object) -> None:

@@ -32,6 +32,11 @@ def main() -> None:
     except LmkError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that may not be written, a file that went away
+        if error.filename is None and error.strerror is None:
+            raise
+        print(f"error: {error.filename or 'input or output'}: {error.strerror}.", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
