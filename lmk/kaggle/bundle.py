@@ -51,12 +51,13 @@ class Bundle:
 
 
 def package_files(root: Path | None = None) -> dict[str, bytes]:
-    """lmk's files by their names in the archive, `lmk/...`; without caches and hidden files."""
+    """lmk's files by their names in the archive, `lmk/...`; without caches, hidden files and the demo's weights."""
     root = root or Path(lmk.__file__).parent
     return {
         f"lmk/{path.relative_to(root).as_posix()}": path.read_bytes()
         for path in sorted(root.rglob("*"))
         if path.is_file()
+        and path.suffix != ".h5"  # for a demo without network, and large
         and not any(part == "__pycache__" or part.startswith(".") for part in path.parts[len(root.parts) :])
     }
 
