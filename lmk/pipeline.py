@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +33,6 @@ from lmk.workspace import Workspace
 
 if TYPE_CHECKING:
     from lmk.ensemble.fuse import LearnedFusion
-    from lmk.recognition import Recognizer
 
 VERSIONS = ("keras", "tensorflow", "numpy", "opencv-python-headless", "scikit-learn")
 """Packages whose versions a run records."""
@@ -151,31 +152,26 @@ def recognize(run: Run, recipe: Recipe) -> Source:
     """A recipe's predictions; its networks are trained where they are not stored."""
 
     def compute() -> Made:
-        from lmk.models.device import on_all_devices  # loads Keras, which a stored run does without
-
-        with on_all_devices():
-            return *_recognizer(run, recipe).predictions(), {}
+        with _networks() as networks:
+            return *networks.Recognizer(run, recipe, recipe_key(run, recipe)).predictions(), {}
 
     return run.stored(recipe.name, recipe_key(run, recipe), compute)
 
 
 def train(run: Run, recipe: Recipe) -> dict[int | None, list[dict[str, float]]]:
     """Train a recipe's networks where they are not stored: history by fold, None for that of all photos."""
-    from lmk.models.device import on_all_devices
-
-    with run.timed(recipe.name), on_all_devices():
-        return _recognizer(run, recipe).train()
+    with run.timed(recipe.name), _networks() as networks:
+        return networks.Recognizer(run, recipe, recipe_key(run, recipe)).train()
 
 
 def retrieve(run: Run, recipes: list[Recipe]) -> Source:
     """kNN by the descriptors of all recipes."""
 
     def compute() -> Made:
-        from lmk.models.device import on_all_devices
-        from lmk.recognition import retrieve
-
-        with on_all_devices():
-            return retrieve(run, [_recognizer(run, recipe) for recipe in recipes])
+        with _networks() as networks:
+            return networks.retrieve(
+                run, [networks.Recognizer(run, recipe, recipe_key(run, recipe)) for recipe in recipes]
+            )
 
     return run.stored(RETRIEVAL, stage_keys(run)[RETRIEVAL], compute)
 
@@ -232,10 +228,17 @@ def write_checked(run: Run, predictions: Predictions, path: Path) -> Path:
     return path
 
 
-def _recognizer(run: Run, recipe: Recipe) -> Recognizer:
-    from lmk.recognition import Recognizer
+@contextmanager
+def _networks() -> Iterator[ModuleType]:
+    """`lmk.recognition`, its networks on all devices; loaded here, for Keras takes seconds that a stored run saves."""
+    from lmk.models.start import start_keras
 
-    return Recognizer(run, recipe, recipe_key(run, recipe))
+    start_keras()
+    from lmk import recognition
+    from lmk.models.device import on_all_devices
+
+    with on_all_devices():
+        yield recognition
 
 
 def _learned(run: Run, parts: list[Source], blended: Source, verified: Verified) -> Made:

@@ -77,6 +77,7 @@ class Recognizer:
             "backbone": [recipe.backbone, recipe.provider, self.key["weights"]],
             "views": [recipe.image_size, recipe.pooling, recipe.views, recipe.dense],
             "seed": self.run.settings.seed if self.key["weights"] == "none" else None,
+            "computed by": [self.key["keras"], self.key["backend"]],
             "competition": self.run.competition.digest,
         }
 
@@ -112,7 +113,7 @@ class Recognizer:
             self.run.settings.seed,
             checkpoint=path.with_name(f"{name}.checkpoint.npz"),
             dev_gap=None if fold is None else lambda: self._dev_gap(network, fold, classes),
-            epochs=best_epochs(list(self.histories.values())) if fold is None else {},
+            epochs=best_epochs(self._fold_histories()) if fold is None else {},
             label=f"{self.recipe.name}, " + ("all photos" if fold is None else f"fold {fold + 1}"),
             progress=self.run.progress,
         )
@@ -120,6 +121,13 @@ class Recognizer:
         save_network(network, path)
         write_json(history, self.histories[fold])
         return network
+
+    def _fold_histories(self) -> list[list[Record]]:
+        """The histories of all folds, also of those whose predictions are stored, so that they were not asked again."""
+        for fold in range(self.run.split.folds):
+            if fold not in self.histories:
+                self.network(fold)
+        return [self.histories[fold] for fold in range(self.run.split.folds)]
 
     def _new_extractor(self) -> keras.Model:
         run = self.run
@@ -181,9 +189,9 @@ def retrieve(run: Run, recognizers: list[Recognizer]) -> Made:
 
     def answer(fold: int | None, ids: np.ndarray, photos: np.ndarray) -> Predictions:
         gallery, landmarks, distractors = run.training(fold)
-        parts = [gallery, distractors, photos]
-        found = [[source.descriptors(fold, names) for source in recognizers] for names in parts]
-        known, others, queries = (np.concatenate(descriptors, axis=1) for descriptors in found)
+        names = np.concatenate([gallery, distractors, photos])
+        found = np.concatenate([source.descriptors(fold, names) for source in recognizers], axis=1)
+        known, others, queries = np.split(found, np.cumsum([len(gallery), len(distractors)]))
         whiten = Whitening.fit(np.concatenate([known, others]))
         similarities.append(mean_similarity(whiten(queries), whiten(others), NEAREST_DISTRACTORS)[:, None])
         neighbours = nearest(whiten(queries), whiten(known), NEIGHBOURS)

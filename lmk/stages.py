@@ -18,7 +18,7 @@ from lmk.data.splits import Queries, Split, make_split
 from lmk.errors import LmkError
 from lmk.files import atomic_path, digest_of
 from lmk.models.recipes import Recipe, find_recipe
-from lmk.predictions import Predictions, concatenate
+from lmk.predictions import Predictions, best_of, concatenate
 from lmk.progress import Progress, silent
 from lmk.workspace import Workspace
 
@@ -129,9 +129,19 @@ class Run:
 
     @cached_property
     def split(self) -> Split:
-        """Of the photos that can be read."""
+        """Of the photos that can be read.
+
+        Raises:
+            LmkError: They are too few to hold any out.
+        """
         competition = self.competition
         good = self._readable(competition.train_ids)
+        counts = np.unique(competition.train_landmarks[good], return_counts=True)[1]
+        if len(counts) < 2 or counts.max() < 2:
+            raise LmkError(
+                f"{competition.root} has {good.sum()} readable training photos of {len(counts)} landmarks. "
+                "It needs two landmarks or more, and two photos of one, so that one can be held out."
+            )
         return make_split(
             competition.train_ids[good],
             competition.train_landmarks[good],
@@ -151,9 +161,18 @@ class Run:
 
     @cached_property
     def test_ids(self) -> np.ndarray:
-        """(m,) str, test photos that can be read, in the sample's order."""
+        """(m,) str, test photos that can be read, in the sample's order.
+
+        Raises:
+            LmkError: There is none.
+        """
         ids = self.competition.test_ids
-        return ids[self.competition.has_photo(ids) & self._readable(ids)]
+        readable = self.competition.has_photo(ids) & self._readable(ids)
+        if not readable.any():
+            raise LmkError(
+                f"{self.competition.root} has no readable photo of its {len(ids)} ids to answer. Fetch them."
+            )
+        return ids[readable]
 
     @cached_property
     def data_key(self) -> dict[str, object]:
@@ -206,11 +225,13 @@ class Run:
 
         answer: From the fold (None: all photos), query ids and the photos that they show.
         """
-        parts = []
-        for fold in range(self.split.folds):
-            queries = self.split.queries(fold)
-            parts.append(answer(fold, queries.ids, queries.photos))
-        return concatenate(parts), answer(None, self.test_ids, self.test_ids)
+
+        def asked(fold: int | None, ids: np.ndarray, photos: np.ndarray) -> Predictions:
+            return answer(fold, ids, photos) if len(ids) else best_of(ids, np.empty((0, 0)), np.empty((0, 0)), TOP_K)
+
+        folds = [self.split.queries(fold) for fold in range(self.split.folds)]
+        dev = [asked(fold, queries.ids, queries.photos) for fold, queries in enumerate(folds)]
+        return concatenate(dev), asked(None, self.test_ids, self.test_ids)
 
     def training(self, fold: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Training photos (n,) str, their landmarks (n,), and distractors (d,) str of a fold, or of all (None)."""
