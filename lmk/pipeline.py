@@ -21,6 +21,7 @@ from lmk.data.photos import find_unreadable
 from lmk.ensemble.blend import fit_blend
 from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD
 from lmk.ensemble.tune import cross_fit
+from lmk.errors import LmkError
 from lmk.evaluation import check_submission, gap_and_interval, gap_of
 from lmk.files import write_json
 from lmk.models.catalogue import weights_digest
@@ -112,6 +113,11 @@ def make_submission(run: Run, out: Path | None = None) -> Result:
     recipes = [run.recipe(name) for name in run.settings.recipes]
     sources = {recipe.name: recognize(run, recipe) for recipe in recipes}
     if run.settings.ensemble:
+        if not (run.dev.truth != NO_LANDMARK).any():
+            raise LmkError(
+                "No landmark has two photos, so no query can be held out and dev cannot teach how to blend. "
+                "Run without --ensemble."
+            )
         sources[RETRIEVAL] = retrieve(run, recipes)
         blended = ensemble(run, list(sources.values()))
         verified = verify(run, blended)

@@ -185,7 +185,7 @@ def retrieve(run: Run, recognizers: list[Recognizer]) -> Made:
         Predictions by cosine, and as `dev` and `test` the mean cosine of each query to the nearest distractors, (n, 1):
         what looks like photos of no landmark is one more often.
     """
-    similarities: list[np.ndarray] = []
+    similar: dict[str, list[np.ndarray]] = {"dev": [np.empty((0, 1))], "test": [np.empty((0, 1))]}
 
     def answer(fold: int | None, ids: np.ndarray, photos: np.ndarray) -> Predictions:
         gallery, landmarks, distractors = run.training(fold)
@@ -193,9 +193,10 @@ def retrieve(run: Run, recognizers: list[Recognizer]) -> Made:
         found = np.concatenate([source.descriptors(fold, names) for source in recognizers], axis=1)
         known, others, queries = np.split(found, np.cumsum([len(gallery), len(distractors)]))
         whiten = Whitening.fit(np.concatenate([known, others]))
-        similarities.append(mean_similarity(whiten(queries), whiten(others), NEAREST_DISTRACTORS)[:, None])
+        mean = mean_similarity(whiten(queries), whiten(others), NEAREST_DISTRACTORS)
+        similar["test" if fold is None else "dev"].append(mean[:, None])
         neighbours = nearest(whiten(queries), whiten(known), NEIGHBOURS)
         return landmark_predictions(ids, neighbours, landmarks, TOP_K)
 
     dev, test = run.by_fold(answer)
-    return dev, test, {"dev": np.concatenate(similarities[:-1]), "test": similarities[-1]}
+    return dev, test, {part: np.concatenate(columns) for part, columns in similar.items()}
