@@ -1,0 +1,146 @@
+"""The house stands: imports run one way, backends stay behind Keras, and the command line starts at once."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lmk
+
+ROOT = Path(lmk.__file__).parent
+FLOORS = {
+    1: {"lmk", "lmk.errors", "lmk.files", "lmk.progress"},
+    2: {"lmk.predictions", "lmk.store", "lmk.workspace"},
+    3: {"lmk.data", "lmk.local", "lmk.kaggle", "lmk.metrics"},
+    4: {"lmk.models", "lmk.ensemble", "lmk.evaluation", "lmk.report"},
+    5: {"lmk.stages", "lmk.recognition", "lmk.verification", "lmk.pipeline", "lmk.plan"},
+    6: {"lmk.cli"},
+}
+FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
+STRANGERS = {3: set(), 4: {("lmk.report", "lmk.evaluation")}}
+"""Floors whose rooms do not know each other, but for these."""
+BACKENDS = {"tensorflow", "jax", "torch"}
+HEAVY = ("tensorflow", "keras", "pandas", "cv2", "kaggle", "numpy", "scipy", "sklearn", "joblib", "pyarrow")
+COMMANDS = "make-submission recipes train predict ensemble verify fuse evaluate check"
+
+
+def modules() -> dict[str, Path]:
+    """Every module of lmk by its dotted name."""
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def room(module: str) -> str:
+    """`lmk.data` of `lmk.data.views`."""
+    return ".".join(module.split(".")[:2])
+
+
+def imports(module: str) -> set[str]:
+    """Modules that a module imports anywhere, inside functions and for types, too."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports by dots"
+            inner = {f"{node.module}.{name.name}" for name in node.names} & MODULES.keys()
+            found |= inner or {node.module}
+    return found
+
+
+def may_import(importer: str, imported: str) -> bool:
+    above, below = room(importer), room(imported)
+    if above == below:
+        return True
+    if FLOOR[above] == FLOOR[below] and FLOOR[above] in STRANGERS:
+        return (above, below) in STRANGERS[FLOOR[above]]
+    return FLOOR[above] >= FLOOR[below]
+
+
+def test_every_room_has_its_floor():
+    assert {room(module) for module in MODULES} <= FLOOR.keys()
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_run_one_way(module):
+    wrong = [name for name in imports(module) if name.split(".")[0] == "lmk" and not may_import(module, name)]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_backend_is_named_only_where_the_file_says_so(module):
+    named = {name.split(".")[0] for name in imports(module)} & BACKENDS
+    assert all(module.endswith(f"_{backend}") for backend in named)
+
+
+def test_nothing_is_pickled_or_evaluated():
+    forbidden = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
+    for module, path in MODULES.items():
+        assert not {name.split(".")[0] for name in imports(module)} & forbidden, module
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        assert not [call.id for call in calls if isinstance(call, ast.Name) and call.id in ("eval", "exec")], module
+
+
+def test_a_broad_except_says_why():
+    """`except Exception` hides mistakes; where a library raises nothing narrower, a comment follows."""
+    for module, path in MODULES.items():
+        lines = path.read_text("utf-8").splitlines()
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if not isinstance(node, ast.ExceptHandler):
+                continue
+            assert node.type is not None, f"{module}:{node.lineno} excepts everything"
+            if isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"):
+                reraised = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+                told = any("#" in line for line in lines[node.lineno - 1 : node.lineno + 1])
+                assert reraised or told, f"{module}:{node.lineno} excepts broadly"
+
+
+def lmk_in_a_process(*arguments: str, environment: dict[str, str] | None = None) -> tuple[str, set[str]]:
+    """What `lmk ARGUMENTS` prints, and the heavy modules that it has loaded when it ends."""
+    script = (
+        "import atexit, sys\n"
+        f"heavy = {HEAVY!r}\n"
+        "atexit.register(lambda: print('LOADED', *[m for m in heavy if m in sys.modules], file=sys.stderr))\n"
+        f"sys.argv = ['lmk', *{list(arguments)!r}]\n"
+        "from lmk.cli.main import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, set(done.stderr.strip().splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["make-submission", "--help"], ["data", "--help"], ["recipes", "--json"]]
+)
+def test_what_computes_nothing_loads_nothing_heavy(arguments):
+    printed, loaded = lmk_in_a_process(*arguments)
+    assert printed
+    assert not loaded
+
+
+def test_completion_loads_nothing_heavy():
+    environment = {"_LMK_COMPLETE": "complete_bash", "COMP_WORDS": "lmk make", "COMP_CWORD": "1", "PATH": "/usr/bin"}
+    printed, loaded = lmk_in_a_process(environment=environment)
+    assert "make-submission" in printed
+    assert not loaded
+
+
+def test_the_version_is_the_packages():
+    assert lmk_in_a_process("--version")[0].strip() == f"lmk {lmk.__version__}"
+
+
+def test_every_command_of_the_contract_is_there():
+    listed = lmk_in_a_process("--help")[0]
+    assert not [command for command in [*COMMANDS.split(), "data"] if f" {command} " not in listed]
+    assert " status " in lmk_in_a_process("data", "--help")[0]
