@@ -23,13 +23,13 @@ from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD
 from lmk.ensemble.tune import cross_fit
 from lmk.errors import LmkError
 from lmk.evaluation import check_submission, gap_and_interval, gap_of
-from lmk.files import write_json
+from lmk.files import atomic_path, write_json
 from lmk.models.catalogue import weights_digest
 from lmk.models.recipes import Recipe
 from lmk.predictions import NO_LANDMARK, Predictions, positions, read_submission, write_submission
 from lmk.progress import Progress, silent
-from lmk.stages import Made, Run, Settings, Source
-from lmk.verification import Verified, evidence_key, verify_proposals
+from lmk.stages import READ_SIDE, Made, Run, Settings, Source
+from lmk.verification import Verified, comparison_settings, evidence_key, verify_proposals
 from lmk.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def make_submission(run: Run, out: Path | None = None) -> Result:
     """
     recipes = [run.recipe(name) for name in run.settings.recipes]
     sources = {recipe.name: recognize(run, recipe) for recipe in recipes}
+    verified = None
     if run.settings.ensemble:
         if not (run.dev.truth != NO_LANDMARK).any():
             raise LmkError(
@@ -126,7 +127,7 @@ def make_submission(run: Run, out: Path | None = None) -> Result:
     name = f"{run.competition.name}-{final.key}"
     with run.timed("submission"):
         path = write_checked(run, final.test, out or run.workspace.submissions / f"{name}.csv")
-    return _record(run, name, path, sources)
+    return _record(run, name, path, sources, verified)
 
 
 def stage_keys(run: Run) -> dict[str, Mapping[str, object]]:
@@ -308,8 +309,8 @@ def _unreadable(run: Run) -> dict[str, str]:
     return unreadable
 
 
-def _record(run: Run, name: str, path: Path, sources: Mapping[str, Source]) -> Result:
-    """The run's record, kept as JSON in its folder."""
+def _record(run: Run, name: str, path: Path, sources: Mapping[str, Source], verified: Verified | None) -> Result:
+    """The run's record, kept as JSON in its folder; beside it what dev asked, and the evidence for its proposals."""
     truth = run.dev.truth
     stages = [*run.settings.recipes, RETRIEVAL, ENSEMBLE, FUSED]
     scored = {stage: gap_and_interval(sources[stage].dev, truth) if stage in sources else None for stage in stages}
@@ -337,6 +338,24 @@ def _record(run: Run, name: str, path: Path, sources: Mapping[str, Source]) -> R
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"lmk": __version__} | {package: version(package) for package in VERSIONS},
         "predictions": {stage: f"{stage}-{source.key}" for stage, source in sources.items()},
+        "stages": [stage for stage in stages if stage in sources],
+        "root": str(run.competition.root),
+        "digest": run.competition.digest,
+        "read_side": READ_SIDE,
+        "comparison": comparison_settings(run).key(),
     }
-    write_json(run.workspace.runs / name / "run.json", result.to_dict() | told)
+    folder = run.workspace.runs / name
+    with atomic_path(folder / "dev.npz") as draft, draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, ids=run.dev.ids, photos=run.dev.photos, truth=truth)
+    if verified is not None:
+        verified.dev.save(folder / "evidence.npz")
+    told["spent"] = _spent(run, folder / "run.json")
+    write_json(folder / "run.json", result.to_dict() | told)
     return result
+
+
+def _spent(run: Run, record: Path) -> dict[str, float]:
+    """Seconds of each stage when it was computed: of a stage that is stored now, what the earlier record says."""
+    earlier = json.loads(record.read_text(encoding="utf-8")).get("spent", {}) if record.exists() else {}
+    now = {stage: seconds for stage, seconds in run.seconds.items() if stage not in run.reused}
+    return earlier | {stage: max(seconds, earlier.get(stage, 0.0)) for stage, seconds in now.items()}
