@@ -1,9 +1,11 @@
 """A stand-in for Kaggle on this machine: the endpoints that the official client calls, with state and with faults.
 
-    python tests/kaggle_server.py --competition provence=DIR
+    python tests/kaggle_server.py --competition SLUG=DIR
 
-serves DIR (laid out as a competition, with `solution.csv`, which is not handed out) under the slug `provence`, scores
-submissions by GAP, runs pushed kernels in a process of their own, and prints the two variables that point lmk to it.
+serves DIR (laid out as a competition, with `solution.csv`, which is not handed out) under its slug, scores submissions
+by GAP, runs pushed kernels in a process of their own, and prints the two variables that point lmk to it. Without a
+competition it serves the embedded one as `rendered-landmarks`, and `provence` with the dataset `tester/lmk-backbones`
+where the folder of real photos (`LMK_SHARED`, else ../shared) is there.
 Faults are switched on by `Kaggle.fault` or, from another terminal, by
 
     curl -d '{"name": "429", "times": 2}' http://127.0.0.1:8642/_fault
@@ -640,15 +642,15 @@ def serve(kaggle: Kaggle, port: int = 0, talks: bool = False) -> Server:
     return server
 
 
-def rendered() -> Path:
-    """The embedded competition, rendered into the temporary folder the first time."""
+def serve_demo(kaggle: Kaggle) -> None:
+    """Add the embedded competition, rendered into the temporary folder the first time (a minute or two)."""
     from lmk.data.demo import make_demo
 
     folder = Path(tempfile.gettempdir(), f"lmk-rendered-landmarks-{os.getuid()}")
     if not (folder / "train.csv").is_file():
-        print("rendering the embedded competition ...", file=sys.stderr, flush=True)
         make_demo(folder)
-    return folder
+    kaggle.competitions["rendered-landmarks"] = Competition("rendered-landmarks", folder)
+    print("# serving rendered-landmarks", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -673,7 +675,6 @@ def main() -> None:
         description=__doc__, epilog=f"faults:\n{faults}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--competition", action="append", default=[], metavar="SLUG=DIR")
-    parser.add_argument("--demo", action="store_true", help="serve the embedded competition as `rendered-landmarks`")
     parser.add_argument("--code-competition", action="append", default=[], metavar="SLUG=DIR")
     parser.add_argument("--dataset", action="append", default=[], metavar="OWNER/SLUG=DIR")
     parser.add_argument("--port", type=int, default=PORT)
@@ -681,15 +682,17 @@ def main() -> None:
     parser.add_argument("--fault", action="append", default=[], choices=list(FAULTS))
     options = parser.parse_args()
     competitions = []
+    demo = not options.competition + options.code_competition
     for given in options.competition + options.code_competition:
         slug, folder = given.split("=", 1)
         if not (Path(folder) / "solution.csv").is_file():
             parser.error(f"{folder} has no solution.csv")
         competitions.append(Competition(slug, Path(folder).resolve(), code_only=given in options.code_competition))
-    if options.demo:
-        competitions.append(Competition("rendered-landmarks", rendered()))
-    if not competitions:
-        parser.error("name a competition, or --demo")
+    if demo:
+        shared = Path(os.environ.get("LMK_SHARED", Path(__file__).parents[2] / "shared"))
+        if (shared / "data" / "provence" / "solution.csv").is_file():
+            competitions.append(Competition("provence", (shared / "data" / "provence").resolve()))
+            options.dataset.append(f"{USER}/lmk-backbones={shared / 'weights'}")
     kaggle = Kaggle(competitions, options.score_seconds)
     for given in options.dataset:
         name, folder = given.split("=", 1)
@@ -697,7 +700,11 @@ def main() -> None:
     for name in options.fault:
         kaggle.fault(name)
     server = serve(kaggle, options.port, talks=True)
+    for slug in kaggle.competitions:
+        print(f"# serving {slug}", file=sys.stderr)
     print(f"export LMK_KAGGLE_ENDPOINT={kaggle.address}\nexport KAGGLE_API_TOKEN={TOKEN}", flush=True)
+    if demo:
+        threading.Thread(target=serve_demo, args=(kaggle,), daemon=True).start()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         threading.Event().wait()
