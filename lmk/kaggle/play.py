@@ -99,7 +99,7 @@ def play(
     last = ""
     try:
         assert process.stdout is not None  # a pipe was asked for
-        with stage.log.open("w", encoding="utf-8") as log:
+        with stage.log.open("w", encoding="utf-8", buffering=1) as log:
             for line in process.stdout:
                 log.write(line)
                 tell(line.rstrip("\n"))
