@@ -70,7 +70,7 @@ def evaluate(predictions: Predictions, solution: Solution, draws: int = BOOTSTRA
 
 def gap_of(predictions: Predictions, truth: np.ndarray) -> float:
     """GAP of predictions with (n,) or (n, m) truth in the same order; 0 if no query shows a landmark."""
-    truth = np.asarray(truth).reshape(len(predictions), -1)
+    truth = _rows(truth)
     value = _gap_of(predictions, truth, np.ones(len(predictions), dtype=bool))
     return 0.0 if value is None else value
 
@@ -79,7 +79,7 @@ def gap_and_interval(
     predictions: Predictions, truth: np.ndarray, draws: int = BOOTSTRAP_DRAWS, seed: int = 0
 ) -> tuple[float, float, float]:
     """GAP and its 95 % bootstrap interval over queries; arguments as for `gap_of`; zeros if none shows a landmark."""
-    truth = np.asarray(truth).reshape(len(predictions), -1)
+    truth = _rows(truth)
     shows = (truth != NO_LANDMARK).any(axis=1)
     if not shows.any():
         return 0.0, 0.0, 0.0
@@ -91,7 +91,7 @@ def paired_interval(
     first: Predictions, second: Predictions, truth: np.ndarray, draws: int = BOOTSTRAP_DRAWS, seed: int = 0
 ) -> tuple[float, float]:
     """95 % bootstrap interval of GAP(second) - GAP(first) over the same queries; arguments as for `gap_of`."""
-    truth = np.asarray(truth).reshape(len(first), -1)
+    truth = _rows(truth)
     shows = (truth != NO_LANDMARK).any(axis=1)
     rankings = [_ranking(predictions, truth) for predictions in (first, second)]
     rng = np.random.default_rng(seed)
@@ -130,6 +130,12 @@ def _check_ids(predictions: Predictions, solution: Solution) -> None:
     foreign = answered[positions(solution.ids, answered) < 0]
     if len(foreign):
         raise LmkError(f"{len(foreign)} answered ids are not in the solution; first: '{foreign[0]}'.")
+
+
+def _rows(truth: np.ndarray) -> np.ndarray:
+    """(n,) or (n, m) truth as (n, m)."""
+    truth = np.asarray(truth)
+    return truth[:, None] if truth.ndim == 1 else truth
 
 
 def _ranking(answers: Predictions, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

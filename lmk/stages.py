@@ -132,15 +132,15 @@ class Run:
         """Of the photos that can be read.
 
         Raises:
-            LmkError: They are too few to hold any out.
+            LmkError: They show one landmark alone, so that none can be held out.
         """
         competition = self.competition
         good = self._readable(competition.train_ids)
-        counts = np.unique(competition.train_landmarks[good], return_counts=True)[1]
-        if len(counts) < 2 or counts.max() < 2:
+        known = np.unique(competition.train_landmarks[good])
+        if len(known) < 2:
             raise LmkError(
-                f"{competition.root} has {good.sum()} readable training photos of {len(counts)} landmarks. "
-                "It needs two landmarks or more, and two photos of one, so that one can be held out."
+                f"{competition.root} has readable training photos of {len(known)} landmark(s). It needs two at least: "
+                "what is left must be known when one is held out."
             )
         return make_split(
             competition.train_ids[good],

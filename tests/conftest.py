@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("lmk", deadline=None)  # a busy machine is no mistake
+settings.load_profile("lmk")
 
 
 @pytest.fixture(scope="session")

@@ -98,11 +98,11 @@ def _distinct(landmarks: np.ndarray) -> np.ndarray:
 
 
 def _select(found: Candidates, truth: np.ndarray) -> np.ndarray:
-    """(s,) float, how often each source was selected: each time the one that raises GAP most; ties to the first."""
+    """(s,) float, each source's share of the selections: each time the one that raises GAP most; ties to the first."""
     num_landmarks = int((truth != NO_LANDMARK).sum())
     picks = np.zeros(found.scores.shape[2])
     if num_landmarks == 0:
-        return picks + 1
+        return (picks + 1) / len(picks)
     total = np.zeros(found.landmarks.shape)
     rows = np.arange(len(truth))
     best_gap, best_picks = -1.0, picks + 1
