@@ -115,6 +115,16 @@ def best_of(ids: np.ndarray, landmarks: np.ndarray, scores: np.ndarray, k: int) 
     return chosen.top(k)
 
 
+def largest(values: np.ndarray, k: int) -> np.ndarray:
+    """(n, k) int, the places of the k largest values of each row of (n, m), m >= k; equal values in their order."""
+    places = np.argpartition(-values, k - 1, axis=1)[:, :k]
+    found = np.take_along_axis(values, places, 1)
+    cut = (values >= found.min(axis=1, keepdims=True)).sum(axis=1) > k  # of equal values the partition takes any
+    places[cut] = np.argsort(-values[cut], axis=1, kind="stable")[:, :k]
+    order = np.lexsort((places, -np.take_along_axis(values, places, 1)), axis=1)
+    return np.take_along_axis(places, order, 1)
+
+
 def from_pairs(ids: np.ndarray, rows: np.ndarray, landmarks: np.ndarray, scores: np.ndarray, k: int) -> Predictions:
     """The k best landmarks from (query row, landmark, score) triples, each pair once; every argument (m,)."""
     order = np.lexsort((landmarks, -scores, rows))

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from lmk.models.network import Network
-from lmk.predictions import Predictions, best_of, from_pairs
+from lmk.predictions import Predictions, from_pairs, largest
 
 BLOCK_SCORES = 32_000_000
 """Scores held at once: 128 MB."""
@@ -50,10 +50,9 @@ def _block(network: Network, ids: np.ndarray, features: np.ndarray, landmarks: n
 
 
 def top_k(ids: np.ndarray, scores: np.ndarray, landmarks: np.ndarray, k: int) -> Predictions:
-    """The k best of (n, num_landmarks) scores; equal scores in the order of the landmarks."""
-    kept = min(k, scores.shape[1])
-    places = np.argpartition(-scores, kept - 1, axis=1)[:, :kept]
-    return best_of(ids, landmarks[places], np.take_along_axis(scores, places, 1), k)
+    """The k best of (n, num_landmarks) scores; equal scores in the order of `landmarks`."""
+    places = largest(scores, min(k, scores.shape[1]))
+    return Predictions(ids, landmarks[places], np.take_along_axis(scores, places, 1)).top(k)
 
 
 def vote_views(ids: np.ndarray, answers: np.ndarray, scores: np.ndarray, k: int) -> Predictions:

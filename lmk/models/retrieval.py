@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmk.predictions import Predictions, from_pairs
+from lmk.predictions import Predictions, from_pairs, largest
 
 DIMENSIONS = 128
 """Kept by whitening; with few photos more of them are noise."""
@@ -75,11 +75,9 @@ def nearest(queries: np.ndarray, gallery: np.ndarray, count: int) -> Neighbours:
     rows, cosines = [np.empty((0, count), np.int64)], [np.empty((0, count), np.float32)]
     for start in range(0, len(queries), size):
         similarity = queries[start : start + size] @ gallery.T
-        best = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
-        values = np.take_along_axis(similarity, best, 1)
-        order = np.lexsort((best, -values), axis=1)
-        rows.append(np.take_along_axis(best, order, 1))
-        cosines.append(np.take_along_axis(values, order, 1))
+        best = largest(similarity, count)
+        rows.append(best)
+        cosines.append(np.take_along_axis(similarity, best, 1))
     return Neighbours(np.concatenate(rows), np.concatenate(cosines))
 
 
