@@ -22,8 +22,10 @@ LARGEST = 2.0
 """The most that one photo's stamp is larger than the other's."""
 FEWEST = 3
 """Matches that make a stamp: fewer may lie so by chance."""
+MARGIN = 0.03
+"""Letters of a caption match one another wrongly, too: within this share of the longer side around it."""
 CORNERS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
-MIDDLE = np.array([(0.5, 0.5)])
+ANCHORS = np.array([*CORNERS, (0.5, 0.5)])
 
 
 def in_captions(query: LocalFeatures, index: LocalFeatures, matches: np.ndarray) -> np.ndarray:
@@ -41,29 +43,50 @@ def in_captions(query: LocalFeatures, index: LocalFeatures, matches: np.ndarray)
     near = _near_border(query.locations[matches[:, 0]], query.size)
     near &= _near_border(index.locations[matches[:, 1]], index.size)
     found = np.zeros(len(matches), bool)
-    found[near] = _stamped(query, index, matches[near], CORNERS)
+    stamped = _stamped(query, index, matches[near], CORNERS)
+    found[near] = _around(query, index, matches[near], matches[near][stamped])
     return found
 
 
-def is_stamp(query: LocalFeatures, index: LocalFeatures, inliers: np.ndarray, covered: float) -> bool:
-    """Whether the inliers of a fit are a stamp anywhere in the photos, such as a logo in the middle.
+def in_stamp(
+    query: LocalFeatures, index: LocalFeatures, matches: np.ndarray, inliers: np.ndarray, covered: float
+) -> np.ndarray:
+    """Which matches belong to a stamp anywhere in the photos, such as a logo in the middle, that a fit fell for.
 
-    One that covers the photos cannot be told from two takes of one view, and is none.
+    A stamp that covers the photos cannot be told from two takes of one view, and is none.
 
     Args:
         query, index: The local features of the photos.
-        inliers: (m, 2) int, rows of query and of index.
+        matches: (m, 2) int, rows of query and of index.
+        inliers: (i, 2) int, those of the fit.
         covered: Share of the query that the inliers cover.
+
+    Returns:
+        (m,) bool, none if the fit found no stamp.
     """
-    if len(inliers) < FEWEST or covered >= STAMP:
-        return False
-    return bool(_stamped(query, index, inliers, np.vstack([CORNERS, MIDDLE])).mean() > 0.8)
+    if covered < STAMP:
+        stamped = _stamped(query, index, inliers, ANCHORS)
+        if stamped.sum() > 0.5 * len(inliers):
+            return _around(query, index, matches, inliers[stamped])
+    return np.zeros(len(matches), bool)
 
 
 def _near_border(places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(m,) bool: within the band along the border of a photo of that (width, height)."""
     inside = np.minimum(places, np.asarray(size) - places).min(axis=1)
     return inside < BAND * min(size)
+
+
+def _around(query: LocalFeatures, index: LocalFeatures, matches: np.ndarray, stamp: np.ndarray) -> np.ndarray:
+    """(m,) bool: both ends lie in the rectangle, with a margin, around those ends of the stamp's matches (s, 2)."""
+    found = np.full(len(matches), len(stamp) > 0)
+    for photo, end in ((query, 0), (index, 1)):
+        if len(stamp):
+            places, margin = photo.locations[stamp[:, end]], MARGIN * max(photo.size)
+            ends = photo.locations[matches[:, end]]
+            inside = (ends >= places.min(axis=0) - margin) & (ends <= places.max(axis=0) + margin)
+            found &= inside.all(axis=1)
+    return found
 
 
 def _stamped(query: LocalFeatures, index: LocalFeatures, matches: np.ndarray, anchors: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 
-from lmk.local.captions import in_captions, is_stamp
+from lmk.local.captions import in_captions, in_stamp
 from lmk.local.features import LocalFeatures
 from lmk.local.matching import putative_matches
 from lmk.local.ransac import Fit, Method, Model, fit
@@ -32,17 +32,17 @@ class Settings:
         enough: Inliers of one photo after which a query is compared with no more of that landmark; `None` for all.
     """
 
-    ratio: float | None = 0.85
+    ratio: float | None = 0.93
     mutual: bool = True
     max_distance: float | None = None
     model: Model = "affine"
     method: Method = "spatial"
     trials: int = 1000
     seed: int = 0
-    residual: float = 12.0
+    residual: float = 15.0
     max_turn: float = 45.0
     captions: bool = True
-    agreeing: int = 6
+    agreeing: int = 8
     enough: int | None = None
 
     def key(self) -> dict[str, object]:
@@ -72,9 +72,11 @@ def compare(query: LocalFeatures, index: LocalFeatures, settings: Settings) -> C
         return _fitted(query, index, matches, settings)
     comparison = _fitted(query, index, matches[~in_captions(query, index, matches)], settings)
     for _ in range(STAMPS):
-        if not is_stamp(query, index, comparison.inliers, covered(query, comparison.inliers)):
+        inliers = comparison.inliers
+        stamp = in_stamp(query, index, comparison.matches, inliers, covered(query, inliers))
+        if not stamp.any():
             break
-        comparison = _fitted(query, index, comparison.matches[~comparison.fit.inliers], settings)
+        comparison = _fitted(query, index, comparison.matches[~stamp], settings)
     return comparison
 
 

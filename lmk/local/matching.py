@@ -6,7 +6,7 @@ import numpy as np
 def putative_matches(
     query: np.ndarray,
     index: np.ndarray,
-    ratio: float | None = 0.9,
+    ratio: float | None = 0.93,
     mutual: bool = True,
     max_distance: float | None = None,
 ) -> np.ndarray:
@@ -27,20 +27,20 @@ def putative_matches(
     if len(query) == 0 or len(index) == 0:
         return np.empty((0, 2), int)
     similarity = query @ index.T
-    rows = np.arange(len(query))
     nearest = similarity.argmax(axis=1)
+    rows = np.arange(len(query))
     best = similarity[rows, nearest]
-    kept = best == similarity.max(axis=0)[nearest] if mutual else np.ones(len(query), bool)
-    if max_distance is not None:
-        kept &= best >= 1 - max_distance**2 / 2
-    doubt = 1 - best  # half the squared distance
-    if ratio is not None and len(index) > 1:
-        similarity[rows, nearest] = -np.inf
-        second = 1 - similarity.max(axis=1)
-        kept &= doubt < ratio**2 * second
-        doubt /= np.maximum(second, 1e-9)
-    rows = rows[kept]
     if mutual:
+        rows = np.flatnonzero(best == similarity.max(axis=0)[nearest])
         rows = rows[np.sort(np.unique(nearest[rows], return_index=True)[1])]
-    rows = rows[np.argsort(doubt[rows], kind="stable")]
+    if max_distance is not None:
+        rows = rows[best[rows] >= 1 - max_distance**2 / 2]
+    doubt = 1 - best[rows]  # half the squared distance
+    if ratio is not None and len(index) > 1:
+        others = similarity[rows]
+        others[np.arange(len(rows)), nearest[rows]] = -np.inf
+        second = 1 - others.max(axis=1)
+        clear = doubt < ratio**2 * second
+        rows, doubt = rows[clear], doubt[clear] / np.maximum(second[clear], 1e-9)
+    rows = rows[np.argsort(doubt, kind="stable")]
     return np.column_stack([rows, nearest[rows]])
