@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
 
 from lmk.data.splits import photo_of
-from lmk.files import digest_of
-from lmk.local.compare import Settings
+from lmk.errors import LmkError
+from lmk.files import atomic_path, digest_of
+from lmk.local.compare import Settings, compare
+from lmk.local.draw import draw_matches
 from lmk.local.evidence import Evidence
 from lmk.local.features import extract
 from lmk.local.rootsift import RootSift
@@ -81,3 +85,23 @@ def galleries(run: Run) -> dict[int, list[str]]:
     groups = np.split(ids[order], starts[1:])
     most = run.settings.gallery
     return {int(landmark): sorted(group[:most].tolist()) for landmark, group in zip(known, groups, strict=True)}
+
+
+def picture_of(run: Run, query: str, gallery: str, path: Path) -> int:
+    """Write the match picture of two of the competition's photos; returns the number of inliers.
+
+    Raises:
+        LmkError: The competition has no photo of an id, or the file's suffix names no picture format.
+    """
+    for name in (query, gallery):
+        if run.competition.photo(name) is None:
+            raise LmkError(f"{run.competition.name} has no photo '{name}'. Ids stand in its CSV files.")
+    left, right = run.read(query), run.read(gallery)
+    found, known = EXTRACTOR([left, right])
+    comparison = compare(found, known, comparison_settings(run))
+    picture = draw_matches(left, right, found, known, comparison)
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise LmkError(f"{path} is no picture's name: end it in .png or .jpg.")
+    with atomic_path(path) as draft:
+        cv2.imwrite(str(draft), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    return len(comparison.inliers)

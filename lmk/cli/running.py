@@ -1,66 +1,60 @@
-"""What commands that run stages share: their options, and how a run is opened from them."""
+"""What commands that run stages share: the options that describe a run, declared once and given to each of them."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmk.cli.app import DEFAULT_COMPETITION, DEFAULT_WORKSPACE, CompetitionOption, SeedOption, WorkspaceOption
 from lmk.cli.console import note, progress
 
 if TYPE_CHECKING:
     from lmk.stages import Run
-
-RecipesOption = Annotated[
-    list[str] | None,
-    typer.Option("--recipe", "-r", help="Recipe to run; repeat it for several. Default: what suits the device."),
-]
-WeightsOption = Annotated[
-    str | None,
-    typer.Option(
-        envvar="LMK_WEIGHTS",
-        help="Of the backbones: `imagenet`, `none`, a file, or a folder of files. Default: imagenet; demo: none.",
-    ),
-]
-ImageSizeOption = Annotated[
-    int | None, typer.Option(min=32, max=1024, help="Side of the networks' images in pixels. Default: the recipe's.")
-]
-EpochsOption = Annotated[int | None, typer.Option(min=1, help="The most epochs a stage. Default: the recipe's.")]
-ViewsOption = Annotated[int | None, typer.Option(help="Views a photo: 1, 12 or 22. Default: the recipe's.")]
-ShareOption = Annotated[
-    float, typer.Option("--dev-share", min=0.05, max=0.95, help="Share of the dev queries that show no landmark.")
-]
-FoldsOption = Annotated[int, typer.Option(min=3, max=50, help="Parts of the split, each held out in turn.")]
-FusionOption = Annotated[str, typer.Option(help="How evidence is fused: learned, seed-0.85-0.15 or seed-35-inliers.")]
-JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes for photos and pairs.")]
-UnreadableOption = Annotated[
-    bool,
-    typer.Option(
-        "--answer-unreadable/--leave-unreadable-empty",
-        help="Answer photos that cannot be read by the most frequent landmark, below all others.",
-    ),
-]
 
 CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
 GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
 
 
 def open_run_from(
-    competition: str,
-    workspace: Path,
-    recipes: list[str] | None,
-    weights: str | None,
-    image_size: int | None,
-    epochs: int | None,
-    views: int | None,
-    seed: int,
-    share: float,
-    folds: int,
-    fusion: str,
-    jobs: int,
+    competition: CompetitionOption = DEFAULT_COMPETITION,
+    recipe: Annotated[
+        list[str] | None, typer.Option("--recipe", "-r", help="Recipe; repeat it for several. Default: by the device.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LMK_WEIGHTS",
+            help="Of the backbones: `imagenet`, `none`, a file, or a folder of files. Default: imagenet; demo: none.",
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=32, max=1024, help="Side of the networks' images in pixels. Default: the recipe's."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="The most epochs a stage. Default: the recipe's.")] = None,
+    views: Annotated[int | None, typer.Option(help="Views a photo: 1, 12 or 22. Default: the recipe's.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    seed: SeedOption = 0,
+    folds: Annotated[int, typer.Option(min=3, max=50, help="Parts of the split, each held out in turn.")] = 5,
+    dev_share: Annotated[
+        float, typer.Option(min=0.05, max=0.95, help="Share of the dev queries that show no landmark.")
+    ] = 0.6,
+    fusion: Annotated[
+        str, typer.Option(help="How evidence is fused: learned, seed-0.85-0.15 or seed-35-inliers.")
+    ] = "learned",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes for photos and pairs.")] = 2,
+    answer_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--answer-unreadable/--leave-unreadable-empty",
+            help="Answer photos that cannot be read by the most frequent landmark, below all others.",
+        ),
+    ] = True,
     ensemble: bool = True,
-    answer_unreadable: bool = True,
 ) -> Run:
     """The run that the options describe, on a competition that was read."""
     from lmk.data.competitions import DEMO, open_competition
@@ -73,19 +67,19 @@ def open_run_from(
 
     if fusion not in RULES:
         raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.")
-    for name in recipes or ():
+    for name in recipe or ():
         find_recipe(name)
     place = Workspace.open(workspace)
     opened = open_competition(competition, place.competitions, progress)
     settings = Settings(
-        recipes=tuple(dict.fromkeys(recipes or default_recipes())),
+        recipes=tuple(dict.fromkeys(recipe or default_recipes())),
         weights=weights or ("none" if competition == DEMO else "imagenet"),
         image_size=image_size,
         epochs=epochs,
         views=views,
         seed=seed,
         folds=folds,
-        share_without_landmark=share,
+        share_without_landmark=dev_share,
         ensemble=ensemble,
         fusion=fusion,
         jobs=jobs,
@@ -99,3 +93,35 @@ def default_recipes() -> tuple[str, ...]:
     import shutil
 
     return GPU_RECIPES if shutil.which("nvidia-smi") else CPU_RECIPES
+
+
+def run_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a run; its first argument becomes the run that they describe.
+
+    A parameter `recipe` or `ensemble` of the command's own takes the place of the option and still goes into the run.
+    No run is opened where a command's context says that a command below it does the work.
+    """
+    own = [
+        part
+        for name, part in inspect.signature(function, eval_str=True, locals={"Run": object}).parameters.items()
+        if name != "run"
+    ]
+    names = {part.name for part in own}
+    shared = inspect.signature(open_run_from, eval_str=True, locals={"Run": object}).parameters
+    offered = [part for part in shared.values() if part.name not in names | {"ensemble"}]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        context = given.get("context")
+        if context is not None and context.invoked_subcommand:
+            return
+        options = {name: given[name] for name in shared if name in given}
+        if isinstance(options["recipe"], str):
+            options["recipe"] = [options["recipe"]]
+        function(open_run_from(**options), **{name: given[name] for name in names})
+
+    parameters = sorted([*own, *offered], key=lambda part: part.default is not inspect.Parameter.empty)
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {part.name: part.annotation for part in parameters}
+    del command.__wrapped__
+    return command

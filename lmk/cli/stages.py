@@ -9,28 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmk.cli.app import (
-    DEFAULT_COMPETITION,
-    DEFAULT_WORKSPACE,
-    CompetitionOption,
-    JsonOption,
-    SeedOption,
-    WorkspaceOption,
-    app,
-    print_json,
-)
-from lmk.cli.running import (
-    EpochsOption,
-    FoldsOption,
-    FusionOption,
-    ImageSizeOption,
-    JobsOption,
-    RecipesOption,
-    ShareOption,
-    ViewsOption,
-    WeightsOption,
-    open_run_from,
-)
+from lmk.cli.app import JsonOption, app, print_json
+from lmk.cli.running import run_command
 
 if TYPE_CHECKING:
     from lmk.stages import Run, Source
@@ -39,26 +19,11 @@ RecipeArgument = Annotated[str, typer.Argument(help="A recipe; `lmk recipes` lis
 
 
 @app.command()
-def train(
-    recipe: RecipeArgument,
-    competition: CompetitionOption = DEFAULT_COMPETITION,
-    weights: WeightsOption = None,
-    image_size: ImageSizeOption = None,
-    epochs: EpochsOption = None,
-    views: ViewsOption = None,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: SeedOption = 0,
-    folds: FoldsOption = 5,
-    dev_share: ShareOption = 0.6,
-    jobs: JobsOption = 2,
-    json: JsonOption = False,
-) -> None:
+@run_command
+def train(run: Run, recipe: RecipeArgument, json: JsonOption = False) -> None:
     """Train a recipe's networks: one for each fold, and one on all photos."""
     from lmk.pipeline import train as run_training
 
-    run = open_run_from(
-        competition, workspace, [recipe], weights, image_size, epochs, views, seed, dev_share, folds, "learned", jobs
-    )
     histories = run_training(run, run.recipe(recipe))
     if json:
         named = {"all" if fold is None else str(fold): history for fold, history in histories.items()}
@@ -80,74 +45,28 @@ def train(
 
 
 @app.command()
-def predict(
-    recipe: RecipeArgument,
-    competition: CompetitionOption = DEFAULT_COMPETITION,
-    weights: WeightsOption = None,
-    image_size: ImageSizeOption = None,
-    epochs: EpochsOption = None,
-    views: ViewsOption = None,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: SeedOption = 0,
-    folds: FoldsOption = 5,
-    dev_share: ShareOption = 0.6,
-    jobs: JobsOption = 2,
-    json: JsonOption = False,
-) -> None:
+@run_command
+def predict(run: Run, recipe: RecipeArgument, json: JsonOption = False) -> None:
     """Predict all dev queries and test photos by a recipe; trains it first where that is not done."""
     from lmk.pipeline import recognize
 
-    run = open_run_from(
-        competition, workspace, [recipe], weights, image_size, epochs, views, seed, dev_share, folds, "learned", jobs
-    )
     _tell(run, recognize(run, run.recipe(recipe)), json)
 
 
 @app.command()
-def ensemble(
-    competition: CompetitionOption = DEFAULT_COMPETITION,
-    recipe: RecipesOption = None,
-    weights: WeightsOption = None,
-    image_size: ImageSizeOption = None,
-    epochs: EpochsOption = None,
-    views: ViewsOption = None,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: SeedOption = 0,
-    folds: FoldsOption = 5,
-    dev_share: ShareOption = 0.6,
-    jobs: JobsOption = 2,
-    json: JsonOption = False,
-) -> None:
+@run_command
+def ensemble(run: Run, json: JsonOption = False) -> None:
     """Blend recipes and retrieval by weights that dev gives."""
-    run = open_run_from(
-        competition, workspace, recipe, weights, image_size, epochs, views, seed, dev_share, folds, "learned", jobs
-    )
     _tell(run, blend_of(run)[1], json)
 
 
 @app.command()
-def fuse(
-    competition: CompetitionOption = DEFAULT_COMPETITION,
-    recipe: RecipesOption = None,
-    weights: WeightsOption = None,
-    image_size: ImageSizeOption = None,
-    epochs: EpochsOption = None,
-    views: ViewsOption = None,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: SeedOption = 0,
-    folds: FoldsOption = 5,
-    dev_share: ShareOption = 0.6,
-    fusion: FusionOption = "learned",
-    jobs: JobsOption = 2,
-    json: JsonOption = False,
-) -> None:
+@run_command
+def fuse(run: Run, json: JsonOption = False) -> None:
     """Fuse the ensemble's confidence with the evidence of verification."""
     from lmk.pipeline import fuse as run_fusion
     from lmk.pipeline import verify as run_verification
 
-    run = open_run_from(
-        competition, workspace, recipe, weights, image_size, epochs, views, seed, dev_share, folds, fusion, jobs
-    )
     parts, blended = blend_of(run)
     _tell(run, run_fusion(run, parts, blended, run_verification(run, blended)), json)
 

@@ -2,61 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-from lmk.cli.app import (
-    DEFAULT_COMPETITION,
-    DEFAULT_WORKSPACE,
-    CompetitionOption,
-    JsonOption,
-    SeedOption,
-    WorkspaceOption,
-    app,
-    print_json,
-)
-from lmk.cli.running import (
-    EpochsOption,
-    FoldsOption,
-    ImageSizeOption,
-    JobsOption,
-    RecipesOption,
-    ShareOption,
-    ViewsOption,
-    WeightsOption,
-    open_run_from,
-)
+from lmk.cli.app import JsonOption, app, print_json
+from lmk.cli.running import run_command
+
+if TYPE_CHECKING:
+    from lmk.stages import Run
 
 verify = typer.Typer(help="Geometric verification by local features.", invoke_without_command=True)
 app.add_typer(verify, name="verify")
 
 
 @verify.callback()
-def verify_all(
-    context: typer.Context,
-    competition: CompetitionOption = DEFAULT_COMPETITION,
-    recipe: RecipesOption = None,
-    weights: WeightsOption = None,
-    image_size: ImageSizeOption = None,
-    epochs: EpochsOption = None,
-    views: ViewsOption = None,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: SeedOption = 0,
-    folds: FoldsOption = 5,
-    dev_share: ShareOption = 0.6,
-    jobs: JobsOption = 2,
-    json: JsonOption = False,
-) -> None:
+@run_command
+def verify_all(run: Run, context: typer.Context, json: JsonOption = False) -> None:
     """Verify the landmarks that the ensemble proposes, and tell how well the evidence parts right from wrong."""
-    if context.invoked_subcommand:
-        return
     from sklearn.metrics import roc_auc_score
 
     from lmk.cli.stages import blend_of
     from lmk.pipeline import verify as run_verification
 
-    run = open_run_from(
-        competition, workspace, recipe, weights, image_size, epochs, views, seed, dev_share, folds, "learned", jobs
-    )
     _, blended = blend_of(run)
     evidence = run_verification(run, blended).dev
     right = blended.dev.best == run.dev.truth
@@ -72,3 +41,18 @@ def verify_all(
         ("evidence", "ROC area, right against wrong"),
         [(name, f"{value:.4f}") for name, value in area.items()],
     )
+
+
+@verify.command()
+@run_command
+def show(
+    run: Run,
+    query: Annotated[str, typer.Argument(help="Id of a photo of the competition.")],
+    gallery: Annotated[str, typer.Argument(help="Id of another one.")],
+    out: Annotated[Path, typer.Option(help="The picture, PNG or JPEG.")] = Path("matches.png"),
+) -> None:
+    """Draw two photos side by side and the inliers between them."""
+    from lmk.verification import picture_of
+
+    inliers = picture_of(run, query, gallery, out)
+    print(f"{inliers} inliers: {out}")

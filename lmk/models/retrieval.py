@@ -30,12 +30,12 @@ class Whitening:
 
     @classmethod
     def fit(cls, descriptors: np.ndarray, dimensions: int = DIMENSIONS, power: float = POWER) -> Whitening:
-        """Learn from (n, d) descriptors; at most n - 1 dimensions are kept."""
+        """Learn from (n, d) descriptors; at most a third as many dimensions are kept: variances of more are noise."""
         mean = descriptors.mean(axis=0)
         centred = (descriptors - mean).astype(np.float64)
         covariance = centred.T @ centred / len(centred)
         variances, directions = np.linalg.eigh(covariance)
-        kept = min(dimensions, len(descriptors) - 1, len(variances))
+        kept = min(dimensions, max(1, len(descriptors) // 3), len(variances))
         variances, directions = variances[::-1][:kept], directions[:, ::-1][:, :kept]
         matrix = directions / np.maximum(variances, 1e-12) ** power
         return cls(mean, matrix.astype(np.float32))
