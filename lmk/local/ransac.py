@@ -6,13 +6,13 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from lmk.local.spatial import Points, fit_spatially
+from lmk.local.spatial import FEWEST, Points, fit_spatially
 
 Model = Literal["similarity", "affine", "homography", "fundamental"]
 Method = Literal["spatial", "magsac", "ransac"]
 
 SAMPLE: dict[Model, int] = {"similarity": 2, "affine": 3, "homography": 4, "fundamental": 7}
-"""Matches that fix a model; it proves nothing before one more agrees."""
+"""Matches that fix a model; it proves nothing before one more agrees. Of `spatial` it is fewer: one fixes it."""
 LARGEST = 8.0
 SHEAR = 4.0
 CONFIDENCE = 0.999
@@ -56,8 +56,8 @@ def fit(
         seed: Of the samples of `magsac`.
 
     Returns:
-        Without inliers if there are not more matches than fix the model, or if the best transform
-        collapses, mirrors or shears a photo as no change of place does.
+        Without inliers if too few matches agree (fewer than 3 of `spatial`, else no more than fix the model),
+        or if the best transform collapses, mirrors or shears a photo as no change of place does.
 
     Raises:
         ValueError: The method does not fit that model.
@@ -66,13 +66,14 @@ def fit(
         raise ValueError(f"The method '{method}' does not fit the model '{model}'.")
     count = len(query.places)
     nothing = Fit(np.full((2 if model in ("similarity", "affine") else 3, 3), np.nan), np.zeros(count, bool))
-    if count <= SAMPLE[model]:
+    fewest = FEWEST if method == "spatial" else SAMPLE[model] + 1
+    if count < fewest:
         return nothing
     if method == "spatial":
         transform, inliers = fit_spatially(query, index, residual, max_turn)
     else:
         transform, inliers = _fit_by_opencv(query.places, index.places, residual, model, method, trials, seed)
-    if inliers.sum() <= SAMPLE[model] or (model != "fundamental" and not plausible(transform, query.places[inliers])):
+    if inliers.sum() < fewest or (model != "fundamental" and not plausible(transform, query.places[inliers])):
         return nothing
     return Fit(transform, inliers)
 

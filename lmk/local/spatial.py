@@ -12,7 +12,9 @@ import numpy as np
 
 PROPOSALS = 128
 """Matches that propose: the surest."""
-REFINED = 8
+FEWEST = 3
+"""Matches that a proposal needs to be refined, itself among them, and an affinity to stand."""
+REFINED = 4
 """Proposals that are refined: those with the most support."""
 SLACKS = (2.0, 1.5, 1.0)
 """Residual thresholds of the rounds of refinement, as multiples of the last."""
@@ -102,7 +104,7 @@ def _proposals(pairs: _Pairs, residual: float, max_turn: float) -> tuple[np.ndar
     possible = (np.abs(octaves) < np.log2(LARGEST)) & (turns.real >= np.cos(max_turn))
     counts = np.where(possible, support.sum(axis=1), 0)
     best = np.argsort(-counts, kind="stable")[:REFINED]
-    best = best[counts[best] > 0]
+    best = best[counts[best] >= FEWEST]
     a, shift = linear[best], (end - linear * start)[best]
     matrices = np.stack([a.real, a.imag, -a.imag, a.real, shift.real, shift.imag], axis=1)
     return matrices.astype(np.float64).reshape(-1, 3, 2), support[best]
