@@ -31,8 +31,8 @@ from lmk.store import ArrayStore
 
 SHARD = 256
 """Photos a shard where a tuned network predicts."""
-CALIBRATION_PHOTOS = 48
-"""Photos that give a backbone without weights the statistics of its normalization."""
+CALIBRATION_PHOTOS = 8
+"""Photos that give a backbone without weights the statistics of its normalization, all at once in memory."""
 NEAREST_DISTRACTORS = 5
 """Distractors whose mean cosine tells how much a query looks like one."""
 
