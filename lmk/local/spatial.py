@@ -43,7 +43,10 @@ class Points:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """Matches as numbers of the complex plane: start and end (m,), octaves of scaling (m,), turns (m,) of length 1."""
+    """Matches, each photo's places from its own centre.
+
+    start, end (m, 2) float32; octaves (m,) float32 of scaling; turns (m, 2) float32, cosine and sine of each turn.
+    """
 
     start: np.ndarray
     end: np.ndarray
@@ -64,86 +67,83 @@ def fit_spatially(query: Points, index: Points, residual: float, max_turn: float
         The affinity (2, 3) float64, NaN if there is none, and its inliers (m,) bool.
     """
     nothing = np.full((2, 3), np.nan), np.zeros(len(query.places), bool)
-    if len(query.places) == 0:
+    if len(query.places) < FEWEST:
         return nothing
     from_centre, to_centre = query.places.mean(axis=0), index.places.mean(axis=0)
+    turns = index.angles - query.angles
     pairs = _Pairs(
-        _complex(query.places - from_centre),
-        _complex(index.places - to_centre),
-        np.log2(index.scales / query.scales),
-        np.exp(1j * (index.angles - query.angles)).astype(np.complex64),
+        (query.places - from_centre).astype(np.float32),
+        (index.places - to_centre).astype(np.float32),
+        np.log2(index.scales / query.scales).astype(np.float32),
+        np.column_stack([np.cos(turns), np.sin(turns)]).astype(np.float32),
     )
-    similarities, support = _proposals(pairs, residual, max_turn)
+    similarities, support, agreeing = _proposals(pairs, residual, max_turn)
     if len(similarities) == 0:
         return nothing
     extent = float(np.ptp(index.places, axis=0).max()) + residual
-    affinities, inliers, distances = _refined(pairs, similarities, support, residual, max_turn, TIE * extent**2)
+    affinities, distances = _refined(pairs, similarities, support, agreeing, residual, TIE * extent**2)
+    inliers = agreeing & (distances < residual) & _plausible(affinities, max_turn)[:, None]
     best = np.lexsort(((distances * inliers).sum(axis=1), -inliers.sum(axis=1)))[0]
     affinity = affinities[best].T.copy()
     affinity[:, 2] += to_centre - affinity[:, :2] @ from_centre
     return affinity, inliers[best]
 
 
-def _complex(places: np.ndarray) -> np.ndarray:
-    return (places[:, 0] + 1j * places[:, 1]).astype(np.complex64)
-
-
-def _proposals(pairs: _Pairs, residual: float, max_turn: float) -> tuple[np.ndarray, np.ndarray]:
+def _proposals(pairs: _Pairs, residual: float, max_turn: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The most supported similarities of single matches.
 
     Returns:
-        Their matrices (h, 3, 2) float64, to which a row (x, y, 1) is multiplied, and their support (h, m) bool.
+        Their matrices (h, 3, 2) float64, to which a row (x, y, 1) is multiplied; their support (h, m) bool; and
+        the matches (h, m) bool whose own frames agree with them, wherever they lie.
     """
     start, end, octaves, turns = (part[:PROPOSALS] for part in (pairs.start, pairs.end, pairs.octaves, pairs.turns))
-    linear = np.exp2(octaves) * turns
-    length = pairs.end[None] - end[:, None]
-    apart = np.abs(linear[:, None] * (pairs.start[None] - start[:, None]) - length)
-    support = apart < SLACKS[0] * residual + REACH * np.abs(length)
-    support &= np.abs(pairs.octaves[None] - octaves[:, None]) < OCTAVES
-    support &= (pairs.turns[None] * turns[:, None].conj()).real > np.cos(TURN)
-    possible = (np.abs(octaves) < np.log2(LARGEST)) & (turns.real >= np.cos(max_turn))
+    a, b = (np.exp2(octaves)[:, None] * turns).T  # x' = a x - b y + c, y' = b x + a y + d
+    c, d = end[:, 0] - a * start[:, 0] + b * start[:, 1], end[:, 1] - b * start[:, 0] - a * start[:, 1]
+    places = np.ones((3, len(pairs.start)), np.float32)
+    places[:2] = pairs.start.T
+    across = np.column_stack([a, -b, c]) @ places - pairs.end[:, 0]
+    along = np.column_stack([b, a, d]) @ places - pairs.end[:, 1]
+    square = np.square(pairs.end).sum(axis=1)
+    length = np.sqrt(np.maximum(square - 2 * (end @ pairs.end.T) + square[:PROPOSALS, None], 0))
+    agreeing = np.abs(pairs.octaves - octaves[:, None]) < OCTAVES
+    agreeing &= turns @ pairs.turns.T > np.cos(TURN)
+    support = agreeing & (np.sqrt(across * across + along * along) < SLACKS[0] * residual + REACH * length)
+    possible = (np.abs(octaves) < np.log2(LARGEST)) & (turns[:, 0] >= np.cos(max_turn))
     counts = np.where(possible, support.sum(axis=1), 0)
     best = np.argsort(-counts, kind="stable")[:REFINED]
     best = best[counts[best] >= FEWEST]
-    a, shift = linear[best], (end - linear * start)[best]
-    matrices = np.stack([a.real, a.imag, -a.imag, a.real, shift.real, shift.imag], axis=1)
-    return matrices.astype(np.float64).reshape(-1, 3, 2), support[best]
+    matrices = np.stack([a, b, -b, a, c, d], axis=1)[best]
+    return matrices.astype(np.float64).reshape(-1, 3, 2), support[best], agreeing[best]
 
 
 def _refined(
-    pairs: _Pairs, proposals: np.ndarray, support: np.ndarray, residual: float, max_turn: float, tie: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    pairs: _Pairs, proposals: np.ndarray, support: np.ndarray, agreeing: np.ndarray, residual: float, tie: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Proposals fitted again to their own inliers, a few times, by least squares held to the proposal by `tie`.
 
     Returns:
-        Affinities (h, 3, 2), their inliers (h, m) bool, and the distances (h, m) of all matches in pixels.
+        Affinities (h, 3, 2), and the distances (h, m) of all matches from where they take them, in pixels.
     """
-    points = np.column_stack([pairs.start.real, pairs.start.imag, np.ones(len(pairs.start))]).astype(np.float64)
-    goals = np.column_stack([pairs.end.real, pairs.end.imag]).astype(np.float64)
-    squares = (points[:, :, None] * points[:, None, :]).reshape(-1, 9)
-    products = (points[:, :, None] * goals[:, None, :]).reshape(-1, 6)
+    points = np.ones((len(pairs.start), 3))
+    points[:, :2] = pairs.start
+    goals = pairs.end.astype(np.float64)
+    sums = np.concatenate([points, goals], axis=1)
+    sums = (points[:, :, None] * sums[:, None, :]).reshape(-1, 15)  # of each match, for the normal equations
     hold = np.diag([tie, tie, 1e-6])  # the shift is free but where nothing is left to fix it
-    inliers = support
+    held = hold @ proposals
     for slack in SLACKS:
-        weights = inliers.astype(np.float64)
-        normal = (weights @ squares).reshape(-1, 3, 3) + hold
-        affinities = np.linalg.solve(normal, (weights @ products).reshape(-1, 3, 2) + hold @ proposals)
+        normal = (support.astype(np.float64) @ sums).reshape(-1, 3, 5)
+        affinities = np.linalg.solve(normal[:, :, :3] + hold, normal[:, :, 3:] + held)
         across = points @ affinities - goals
-        distances = np.hypot(across[..., 0], across[..., 1])
-        inliers = (distances < slack * residual) & _agreeing(pairs, affinities, max_turn)
-    return affinities, inliers, distances
+        distances = np.sqrt(np.square(across).sum(axis=2))
+        support = agreeing & (distances < slack * residual)
+    return affinities, distances
 
 
-def _agreeing(pairs: _Pairs, affinities: np.ndarray, max_turn: float) -> np.ndarray:
-    """(h, m) bool: the affinity can lie between two photos of one thing, and the match's own frame follows it."""
+def _plausible(affinities: np.ndarray, max_turn: float) -> np.ndarray:
+    """(h,) bool: which affinities (h, 3, 2) can lie between two photos of one thing."""
     a, b, c, d = affinities[:, 0, 0], affinities[:, 1, 0], affinities[:, 0, 1], affinities[:, 1, 1]
     determinant = a * d - b * c
-    sound = (determinant > LARGEST**-2) & (determinant < LARGEST**2)
-    determinant = np.where(sound, determinant, 1.0)
-    sound &= (a**2 + b**2 + c**2 + d**2) / determinant < SHEAR + 1 / SHEAR
-    turn = (a + d) + 1j * (c - b)
-    turn /= np.maximum(np.abs(turn), 1e-12)
-    sound &= turn.real >= np.cos(max_turn)
-    agree = np.abs(pairs.octaves[None] - np.log2(determinant)[:, None] / 2) < OCTAVES
-    agree &= (pairs.turns[None] * turn[:, None].conj()).real > np.cos(TURN)
-    return agree & sound[:, None]
+    scaled = (determinant > LARGEST**-2) & (determinant < LARGEST**2)
+    sheared = a * a + b * b + c * c + d * d > (SHEAR + 1 / SHEAR) * determinant
+    return scaled & ~sheared & (np.abs(np.arctan2(c - b, a + d)) <= max_turn)
