@@ -20,6 +20,9 @@ COMMANDS = (
     "leaderboard",
     "scores",
     "kernel",
+    "report",
+    "plot",
+    "doctor",
 )
 
 

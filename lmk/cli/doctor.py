@@ -1,0 +1,261 @@
+"""`lmk doctor`: what lmk finds on this machine, and a mend for each thing that stands in its way."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lmk.cli.app import (
+    DEFAULT_COMPETITION,
+    DEFAULT_WORKSPACE,
+    CompetitionOption,
+    JsonOption,
+    WorkspaceOption,
+    app,
+    print_json,
+)
+from lmk.cli.running import default_recipes
+
+LEAST_GIGABYTES = 5.0
+"""Free space under which a run may not fit: stores of a small competition, its photos, trained weights."""
+
+State = Literal["ok", "note", "bad"]
+"""`note`: lmk works, but less well, or not all of it; `bad`: a run would fail."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: what was found, and how to mend it where it is not `ok`."""
+
+    what: str
+    state: State
+    found: str
+    mend: str = ""
+
+
+@app.command()
+def doctor(
+    competition: CompetitionOption = DEFAULT_COMPETITION,
+    recipe: Annotated[
+        list[str] | None, typer.Option("--recipe", "-r", help="Recipe to look for weights of. Default: by the device.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(envvar="LMK_WEIGHTS", help="As for `lmk make-submission`.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    json: JsonOption = False,
+) -> None:
+    """Look at versions, backend, GPU, weights, credentials, disk and competition; tell how to mend what is amiss.
+
+    Exit code 1 where a run would fail. Nothing is fetched, and no secret is read out.
+    """
+    findings = [
+        *versions(),
+        *devices(),
+        *backbone_weights(recipe, weights or ("none" if competition == "demo" else "imagenet")),
+        *credentials(),
+        *disk(workspace),
+        *photos(competition, workspace),
+    ]
+    bad = any(finding.state == "bad" for finding in findings)
+    if json:
+        print_json({"healthy": not bad, "findings": [asdict(finding) for finding in findings]})
+    else:
+        _print(findings)
+    if bad:
+        raise typer.Exit(1)
+
+
+def versions() -> Iterator[Finding]:
+    """Python, lmk, and the packages that lmk asks for."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    from packaging.requirements import Requirement
+
+    from lmk import __version__
+
+    yield Finding("lmk", "ok", f"{__version__}, Python {sys.version.split()[0]}")
+    try:
+        wanted = [Requirement(line) for line in requires("lmk") or ()]
+    except PackageNotFoundError:
+        yield Finding("packages", "note", "lmk is not installed as a package", "Run `pip install .` in its folder.")
+        return
+    wanted = [item for item in wanted if item.marker is None or item.marker.evaluate({"extra": ""})]
+    faults, told = [], []
+    for item in wanted:
+        try:
+            found = version(item.name)
+        except PackageNotFoundError:
+            faults.append(str(item))
+            told.append(f"{item.name} is missing")
+            continue
+        if not item.specifier.contains(found, prereleases=True):
+            faults.append(str(item))
+            told.append(f"{item.name} {found} is not {item.specifier}")
+    if faults:
+        quoted = " ".join(f"'{fault}'" for fault in faults)
+        yield Finding("packages", "bad", "; ".join(told), f"Run `pip install {quoted}`.")
+    else:
+        yield Finding("packages", "ok", f"all {len(wanted)} are there")
+
+
+def devices() -> Iterator[Finding]:
+    """The backend, and the GPUs that it sees."""
+    import shutil
+
+    name = os.environ.get("KERAS_BACKEND", "")
+    try:
+        with _silent_stderr():
+            import keras
+
+            from lmk.models.device import gpus, policy_for_device
+
+            backend = keras.backend.backend()
+            found = gpus()
+        yield Finding("backend", "ok", f"Keras {keras.__version__} on {backend}, {policy_for_device()}")
+    except (ImportError, ValueError) as error:
+        line = str(error).splitlines()[0] if str(error) else repr(error)
+        mend = (
+            f"KERAS_BACKEND is '{name}': install that backend, or unset it."
+            if name
+            else "Run `pip install keras tensorflow`."
+        )
+        yield Finding("backend", "bad", line, mend)
+        return
+    if found:
+        yield Finding("GPU", "ok", ", ".join(found))
+    elif shutil.which("nvidia-smi"):
+        mend = "Run `pip install 'lmk[gpu]'`." if backend == "tensorflow" else f"Install {backend} with CUDA."
+        yield Finding("GPU", "note", f"the machine has one, but {backend} does not see it", mend)
+    else:
+        mend = f"Not needed for {', '.join(default_recipes())}; train others by `lmk kernel new`."
+        yield Finding("GPU", "note", f"none; {os.cpu_count()} CPU cores", mend)
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Without what the backends' own libraries print past Python while they load."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def backbone_weights(recipes: list[str] | None, weights: str) -> Iterator[Finding]:
+    """Where the weights of the recipes' backbones come from."""
+    from lmk.errors import LmkError
+    from lmk.models.catalogue import weights_file
+    from lmk.models.recipes import find_recipe
+
+    if weights == "none":
+        mend = "Only the demo does with that. Name ImageNet's by --weights."
+        yield Finding("weights", "note", "none: networks start untrained", mend)
+        return
+    for backbone in dict.fromkeys(find_recipe(name).backbone for name in recipes or default_recipes()):
+        what = f"weights of {backbone}"
+        if weights == "imagenet":
+            yield _published(what, backbone)
+            continue
+        try:
+            yield Finding(what, "ok", str(weights_file(backbone, weights)))
+        except LmkError as error:
+            yield Finding(what, "bad", "not found", str(error))
+
+
+def _published(what: str, backbone: str) -> Finding:
+    """Whether Keras has fetched its own ImageNet weights already."""
+    from lmk.models.catalogue import backbone_named
+
+    home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
+    path = home / "models" / backbone_named(backbone).published
+    if path.is_file():
+        return Finding(what, "ok", str(path))
+    mend = "They are fetched at first use. Without a network, name a folder of weights by --weights."
+    return Finding(what, "note", "ImageNet's, not fetched yet", mend)
+
+
+def credentials() -> Iterator[Finding]:
+    """Whether there is something to sign in to Kaggle with; what it is stays unread."""
+    given = [name for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY") if os.environ.get(name)]
+    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or Path("~/.kaggle").expanduser())
+    files = [folder / name for name in ("access_token", "access_token.txt", "credentials.json", "kaggle.json")]
+    files = [path for path in files if path.is_file()]
+    if not given and not files:
+        mend = (
+            "Only for fetching and submitting: make a token in Kaggle's settings and save it in "
+            "~/.kaggle/access_token, or run `kaggle auth login`."
+        )
+        yield Finding("Kaggle credentials", "note", "none", mend)
+    elif given == ["KAGGLE_USERNAME"] and not files:
+        yield Finding("Kaggle credentials", "note", "KAGGLE_USERNAME without KAGGLE_KEY", "Set KAGGLE_KEY, too.")
+    else:
+        shown = [path for path in files if os.name == "posix" and path.stat().st_mode & 0o077]
+        found = ", ".join([*given, *map(str, files)])
+        if shown:
+            yield Finding(
+                "Kaggle credentials",
+                "note",
+                f"{found}; others can read {shown[0].name}",
+                f"Run `chmod 600 {shown[0]}`.",
+            )
+        else:
+            yield Finding("Kaggle credentials", "ok", found)
+
+
+def disk(workspace: Path) -> Iterator[Finding]:
+    """Whether the workspace can be written to, and the space that is free there."""
+    import shutil
+
+    place = workspace.resolve()
+    existing = next(path for path in (place, *place.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        yield Finding("workspace", "bad", f"{place} cannot be written to", "Name another by --workspace.")
+        return
+    free = shutil.disk_usage(existing).free / 1e9
+    if free < LEAST_GIGABYTES:
+        mend = (
+            f"Free some, or name a workspace on another disk by --workspace; a run takes up to {LEAST_GIGABYTES:g} GB."
+        )
+        yield Finding("disk", "note", f"{free:.1f} GB free at {existing}", mend)
+    else:
+        yield Finding("disk", "ok", f"{free:,.0f} GB free at {existing}")
+
+
+def photos(competition: str, workspace: Path) -> Iterator[Finding]:
+    """Whether the competition is there, and what is odd about it; the demo is not drawn for that."""
+    from lmk.data.competitions import DEMO, open_competition
+    from lmk.errors import LmkError
+
+    folder = workspace / "competitions"
+    if competition == DEMO and not (folder / DEMO).is_dir():
+        yield Finding("competition", "ok", "demo: is drawn when it is first used")
+        return
+    try:
+        found = open_competition(competition, folder)
+    except LmkError as error:
+        yield Finding("competition", "bad", f"{competition} cannot be used", str(error))
+        return
+    counts = f"{found.name}: {len(found.train_ids):,} training photos, {len(found.test_ids):,} to answer"
+    yield Finding("competition", "ok", counts)
+    for item in found.findings:
+        yield Finding(f"competition: {item.kind}", "note", f"{item.count:,} {item.what}", item.mend)
+
+
+def _print(findings: list[Finding]) -> None:
+    """A line a finding, its mend below."""
+    marks = {"ok": "ok", "note": "note", "bad": "BAD"}
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        print(f"{marks[finding.state]:<5} {finding.what:<{width}}  {finding.found}")
+        if finding.state != "ok":
+            print(f"{'':<6}{'':<{width}}  -> {finding.mend}")

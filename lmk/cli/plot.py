@@ -1,0 +1,83 @@
+"""`lmk plot`: the report's charts as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmk.cli.app import DEFAULT_WORKSPACE, WorkspaceOption, app
+from lmk.cli.report import PhotosOption, RunArgument, photos_of
+
+if TYPE_CHECKING:
+    from lmk.report.record import RunRecord
+
+plot = typer.Typer(help="Draw a run's charts into files: PNG, PDF or SVG.", no_args_is_help=True)
+app.add_typer(plot, name="plot")
+
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="The file, .png, .pdf or .svg.")]
+
+
+@plot.command()
+def gap(out: OutOption, run: RunArgument = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+    """Draw GAP by stage with intervals, and precision against rank."""
+    _draw("gap", run, out, workspace)
+
+
+@plot.command()
+def calibration(out: OutOption, run: RunArgument = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+    """Draw the share of right answers against their confidence."""
+    _draw("calibration", run, out, workspace)
+
+
+@plot.command()
+def scores(out: OutOption, run: RunArgument = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+    """Draw histograms of confidence: right answers, wrong ones, queries without a landmark."""
+    _draw("scores", run, out, workspace)
+
+
+@plot.command()
+def matches(
+    out: OutOption,
+    run: RunArgument = None,
+    query: Annotated[str | None, typer.Option(help="A dev query's photo. Default: the one with most inliers.")] = None,
+    competition: PhotosOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Draw a query beside the gallery photo that bears its answer out best, with a line for each inlier."""
+    from lmk.local.compare import Settings
+    from lmk.report.examples import best_pair
+    from lmk.report.figures import matches_figure, save_figure
+    from lmk.report.page import reader
+    from lmk.report.pictures import matched
+    from lmk.report.record import load_run
+    from lmk.workspace import Workspace
+
+    place = Workspace.open(workspace)
+    record = load_run(place, run)
+    photo, other, landmark = best_pair(record, query)
+    read = reader(record, photos_of(record, competition, place.competitions))
+    picture, comparison = matched(read(photo), read(other), Settings(**record.facts["comparison"]))
+    title = f"query {photo}, photo {other} of landmark {landmark}: {len(comparison.inliers)} inliers"
+    save_figure(matches_figure(picture, title), out)
+    _told(record, out)
+
+
+def _draw(kind: str, run: str | None, out: Path, workspace: Path) -> None:
+    from lmk.report.figures import FIGURES, save_figure
+    from lmk.report.page import check_queries
+    from lmk.report.record import load_run
+    from lmk.workspace import Workspace
+
+    record = load_run(Workspace.open(workspace), run)
+    check_queries(record)
+    save_figure(FIGURES[kind](record), out)
+    _told(record, out)
+
+
+def _told(record: RunRecord, out: Path) -> None:
+    from lmk.cli.console import note
+
+    print(out)
+    note(f"Drawn from {record.name}.")

@@ -1,0 +1,56 @@
+"""What each mistake costs in GAP, exactly, all at once."""
+
+import numpy as np
+
+from lmk.metrics import rank
+from lmk.predictions import NO_LANDMARK, Predictions
+
+RIGHT, WRONG, STRANGER, SILENT, QUIET = "right", "wrong landmark", "shows no landmark", "no answer", "rightly silent"
+"""What became of a query: answered rightly; by another landmark; though it shows none; not, though it shows one;
+not, as it shows none."""
+
+
+def outcomes(answers: Predictions, truth: np.ndarray) -> np.ndarray:
+    """(n,) str, what became of each query; truth (n,) int64 in the same order."""
+    answered, shows = answers.best != NO_LANDMARK, truth != NO_LANDMARK
+    names = np.where(answered, np.where(shows, WRONG, STRANGER), np.where(shows, SILENT, QUIET))
+    return np.where(answered & (answers.best == truth), RIGHT, names)
+
+
+def mistake_costs(answers: Predictions, truth: np.ndarray) -> np.ndarray:
+    """How much larger GAP were, if this query alone had been answered as well as it could be.
+
+    Args:
+        answers: The best landmark of each of n queries counts.
+        truth: (n,) int64, the landmark that each shows, `NO_LANDMARK` for none.
+
+    Returns:
+        (n,) float64 >= 0. For a query that shows a landmark: GAP with the right answer at the same confidence (below
+        all others where there is no answer), less GAP. For one that shows none: GAP without its answer, less GAP.
+        0 for the others.
+
+    Raises:
+        ValueError: No query shows a landmark.
+
+    A rank's precision is (right answers up to it) / rank. A right answer more at rank r adds its own precision, and
+    1 / i to that of each right answer at i > r; an answer less moves these from i to i - 1.
+    """
+    shows = truth != NO_LANDMARK
+    if not shows.any():
+        raise ValueError(f"GAP is undefined: none of the {len(truth)} queries shows a landmark.")
+    rows = rank(answers.ids, answers.best, answers.confidence)
+    right = (answers.best[rows] == truth[rows]).astype(float)
+    ranks = np.arange(1, len(rows) + 1)
+    found = np.cumsum(right)
+    gained = (found + 1) / ranks + _after(right / ranks)
+    moved = _after(right * found / (ranks * np.maximum(ranks - 1, 1)))
+    costs = np.zeros(len(truth))
+    costs[rows] = np.where(right > 0, 0.0, np.where(shows[rows], gained, moved))
+    total = found[-1] if len(rows) else 0.0
+    costs[shows & (answers.best == NO_LANDMARK)] = (total + 1) / (len(rows) + 1)
+    return costs / shows.sum()
+
+
+def _after(values: np.ndarray) -> np.ndarray:
+    """(n,), the sum of all values behind each."""
+    return np.cumsum(values[::-1])[::-1] - values

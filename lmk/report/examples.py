@@ -1,0 +1,230 @@
+"""The queries that the report shows: the dearest mistakes, and pairs that verification found."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lmk.data.competitions import Competition
+from lmk.data.splits import UNSEEN
+from lmk.errors import LmkError
+from lmk.metrics import rank
+from lmk.predictions import NO_LANDMARK
+from lmk.progress import Progress, silent
+from lmk.report.costs import STRANGER, mistake_costs, outcomes
+from lmk.report.pictures import Album, Picture
+from lmk.report.record import RunRecord
+
+MISTAKES, RIGHT_PAIRS, WRONG_PAIRS = 24, 8, 4
+"""Shown with pictures."""
+PROPOSED, OF_TRUTH = 3, 2
+"""Photos of the landmark that was answered, and of the one that the query shows."""
+
+EVIDENCE = {
+    "inliers": "Inliers, best photo",
+    "second_best": "Inliers, second best",
+    "mean_inliers": "Inliers, mean of better half",
+    "agreeing": "Photos that agree",
+    "compared": "Photos compared",
+    "inlier_ratio": "Inliers among matches",
+    "coverage": "Query covered",
+}
+"""Evidence in words."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A dev query in words; `rank` is 0 without an answer, `truth` and `answer` are empty for none."""
+
+    id: str
+    kind: str
+    outcome: str
+    truth: str
+    answer: str
+    score: float | None
+    rank: int
+    cost: float
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake with its pictures: the query, photos of the landmark answered and of the right one, and the matches."""
+
+    query: Query
+    outcome: str
+    photo: Picture | None
+    proposed: list[Picture] = field(default_factory=list)
+    right: list[Picture] = field(default_factory=list)
+    evidence: list[tuple[str, str]] = field(default_factory=list)
+    matches: Picture | None = None
+    inliers: int = 0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A query and the gallery photo that bears its landmark out best, or wrongly."""
+
+    query: str
+    photo: str
+    landmark: int
+    right: bool
+    inliers: int
+    picture: Picture | None
+
+
+def query_rows(record: RunRecord, most: int) -> list[Query]:
+    """The queries in words, the dearest first, then by rank."""
+    answers, truth = record.final, record.truth
+    costs, outcome = mistake_costs(answers, truth), outcomes(answers, truth)
+    ranks = np.zeros(len(truth), dtype=int)
+    ranked = rank(answers.ids, answers.best, answers.confidence)
+    ranks[ranked] = np.arange(1, len(ranked) + 1)
+    order = np.lexsort((np.where(ranks == 0, len(ranks) + 1, ranks), -costs))[:most]
+    return [
+        Query(
+            id=str(record.photos[row]),
+            kind=kind_of(str(record.ids[row]), int(truth[row])),
+            outcome=str(outcome[row]),
+            truth=_name(int(truth[row])),
+            answer=_name(int(answers.best[row])),
+            score=float(answers.confidence[row]) if ranks[row] else None,
+            rank=int(ranks[row]),
+            cost=float(costs[row]),
+        )
+        for row in order.tolist()
+    ]
+
+
+def kind_of(query: str, truth: int) -> str:
+    """What a query shows."""
+    if truth != NO_LANDMARK:
+        return "a known landmark"
+    return "a landmark held out" if query.endswith(UNSEEN) else "no landmark"
+
+
+def dearest_mistakes(
+    record: RunRecord, competition: Competition, album: Album, progress: Progress = silent
+) -> list[Mistake]:
+    """The mistakes that cost most GAP, the dearest first, with pictures."""
+    costs = mistake_costs(record.final, record.truth)
+    rows = [row for row in np.argsort(-costs, kind="stable")[:MISTAKES].tolist() if costs[row] > 0]
+    found = []
+    with progress("Drawing mistakes", len(rows), "queries") as advance:
+        for row, query in zip(rows, query_rows(record, len(rows)), strict=True):
+            found.append(_mistake(record, competition, album, row, query))
+            advance(1)
+    return found
+
+
+def verified_pairs(record: RunRecord, album: Album, progress: Progress = silent) -> list[Pair]:
+    """The best pair of each landmark that is right, those with the most inliers first; then the best wrong ones."""
+    evidence = record.evidence
+    if evidence is None:
+        return []
+    right = (evidence.landmarks == record.truth[:, None]) & (evidence.landmarks != NO_LANDMARK)
+    chosen = [
+        (row, column, good)
+        for good, most in ((True, RIGHT_PAIRS), (False, WRONG_PAIRS))
+        for row, column in _best_pairs(evidence.landmarks, np.where(right == good, evidence.inliers, 0), most)
+    ]
+    pairs = []
+    with progress("Drawing pairs", len(chosen), "pairs") as advance:
+        for row, column, good in chosen:
+            query, photo = str(record.photos[row]), str(evidence.best_photo[row, column])
+            picture, inliers = album.matches(query, photo)
+            pairs.append(Pair(query, photo, int(evidence.landmarks[row, column]), good, inliers, picture))
+            advance(1)
+    return pairs
+
+
+def best_pair(record: RunRecord, query: str | None) -> tuple[str, str, int]:
+    """The query's photo, the gallery photo with the most inliers among all its proposals, and that landmark.
+
+    query: A dev query's id or photo; the one with the most inliers if None.
+
+    Raises:
+        LmkError: The run verified nothing, does not ask that query, or found no inliers for it.
+    """
+    if record.evidence is None:
+        raise LmkError(f"{record.name} verified nothing. Run `lmk make-submission --ensemble`.")
+    inliers = record.evidence.inliers
+    if query is not None:
+        asked = (record.ids == query) | (record.photos == query)
+        if not asked.any():
+            near = difflib.get_close_matches(query, record.photos.tolist(), n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"The first query is '{record.photos[0]}'."
+            raise LmkError(f"{record.name} asks no dev query '{query}'. {hint}")
+        inliers = np.where(asked[:, None], inliers, 0)
+    row, column = divmod(int(inliers.argmax()), inliers.shape[1])
+    if inliers[row, column] == 0:
+        raise LmkError(f"No gallery photo has inliers with {query or 'any query'} in {record.name}.")
+    evidence = record.evidence
+    return str(record.photos[row]), str(evidence.best_photo[row, column]), int(evidence.landmarks[row, column])
+
+
+def _best_pairs(landmarks: np.ndarray, inliers: np.ndarray, most: int) -> list[tuple[int, int]]:
+    """Rows and columns of the proposals with the most inliers, each landmark once."""
+    seen: set[int] = set()
+    found: list[tuple[int, int]] = []
+    for place in np.argsort(-inliers, axis=None, kind="stable").tolist():
+        row, column = divmod(place, inliers.shape[1])
+        if inliers[row, column] == 0 or len(found) == most:
+            break
+        if int(landmarks[row, column]) not in seen:
+            seen.add(int(landmarks[row, column]))
+            found.append((row, column))
+    return found
+
+
+def _mistake(record: RunRecord, competition: Competition, album: Album, row: int, query: Query) -> Mistake:
+    answer, truth = int(record.final.best[row]), int(record.truth[row])
+    column = _column(record, row, answer)
+    best = str(record.evidence.best_photo[row, column]) if record.evidence is not None and column is not None else ""
+    matches, inliers = album.matches(query.id, best) if best else (None, 0)
+    return Mistake(
+        query=query,
+        outcome=query.outcome,
+        photo=album.thumbnail(query.id, f"Query {query.id}, which shows {query.kind}.", 260),
+        proposed=_photos(competition, album, answer, query.id, PROPOSED, best),
+        right=_photos(competition, album, truth, query.id, OF_TRUTH) if query.outcome != STRANGER else [],
+        evidence=_evidence(record, row, column),
+        matches=matches,
+        inliers=inliers,
+    )
+
+
+def _column(record: RunRecord, row: int, landmark: int) -> int | None:
+    """Where the evidence for a query's landmark stands, None if that was not verified."""
+    if record.evidence is None or landmark == NO_LANDMARK:
+        return None
+    places = np.flatnonzero(record.evidence.landmarks[row] == landmark)
+    return int(places[0]) if len(places) else None
+
+
+def _evidence(record: RunRecord, row: int, column: int | None) -> list[tuple[str, str]]:
+    if record.evidence is None or column is None:
+        return []
+    values: dict[str, Any] = {name: getattr(record.evidence, name)[row, column] for name in EVIDENCE}
+    shares = ("inlier_ratio", "coverage")
+    return [
+        (words, f"{values[name]:.0%}" if name in shares else f"{values[name]:.4g}") for name, words in EVIDENCE.items()
+    ]
+
+
+def _photos(
+    competition: Competition, album: Album, landmark: int, query: str, most: int, first: str = ""
+) -> list[Picture]:
+    """Thumbnails of a landmark's training photos, `first` before the others; never the query itself."""
+    if landmark == NO_LANDMARK:
+        return []
+    known = competition.train_ids[competition.train_landmarks == landmark].tolist()
+    names = [name for name in dict.fromkeys([first, *known]) if name and name != query][:most]
+    pictures = (album.thumbnail(name, f"Photo {name} of landmark {landmark}.", 130) for name in names)
+    return [picture for picture in pictures if picture is not None]
+
+
+def _name(landmark: int) -> str:
+    return "" if landmark == NO_LANDMARK else str(landmark)

@@ -1,0 +1,261 @@
+"""One self-contained HTML page a run: no network, no tracker, under 5 MB whatever the competition's size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from lmk import __version__
+from lmk.data.competitions import Competition
+from lmk.data.images import UnreadablePhoto, read_photo
+from lmk.errors import LmkError
+from lmk.files import atomic_path
+from lmk.local.compare import Settings
+from lmk.predictions import NO_LANDMARK
+from lmk.progress import Progress, silent
+from lmk.report import svg
+from lmk.report.examples import dearest_mistakes, query_rows, verified_pairs
+from lmk.report.pictures import Album, cached
+from lmk.report.record import RunRecord
+from lmk.report.statistics import (
+    Bin,
+    Histogram,
+    LandmarkRow,
+    Ranking,
+    calibration,
+    calibration_error,
+    histogram,
+    landmark_rows,
+    ranking,
+    stage_rows,
+)
+
+MOST_BYTES = 5_000_000
+PICTURE_BYTES = 3_600_000
+"""Of the pictures as they stand in the page; the rest is words and charts."""
+MOST_ROWS = 1500
+"""Queries, or landmarks, listed in a table."""
+
+Table = dict[str, Any]
+"""What the template's `table` draws: `columns` and `rows`, words and numbers."""
+
+
+def write_report(record: RunRecord, competition: Competition, path: Path, progress: Progress = silent) -> int:
+    """Write the page of a run and return its size in bytes.
+
+    Args:
+        record: The run.
+        competition: The one it ran on: photos, and how many each landmark has.
+        path: The page.
+        progress: Told of the examples drawn.
+
+    Raises:
+        LmkError: No dev query shows a landmark, or the competition is not the one that the run saw.
+    """
+    check_record(record, competition)
+    album = Album(cached(reader(record, competition)), Settings(**record.facts["comparison"]), PICTURE_BYTES)
+    counts = photo_counts(record, competition)
+    answers, truth = record.final, record.truth
+    ranked, bins, landmarks = (
+        ranking(answers, truth),
+        calibration(answers, truth),
+        landmark_rows(answers, truth, counts),
+    )
+    scores = histogram(answers, truth)
+    stages = stage_rows(record.dev, truth, list(record.facts["settings"]["recipes"]))
+    mistakes = dearest_mistakes(record, competition, album, progress)
+    pairs = verified_pairs(record, album, progress)
+    return render(
+        "report.html",
+        path,
+        title=f"Run {record.name}",
+        record=record,
+        facts=record.facts,
+        final=stages[-1],
+        stages=stages,
+        weights=record.facts["weights"],
+        optimism=record.facts["dev"]["optimism"],
+        shows=int((truth != NO_LANDMARK).sum()),
+        charts={
+            "precision": svg.precision_chart(ranked, stages[-1].gap),
+            "scores": svg.histogram_chart(scores),
+            "calibration": svg.calibration_chart(bins),
+            "landmarks": svg.landmark_chart(landmarks),
+        },
+        tables={
+            "precision": precision_table(ranked),
+            "scores": score_table(scores),
+            "calibration": calibration_table(bins),
+            "landmarks": landmark_table(landmarks[:MOST_ROWS]),
+        },
+        error=calibration_error(bins),
+        more_landmarks=max(0, len(landmarks) - MOST_ROWS),
+        mistakes=mistakes,
+        kinds=sorted({mistake.outcome for mistake in mistakes}),
+        pairs=pairs,
+        queries=query_rows(record, MOST_ROWS),
+        unreadable=sorted(record.facts["unreadable"].items())[:MOST_ROWS],
+        times=time_rows(record),
+        run=run_rows(record),
+        refused=album.refused,
+        lost=sorted(album.lost),
+    )
+
+
+def render(template: str, path: Path, **values: Any) -> int:
+    """Fill a template, write the page, and return its size in bytes.
+
+    Raises:
+        LmkError: The folder cannot be written to.
+    """
+    folder = jinja2.PackageLoader("lmk.report", "page")
+    pages = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    pages.undefined = jinja2.StrictUndefined
+    text = pages.get_template(template).render(lmk_version=__version__, **values)
+    data = text.encode()
+    if len(data) >= MOST_BYTES:
+        raise ValueError(f"The page has {len(data):,} bytes, more than {MOST_BYTES:,}.")
+    try:
+        with atomic_path(path) as draft:
+            draft.write_bytes(data)
+    except OSError as error:
+        raise LmkError(f"{path} cannot be written: {error.strerror}. Name another file by --out.") from error
+    return len(data)
+
+
+def check_queries(record: RunRecord) -> None:
+    """Refuse a run whose dev has nothing to measure.
+
+    Raises:
+        LmkError: No dev query shows a landmark.
+    """
+    if not (record.truth != NO_LANDMARK).any():
+        raise LmkError(f"No dev query of {record.name} shows a landmark, so there is no GAP to report.")
+
+
+def check_record(record: RunRecord, competition: Competition) -> None:
+    """Refuse what cannot be reported.
+
+    Raises:
+        LmkError: No dev query shows a landmark, or the competition is not the one that the run saw.
+    """
+    check_queries(record)
+    if competition.digest != record.facts["digest"]:
+        raise LmkError(
+            f"{competition.root} has changed since {record.name} was made. Make the run again, or name the folder "
+            "that it saw by --competition."
+        )
+
+
+def reader(record: RunRecord, competition: Competition) -> Callable[[str], np.ndarray]:
+    """A photo's id to RGB (h, w, 3) uint8, read as the run read it; UnreadablePhoto where the file is gone."""
+    side = int(record.facts["read_side"])
+
+    def read(photo: str) -> np.ndarray:
+        path = competition.photo(photo)
+        if path is None:
+            raise UnreadablePhoto(Path(photo), "no such file")
+        return read_photo(path, side)
+
+    return read
+
+
+def photo_counts(record: RunRecord, competition: Competition) -> dict[int, int]:
+    """A landmark to its number of training photos that can be read."""
+    readable = ~np.isin(competition.train_ids, np.array(sorted(record.facts["unreadable"]), dtype=str))
+    landmarks, counts = np.unique(competition.train_landmarks[readable], return_counts=True)
+    return dict(zip(landmarks.tolist(), counts.tolist(), strict=True))
+
+
+def precision_table(found: Ranking) -> Table:
+    """Precision at some ranks."""
+    count = len(found.rows)
+    places = (
+        sorted({rank for rank in (1, 10, 50, 100, 200, 500, 1000, 5000, 10000) if rank < count} | {count})
+        if count
+        else []
+    )
+    return {
+        "columns": ["rank", "precision", "right so far"],
+        "rows": [
+            [f"{place:,}", f"{found.precision[place - 1]:.3f}", f"{round(found.precision[place - 1] * place):,}"]
+            for place in places
+        ],
+    }
+
+
+def score_table(found: Histogram) -> Table:
+    """Counts by outcome between scores; bins without answers are left out."""
+    rows = []
+    for place, (low, high) in enumerate(zip(found.edges[:-1], found.edges[1:], strict=True)):
+        counts = [int(values[place]) for values in found.counts.values()]
+        if any(counts):
+            rows.append([f"{low:.2f} to {high:.2f}", *(f"{count:,}" for count in counts)])
+    return {"columns": ["confidence", *found.counts], "rows": rows}
+
+
+def calibration_table(bins: list[Bin]) -> Table:
+    """The bins in numbers."""
+    return {
+        "columns": ["mean confidence", "answers", "right", "95 % interval"],
+        "rows": [
+            [f"{bin.score:.3f}", f"{bin.count:,}", f"{bin.right:.1%}", f"{bin.low:.1%} to {bin.high:.1%}"]
+            for bin in bins
+        ],
+    }
+
+
+def landmark_table(rows: list[LandmarkRow]) -> Table:
+    """Landmarks in numbers."""
+    return {
+        "columns": ["landmark", "training photos", "queries", "right", "share right", "wrongly named"],
+        "rows": [
+            [
+                str(row.landmark),
+                f"{row.photos:,}",
+                f"{row.queries:,}",
+                f"{row.right:,}",
+                f"{row.share:.0%}" if row.queries else "",
+                f"{row.false:,}",
+            ]
+            for row in rows
+        ],
+    }
+
+
+def time_rows(record: RunRecord) -> list[dict[str, Any]]:
+    """Seconds of each stage when it was computed, and this time; the share of the longest for its bar."""
+    spent, now = record.facts["spent"], record.facts["seconds"]
+    longest = max([*spent.values(), 1e-9])
+    reused = set(record.facts["reused"])
+    return [
+        {
+            "stage": stage,
+            "spent": spent.get(stage),
+            "now": now.get(stage),
+            "stored": stage in reused,
+            "share": spent.get(stage, 0) / longest,
+        }
+        for stage in dict.fromkeys(["photos", *record.facts["stages"], "verification", "submission"])
+        if stage in spent or stage in now
+    ]
+
+
+def run_rows(record: RunRecord) -> list[tuple[str, str]]:
+    """What the run was asked for and made with, in words."""
+    facts = record.facts
+    made = str(facts["made"]).replace("T", " ").removesuffix("+00:00")
+    rows = {"run": record.name, "competition": facts["competition"], "made": f"{made} UTC"}
+    settings = {name.replace("_", " "): _words(value) for name, value in facts["settings"].items() if value is not None}
+    versions = {f"version of {name}": value for name, value in facts["versions"].items()}
+    return list({**rows, **settings, "submission": Path(facts["submission"]).name, **versions}.items())
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,169 @@
+"""Two runs side by side: what changed, query by query, and whether it may be chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lmk.data.competitions import Competition
+from lmk.errors import LmkError
+from lmk.local.compare import Settings
+from lmk.predictions import NO_LANDMARK, Predictions, positions
+from lmk.progress import Progress, silent
+from lmk.report.costs import QUIET, RIGHT, mistake_costs, outcomes
+from lmk.report.examples import kind_of
+from lmk.report.page import PICTURE_BYTES, check_record, reader, render, run_rows
+from lmk.report.pictures import Album, Picture, cached
+from lmk.report.record import RunRecord
+from lmk.report.statistics import Difference, difference
+
+MENDED, BROKEN, OTHER, MOVED = "mended", "broken", "another answer", "moved in rank"
+"""What changed: wrong before and right now; the reverse; neither, but another answer; the same answer."""
+MOST_ROWS = 1500
+SHOWN = 16
+"""Changes with pictures."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A query that the two runs answer, or rank, otherwise; `cost` is the second's cost in GAP less the first's."""
+
+    query: str
+    kind: str
+    change: str
+    truth: str
+    first: str
+    second: str
+    cost: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A change with its pictures: the query, and photos of the two answers."""
+
+    change: Change
+    photo: Picture | None
+    first: list[Picture]
+    second: list[Picture]
+
+
+def write_comparison(
+    first: RunRecord, second: RunRecord, competition: Competition, path: Path, progress: Progress = silent
+) -> int:
+    """Write the page that sets `second` against `first`, and return its size in bytes.
+
+    Raises:
+        LmkError: They ran on different competitions, ask no query in common, or none that shows a landmark.
+    """
+    check_record(first, competition)
+    if first.facts["digest"] != second.facts["digest"]:
+        raise LmkError(f"{first.name} and {second.name} ran on different photos, so their GAP does not compare.")
+    ids, truth = common_queries(first, second)
+    a, b = first.final.align(ids), second.final.align(ids)
+    changes, rows = changed_queries(ids, truth, a, b)
+    return render(
+        "versus.html",
+        path,
+        title=f"{second.name} against {first.name}",
+        first=first,
+        second=second,
+        final=difference(a, b, truth),
+        stages=stage_differences(first, second, ids, truth),
+        changes=changes[:MOST_ROWS],
+        count=len(changes),
+        kinds=sorted({change.change for change in changes}),
+        shown=_shown(changes, rows, first, competition, a, b, progress),
+        settings=differing(first, second),
+    )
+
+
+def common_queries(first: RunRecord, second: RunRecord) -> tuple[np.ndarray, np.ndarray]:
+    """Ids (n,) str and truth (n,) int64 of the dev queries that both runs ask.
+
+    Raises:
+        LmkError: There are none, or none that shows a landmark.
+    """
+    place = positions(second.ids, first.ids)
+    both = (place >= 0) & (second.truth[place] == first.truth)
+    ids, truth = first.ids[both], first.truth[both]
+    if not (truth != NO_LANDMARK).any():
+        raise LmkError(
+            f"{first.name} and {second.name} have no dev query with a known landmark in common. "
+            "Runs with one --seed, --folds and --dev-share compare best."
+        )
+    return ids, truth
+
+
+def stage_differences(
+    first: RunRecord, second: RunRecord, ids: np.ndarray, truth: np.ndarray
+) -> list[tuple[str, Difference]]:
+    """The stages that both runs have, set against each other."""
+    shared = [stage for stage in first.dev if stage in second.dev]
+    return [(stage, difference(first.dev[stage].align(ids), second.dev[stage].align(ids), truth)) for stage in shared]
+
+
+def changed_queries(
+    ids: np.ndarray, truth: np.ndarray, first: Predictions, second: Predictions
+) -> tuple[list[Change], list[int]]:
+    """Queries whose answer or cost differs, the largest difference in cost first; and their rows."""
+    before, after = outcomes(first, truth), outcomes(second, truth)
+    cost = mistake_costs(second, truth) - mistake_costs(first, truth)
+    good = [np.isin(outcome, (RIGHT, QUIET)) for outcome in (before, after)]
+    other = first.best != second.best
+    names = np.where(other, OTHER, MOVED)
+    names = np.where(~good[0] & good[1], MENDED, np.where(good[0] & ~good[1], BROKEN, names))
+    rows = np.flatnonzero(other | (np.abs(cost) > 1e-12))
+    rows = rows[np.argsort(-np.abs(cost[rows]), kind="stable")]
+    changes = [
+        Change(
+            str(ids[row]).split("@", 1)[0],
+            kind_of(str(ids[row]), int(truth[row])),
+            str(names[row]),
+            _name(int(truth[row])),
+            _name(int(first.best[row])),
+            _name(int(second.best[row])),
+            float(cost[row]),
+        )
+        for row in rows.tolist()
+    ]
+    return changes, rows.tolist()
+
+
+def differing(first: RunRecord, second: RunRecord) -> list[tuple[str, str, str]]:
+    """What the two runs were asked for or made with, where it differs."""
+    a, b = dict(run_rows(first)), dict(run_rows(second))
+    return [(name, a.get(name, ""), b.get(name, "")) for name in {**a, **b} if a.get(name) != b.get(name)]
+
+
+def _shown(
+    changes: list[Change],
+    rows: list[int],
+    record: RunRecord,
+    competition: Competition,
+    first: Predictions,
+    second: Predictions,
+    progress: Progress,
+) -> list[Shown]:
+    album = Album(cached(reader(record, competition)), Settings(**record.facts["comparison"]), PICTURE_BYTES)
+
+    def photos(landmark: int, query: str) -> list[Picture]:
+        known = competition.train_ids[competition.train_landmarks == landmark].tolist()
+        names = [name for name in known if name != query][:2]
+        made = (album.thumbnail(name, f"Photo {name} of landmark {landmark}.", 130) for name in names)
+        return [picture for picture in made if picture is not None]
+
+    chosen = [(change, row) for change, row in zip(changes, rows, strict=True) if change.change != MOVED][:SHOWN]
+    shown = []
+    with progress("Drawing changes", len(chosen), "queries") as advance:
+        for change, row in chosen:
+            query = album.thumbnail(change.query, f"Query {change.query}, which shows {change.kind}.", 260)
+            answers = (photos(int(answer.best[row]), change.query) for answer in (first, second))
+            shown.append(Shown(change, query, *answers))
+            advance(1)
+    return shown
+
+
+def _name(landmark: int) -> str:
+    return "" if landmark == NO_LANDMARK else str(landmark)
