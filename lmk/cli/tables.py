@@ -12,15 +12,22 @@ if TYPE_CHECKING:
     from lmk.pipeline import Result
     from lmk.plan import StagePlan
 
+WIDTH = 240
+"""Of a table in a file or a pipe, in characters, at the most."""
+
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table: the first column to the left, the others to the right."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    """A table: the first column to the left, the others to the right; cut to a terminal's width, but never in a file."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(title, style="italic", markup=False, soft_wrap=True)
+    console.print(table)
 
 
 def print_result(result: Result) -> None:

@@ -24,11 +24,14 @@ def verify_all(run: Run, context: typer.Context, json: JsonOption = False) -> No
     from sklearn.metrics import roc_auc_score
 
     from lmk.cli.stages import blend_of
+    from lmk.errors import LmkError
     from lmk.pipeline import verify as run_verification
 
     _, blended = blend_of(run)
     evidence = run_verification(run, blended).dev
     right = blended.dev.best == run.dev.truth
+    if right.all() or not right.any():
+        raise LmkError(f"{int(right.sum())} of {len(right)} first proposals are right on dev: nothing to tell apart.")
     area = {name: float(roc_auc_score(right, values[:, 0])) for name, values in evidence.proposals().items()}
     compared = int(evidence.compared.sum())
     if json:

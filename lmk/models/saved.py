@@ -1,5 +1,6 @@
 """Trained networks on disk: Keras' own files of weights, which hold arrays and no code."""
 
+import warnings
 from pathlib import Path
 
 from lmk.errors import LmkError
@@ -20,10 +21,12 @@ def load_network(network: Network, path: Path) -> None:
         LmkError: The file is damaged or holds another network.
     """
     try:
-        _trained(network).load_weights(path)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of another network: raised below
+            _trained(network).load_weights(path)
     except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")  # Keras goes on with every layer's numbers
         raise LmkError(
-            f"{path} holds no weights of {network.recipe.name} ({error}). Remove it to train anew."
+            f"{path} holds no weights of {network.recipe.name} ({reason}). Remove it to train anew."
         ) from error
 
 
