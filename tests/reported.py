@@ -1,0 +1,82 @@
+"""Finished runs for the tests of what is shown of them: real files, evidence and record; the scores are drawn."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lmk.data.competitions import read_competition
+from lmk.pipeline import _record
+from lmk.predictions import Predictions, best_of
+from lmk.stages import Run, Settings, Source
+from lmk.verification import verify_proposals
+from lmk.workspace import Workspace
+
+LANDMARKS = (3, 14, 159, 2653, 58979, 323846)
+RECIPE = "mobilenetv2-gem"
+SIDE = 200
+
+
+def make_run(root: Path) -> Workspace:
+    """A workspace with two runs on one competition of 6 landmarks; photos of a landmark are crops of one pattern."""
+    competition = root / "crops"
+    _draw_competition(competition)
+    workspace = Workspace.open(root / "workspace")
+    for seed in (1, 2):
+        record_run(competition, workspace, seed)
+    return workspace
+
+
+def record_run(competition: Path, workspace: Workspace, seed: int) -> str:
+    """Record a run whose scores `seed` draws; its name."""
+    settings = Settings(
+        recipes=(RECIPE,), weights="none", folds=3, share_without_landmark=0.5, candidates=2, jobs=1, gallery=4
+    )
+    run = Run(settings, read_competition("crops", competition), workspace)
+    run.unreadable = {run.competition.train_ids[0].item(): "truncated JPEG"}
+    rng = np.random.default_rng(seed)
+    sources = {}
+    for stage, noise in ((RECIPE, 0.5), ("retrieval", 0.4), ("ensemble", 0.3), ("fused", 0.1)):
+        dev = draw_answers(run.dev.ids, run.dev.truth, noise, rng)
+        if stage == "fused":  # which ranks the ensemble's proposals anew
+            proposed = sources["ensemble"].dev
+            dev = best_of(
+                proposed.ids, proposed.landmarks, proposed.scores + noise * rng.random(proposed.scores.shape), 2
+            )
+        extras = {"weights": np.array([0.25, 0.75]), "optimism": np.array(0.01)} if stage == "ensemble" else {}
+        sources[stage] = Source(stage, f"{seed:012d}", dev, dev.take(np.arange(2)), extras)
+        dev.save(run.files(stage, sources[stage].key)[0])
+        run.seconds[stage] = 10.0 * noise
+    with run.timed("verification"):
+        verified = verify_proposals(run, sources["ensemble"])
+    name = f"crops-{seed:012d}"
+    _record(run, name, workspace.submissions / f"{name}.csv", sources, verified)
+    return name
+
+
+def draw_answers(ids: np.ndarray, truth: np.ndarray, noise: float, rng: np.random.Generator) -> Predictions:
+    """Two landmarks a query, scored in [0, 1]: the shown one high, but for noise."""
+    landmarks = np.tile(np.array(LANDMARKS), (len(ids), 1))
+    scores = 0.2 + 0.5 * (landmarks == truth[:, None]) + noise * rng.standard_normal(landmarks.shape)
+    return best_of(ids, landmarks, np.clip(scores, 0, 1), 2)
+
+
+def _draw_competition(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for landmark in (*LANDMARKS, None):
+        pattern = cv2.resize(rng.integers(0, 256, (36, 36, 3), dtype=np.uint8), (360, 360))
+        for place in range(6):
+            if landmark is None:
+                pattern = cv2.resize(rng.integers(0, 256, (36, 36, 3), dtype=np.uint8), (360, 360))
+            name = f"{rng.integers(2**63):016x}"
+            top, left = rng.integers(0, 360 - SIDE, 2)
+            part = "distractors" if landmark is None else "test" if place == 5 else "train"
+            path = folder / part / name[0] / name[1] / name[2] / f"{name}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), pattern[top : top + SIDE, left : left + SIDE])
+            rows.append((part, name, landmark))
+    train = [f"{name},{landmark}" for part, name, landmark in rows if part == "train"]
+    test = [f"{name}," for part, name, _ in rows if part == "test"]
+    (folder / "train.csv").write_text("id,landmark_id\n" + "\n".join(train) + "\n")
+    (folder / "sample_submission.csv").write_text("id,landmarks\n" + "\n".join(test) + "\n")

@@ -1,0 +1,236 @@
+"""The report of a run: what is on the page, what is refused, and what the command says."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from lmk.cli.app import app
+from lmk.cli.main import COMMANDS
+from lmk.data.competitions import Competition, read_competition
+from lmk.errors import LmkError
+from lmk.evaluation import gap_and_interval
+from lmk.files import write_json
+from lmk.local.compare import Settings
+from lmk.report.page import MOST_BYTES, reader, write_report
+from lmk.report.pictures import Album
+from lmk.report.record import load_run
+from lmk.report.versus import BROKEN, MENDED, changed_queries, common_queries, write_comparison
+from lmk.workspace import Workspace
+from tests.reported import make_run
+
+FIRST, SECOND = "crops-000000000001", "crops-000000000002"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:
+    return make_run(tmp_path_factory.mktemp("reported"))
+
+
+@pytest.fixture(scope="module")
+def competition(workspace) -> Competition:
+    return read_competition("crops", workspace.root.parent / "crops")
+
+
+@pytest.fixture(scope="module")
+def page(workspace, competition, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    size = write_report(load_run(workspace, FIRST), competition, path)
+    assert size == path.stat().st_size < MOST_BYTES
+    return path.read_text(encoding="utf-8")
+
+
+def lmk(*words: str):
+    from importlib import import_module
+
+    for name in COMMANDS:
+        import_module(f"lmk.cli.{name}")
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+class Sources(HTMLParser):
+    """Every address that a page names, and its ids."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name in ("src", "href", "action", "data", "srcset", "poster"):
+                self.addresses.append(value)
+            if name == "id":
+                self.ids.append(value)
+
+
+def test_a_record_holds_what_the_run_left(workspace):
+    record = load_run(workspace, FIRST)
+    assert list(record.dev) == ["mobilenetv2-gem", "retrieval", "ensemble", "fused"]
+    assert record.final_stage == "fused"
+    assert len(record.ids) == len(record.photos) == len(record.truth) == len(record.final)
+    assert (record.evidence.ids == record.ids).all()
+    assert (record.evidence.landmarks == record.dev["ensemble"].landmarks).all()
+
+
+def test_the_page_names_nothing_outside_itself_and_no_id_twice(page):
+    found = Sources(page)
+    assert all(address.startswith(("data:image/webp;base64,", "#")) for address in found.addresses)
+    assert {address[1:] for address in found.addresses if address.startswith("#")} <= set(found.ids)
+    assert len(found.ids) == len(set(found.ids))
+    assert "@import" not in page and "url(" not in page
+
+
+def test_the_page_tells_gap_with_its_interval_and_all_that_made_the_run(workspace, page):
+    record = load_run(workspace, FIRST)
+    gap, low, high = gap_and_interval(record.final, record.truth)
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    assert f"GAP {gap:.5f} on dev, 95&nbsp;% interval {low:.3f} to {high:.3f}" in words
+    for told in (FIRST, "version of keras", "seed", "truncated JPEG", "mobilenetv2-gem", "verification"):
+        assert told in words
+
+
+def test_a_mistake_shows_the_query_the_photos_of_both_landmarks_and_the_evidence(page):
+    card = next(part for part in page.split("<article")[1:] if "wrong landmark" in part and "right: " in part)
+    assert card.count("<img") >= 4
+    assert "Inliers, best photo" in card
+    assert re.search(r"−0\.\d{5} GAP", card)
+
+
+def test_every_verified_pair_has_as_many_inliers_in_its_picture_as_verification_counted(workspace, page):
+    record = load_run(workspace, FIRST)
+    pairs = re.findall(r"(\d+) inliers: query (\w+) and photo (\w+) of landmark (\d+)", page)
+    assert len(pairs) >= 6
+    for inliers, query, photo, landmark in pairs:
+        row = np.flatnonzero((record.photos == query) & (record.evidence.landmarks == int(landmark)).any(axis=1))[0]
+        column = np.flatnonzero(record.evidence.landmarks[row] == int(landmark))[0]
+        assert record.evidence.best_photo[row, column] == photo
+        assert record.evidence.inliers[row, column] == int(inliers)
+
+
+def test_pictures_end_where_their_budget_does(workspace, competition):
+    record = load_run(workspace, FIRST)
+    read = reader(record, competition)
+    photo = record.photos[0]
+    whole = Album(read, Settings(), 10**6).thumbnail(photo, "a photo")
+    album = Album(read, Settings(), len(whole.uri) * 2)
+    assert [album.thumbnail(photo, "a photo") is None for _ in range(3)] == [False, False, True]
+    assert album.refused == 1
+
+
+def test_a_photo_that_is_gone_is_named_on_the_page(workspace, competition, tmp_path):
+    record = load_run(workspace, FIRST)
+    moved = tmp_path / "crops"
+    shutil.copytree(competition.root, moved)
+    there = read_competition("crops", moved)
+    from lmk.report.costs import mistake_costs
+
+    dearest = str(record.photos[mistake_costs(record.final, record.truth).argmax()])
+    there.photo(dearest).unlink()
+    write_report(record, there, tmp_path / "report.html")
+    assert f"1 photos are no longer there, the first: {dearest}" in (tmp_path / "report.html").read_text()
+
+
+def test_a_changed_competition_is_refused(workspace, competition, tmp_path):
+    moved = tmp_path / "crops"
+    shutil.copytree(competition.root, moved)
+    table = (moved / "train.csv").read_text().splitlines()
+    (moved / "train.csv").write_text("\n".join(table[:-1]) + "\n")
+    with pytest.raises(LmkError, match="has changed since"):
+        write_report(load_run(workspace, FIRST), read_competition("crops", moved), tmp_path / "report.html")
+
+
+def test_an_unknown_run_is_answered_by_the_nearest_name(workspace, tmp_path):
+    with pytest.raises(LmkError, match=f"Did you mean '{FIRST}'"):
+        load_run(workspace, "crops-00000000001")
+    with pytest.raises(LmkError, match="holds no run"):
+        load_run(Workspace.open(tmp_path))
+
+
+def test_a_damaged_record_says_so(workspace, tmp_path):
+    house = Workspace.open(tmp_path / "w")
+    shutil.copytree(workspace.root, house.root, dirs_exist_ok=True)
+    (house.runs / FIRST / "dev.npz").write_bytes(b"no")
+    with pytest.raises(LmkError, match="not whole"):
+        load_run(house, FIRST)
+    (house.runs / SECOND / "evidence.npz").write_bytes(b"no")
+    with pytest.raises(LmkError, match="holds no evidence"):
+        load_run(house, SECOND)
+
+
+def test_a_run_without_verification_has_a_report_without_pairs(workspace, competition, tmp_path):
+    house = Workspace.open(tmp_path / "w")
+    shutil.copytree(workspace.root, house.root, dirs_exist_ok=True)
+    (house.runs / FIRST / "evidence.npz").unlink()
+    write_report(load_run(house, FIRST), competition, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "Verified pairs" not in text and "The dearest mistakes" in text
+
+
+def test_two_runs_differ_by_the_difference_of_their_gap_and_change_what_they_answer_otherwise(
+    workspace, competition, tmp_path
+):
+    first, second = load_run(workspace, FIRST), load_run(workspace, SECOND)
+    write_comparison(first, second, competition, tmp_path / "versus.html")
+    ids, truth = common_queries(first, second)
+    assert (ids == first.ids).all()
+    gaps = [gap_and_interval(record.final, record.truth)[0] for record in (first, second)]
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (tmp_path / "versus.html").read_text()))
+    assert f"GAP {gaps[1] - gaps[0]:+.5f} ,".replace("-", "−") in words
+    changes, rows = changed_queries(ids, truth, first.final, second.final)
+    other = set(np.flatnonzero(first.final.best != second.final.best).tolist())
+    assert other <= set(rows)
+    for change, row in zip(changes, rows, strict=True):
+        right = [record.final.best[row] == truth[row] for record in (first, second)]
+        assert (change.change == MENDED) == (right == [False, True])
+        assert (change.change == BROKEN) == (right == [True, False])
+
+
+def test_a_run_against_itself_has_no_changes(workspace, competition, tmp_path):
+    record = load_run(workspace, FIRST)
+    write_comparison(record, record, competition, tmp_path / "same.html")
+    assert "both runs answer and rank every query alike" in (tmp_path / "same.html").read_text()
+
+
+def test_runs_on_other_photos_do_not_compare(workspace, competition, tmp_path):
+    house = Workspace.open(tmp_path / "w")
+    shutil.copytree(workspace.root, house.root, dirs_exist_ok=True)
+    path = house.runs / SECOND / "run.json"
+    write_json(path, json.loads(path.read_text()) | {"digest": "another"})
+    with pytest.raises(LmkError, match="different photos"):
+        write_comparison(load_run(house, FIRST), load_run(house, SECOND), competition, tmp_path / "versus.html")
+
+
+def test_the_command_writes_the_newest_run_and_prints_where(workspace):
+    result = lmk("report", "--workspace", workspace.root)
+    assert result.exit_code == 0, result.output
+    path = Path(result.stdout.strip())
+    assert path == workspace.runs / SECOND / "report.html" and path.is_file()
+
+
+def test_the_command_tells_json_of_two_runs(workspace, tmp_path):
+    out = tmp_path / "versus.html"
+    result = lmk("report", SECOND, "--against", FIRST, "--out", out, "--json", "--workspace", workspace.root)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {
+        "run": SECOND,
+        "against": FIRST,
+        "report": str(out),
+        "bytes": out.stat().st_size,
+    }
+
+
+def test_photos_that_moved_are_named_by_an_option(workspace, competition, tmp_path):
+    house = Workspace.open(tmp_path / "w")
+    shutil.copytree(workspace.root, house.root, dirs_exist_ok=True)
+    path = house.runs / FIRST / "run.json"
+    write_json(path, json.loads(path.read_text()) | {"root": str(tmp_path / "gone")})
+    result = lmk("report", FIRST, "--workspace", house.root)
+    assert isinstance(result.exception, LmkError) and "--competition" in str(result.exception)
+    assert lmk("report", FIRST, "--workspace", house.root, "-c", competition.root).exit_code == 0
