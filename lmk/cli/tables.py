@@ -17,7 +17,7 @@ WIDTH = 240
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table: the first column to the left, the others to the right; cut to a terminal's width, but never in a file."""
+    """A table: the first column to the left, the others to the right; cut to a terminal's width, not in a file."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left", no_wrap=True)
