@@ -19,8 +19,7 @@ SIDE = 200
 
 def make_run(root: Path) -> Workspace:
     """A workspace with two runs on one competition of 6 landmarks; photos of a landmark are crops of one pattern."""
-    competition = root / "crops"
-    _draw_competition(competition)
+    competition = make_competition(root / "crops")
     workspace = Workspace.open(root / "workspace")
     for seed in (1, 2):
         record_run(competition, workspace, seed)
@@ -61,7 +60,8 @@ def draw_answers(ids: np.ndarray, truth: np.ndarray, noise: float, rng: np.rando
     return best_of(ids, landmarks, np.clip(scores, 0, 1), 2)
 
 
-def _draw_competition(folder: Path) -> None:
+def make_competition(folder: Path) -> Path:
+    """Six landmarks with 5 training photos and a test photo each, and 6 distractors."""
     rng = np.random.default_rng(0)
     rows = []
     for landmark in (*LANDMARKS, None):
@@ -80,3 +80,4 @@ def _draw_competition(folder: Path) -> None:
     test = [f"{name}," for part, name, _ in rows if part == "test"]
     (folder / "train.csv").write_text("id,landmark_id\n" + "\n".join(train) + "\n")
     (folder / "sample_submission.csv").write_text("id,landmarks\n" + "\n".join(test) + "\n")
+    return folder

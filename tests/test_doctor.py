@@ -1,0 +1,115 @@
+"""`lmk doctor`: each finding has a mend, no secret is told, and its exit code says whether a run would fail."""
+
+import json
+import os
+from importlib import import_module
+
+import pytest
+from typer.testing import CliRunner
+
+from lmk.cli import doctor
+from lmk.cli.app import app
+from lmk.cli.main import COMMANDS
+from tests.reported import make_competition
+
+SECRET = "6f2c-do-not-tell"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR", "KERAS_HOME", "LMK_WEIGHTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def run_doctor(*words: object):
+    for name in COMMANDS:
+        import_module(f"lmk.cli.{name}")
+    return CliRunner().invoke(app, ["doctor", *map(str, words)])
+
+
+def test_whatever_is_amiss_has_a_mend(home):
+    result = run_doctor("--workspace", home / "w", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["healthy"]
+    kinds = [finding["what"] for finding in told["findings"]]
+    assert kinds[:3] == ["lmk", "packages", "backend"]
+    assert {"GPU", "weights", "Kaggle credentials", "disk", "competition"} <= set(kinds)
+    assert all(finding["mend"] for finding in told["findings"] if finding["state"] != "ok")
+    assert not (home / "w").exists()
+
+
+def test_a_run_that_would_fail_gives_exit_code_1_and_the_reason(home):
+    result = run_doctor("-c", "landmark-recognition-2O20", "--weights", home, "--workspace", home)
+    assert result.exit_code == 1
+    assert "BAD   competition" in result.stdout
+    assert "Did you mean `landmark-recognition-2020`" in result.stdout
+    assert "BAD   weights of mobilenetv2" in result.stdout
+
+
+def test_a_competition_is_counted_and_its_oddities_told(home):
+    folder = make_competition(home / "crops")
+    next((folder / "train").rglob("*.jpg")).unlink()
+    findings = list(doctor.photos(str(folder), home))
+    assert findings[0].state == "ok" and "29 training photos" in findings[0].found
+    assert any("1 " in finding.found and finding.mend for finding in findings[1:])
+
+
+def test_credentials_are_told_by_place_and_never_by_content(home):
+    folder = home / ".kaggle"
+    folder.mkdir()
+    (folder / "access_token").write_text(SECRET)
+    (folder / "access_token").chmod(0o600)
+    result = run_doctor("--workspace", home)
+    assert str(folder / "access_token") in result.stdout
+    assert SECRET not in result.output
+    assert [finding.state for finding in doctor.credentials()] == ["ok"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+def test_credentials_that_others_can_read_are_told_with_the_mend(home):
+    (home / ".kaggle").mkdir()
+    path = home / ".kaggle" / "kaggle.json"
+    path.write_text(json.dumps({"username": "a", "key": SECRET}))
+    path.chmod(0o644)
+    (finding,) = doctor.credentials()
+    assert finding.state == "note" and f"chmod 600 {path}" in finding.mend
+    assert SECRET not in str(finding)
+
+
+def test_a_user_name_without_a_key_is_no_credential(monkeypatch):
+    monkeypatch.setenv("KAGGLE_USERNAME", "a")
+    (finding,) = doctor.credentials()
+    assert finding.state == "note" and "KAGGLE_KEY" in finding.mend
+
+
+def test_little_space_and_a_closed_workspace_are_told(home, monkeypatch):
+    monkeypatch.setattr(doctor, "LEAST_GIGABYTES", 1e9)
+    (finding,) = doctor.disk(home / "w")
+    assert finding.state == "note" and "--workspace" in finding.mend
+    (home / "file").write_text("")
+    (finding,) = doctor.disk(home / "file" / "w")
+    assert finding.state == "bad"
+
+
+def test_a_package_of_another_version_is_told_with_the_command_that_mends_it(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0.1" if name == "keras" else "9999")
+    finding = list(doctor.versions())[1]
+    assert finding.state == "bad"
+    assert "keras 0.0.1 is not >=" in finding.found and "pip install" in finding.mend
+
+
+def test_weights_that_are_there_are_told_by_their_file(home):
+    path = home / "mobilenet_1.0_imagenet_notop.weights.h5"
+    path.write_bytes(b"")
+    (finding,) = doctor.backbone_weights(["mobilenet-gem"], str(home))
+    assert (finding.state, finding.found) == ("ok", str(path))
+
+
+def test_a_missing_backend_is_told(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "abacus")
+    monkeypatch.setitem(__import__("sys").modules, "keras", None)
+    (finding,) = doctor.devices()
+    assert finding.state == "bad" and "abacus" in finding.mend
