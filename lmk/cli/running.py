@@ -15,6 +15,7 @@ from lmk.cli.console import note, progress
 if TYPE_CHECKING:
     from lmk.stages import Run
 
+DEMO_RECIPES = ("tinymobilenetv2-gem", "tinymobilenet-gem")
 CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
 GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
 
@@ -28,7 +29,7 @@ def open_run_from(
         str | None,
         typer.Option(
             envvar="LMK_WEIGHTS",
-            help="Of the backbones: `imagenet`, `none`, a file, or a folder of files. Default: imagenet; demo: none.",
+            help="Of the backbones: `imagenet`, `none`, `tiny`, a file, or a folder. Default: imagenet; demo: tiny.",
         ),
     ] = None,
     image_size: Annotated[
@@ -71,9 +72,10 @@ def open_run_from(
         find_recipe(name)
     place = Workspace.open(workspace)
     opened = open_competition(competition, place.competitions, progress)
+    demo = competition == DEMO and not recipe and not weights  # nothing is downloaded for it
     settings = Settings(
-        recipes=tuple(dict.fromkeys(recipe or default_recipes())),
-        weights=weights or ("none" if competition == DEMO else "imagenet"),
+        recipes=tuple(dict.fromkeys(recipe or (DEMO_RECIPES if demo else default_recipes()))),
+        weights=weights or ("tiny" if demo else "imagenet"),
         image_size=image_size,
         epochs=epochs,
         views=views,

@@ -187,6 +187,20 @@ RECIPES = {
             backbone="mobilenet",
             about="for a CPU: frozen MobileNet, a head on the stored features of 12 dense views",
         ),
+        replace(
+            _FROZEN,
+            name="tinymobilenetv2-gem",
+            backbone="tinymobilenetv2",
+            image_size=192,
+            about="for the demo: MobileNetV2 of width 0.35 that learned from drawn buildings, frozen; a head",
+        ),
+        replace(
+            _FROZEN,
+            name="tinymobilenet-gem",
+            backbone="tinymobilenet",
+            image_size=192,
+            about="for the demo: MobileNet of width 0.25 that learned from drawn buildings, frozen; a head",
+        ),
     )
 }
 """Recipes by name."""
