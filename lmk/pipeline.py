@@ -127,7 +127,10 @@ def make_submission(run: Run, out: Path | None = None) -> Result:
     name = f"{run.competition.name}-{final.key}"
     with run.timed("submission"):
         path = write_checked(run, final.test, out or run.workspace.submissions / f"{name}.csv")
-    return _record(run, name, path, sources, verified)
+    result = _record(run, name, path, sources, verified)
+    if result.landmark_queries:
+        _report(run, name)
+    return result
 
 
 def stage_keys(run: Run) -> dict[str, Mapping[str, object]]:
@@ -352,6 +355,16 @@ def _record(run: Run, name: str, path: Path, sources: Mapping[str, Source], veri
     told["spent"] = _spent(run, folder / "run.json")
     write_json(folder / "run.json", result.to_dict() | told)
     return result
+
+
+def _report(run: Run, name: str) -> None:
+    """The run's page, beside its record."""
+    from lmk.report.page import write_report  # loads the templates' engine
+    from lmk.report.record import load_run
+
+    path = run.workspace.runs / name / "report.html"
+    write_report(load_run(run.workspace, name), run.competition, path, run.progress)
+    run.note(f"The run's report is in {path}.")
 
 
 def _spent(run: Run, record: Path) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from lmk.models.recipes import Recipe, find_recipe
 from lmk.predictions import Predictions, best_of, concatenate
 from lmk.progress import Progress, silent
 from lmk.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 TOP_K = 20
 """Landmarks that each source keeps a query."""
@@ -197,6 +200,7 @@ class Run:
         dev, test, extras = self.files(stage, digest)
         with self.timed(stage):
             if self.is_stored(stage, key):
+                log.info("%s is stored in %s.", stage, dev)
                 self.reused.append(stage)
                 with np.load(extras, allow_pickle=False) as file:
                     arrays = {name: file[name] for name in file.files}

@@ -97,6 +97,7 @@ class ArrayStore:
         while True:
             try:
                 missing = self.missing(ids)
+                log.info("%s: %d of %d are stored.", self.folder, len(ids) - len(missing), len(ids))
                 shards = [missing[start : start + shard_size] for start in range(0, len(missing), shard_size)]
                 if shards:
                     with progress(label, len(missing), unit) as advance:

@@ -47,8 +47,17 @@ def lmk(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", envvar="LMK_QUIET", help="Say nothing on stderr but errors.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell what is looked at and what is stored.")
+    ] = False,
 ) -> None:
     """From a landmark-recognition competition's files to a checked submission."""
+    from lmk.cli.console import set_loudness
+
+    set_loudness(quiet, verbose)
 
 
 def print_json(value: object) -> None:

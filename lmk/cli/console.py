@@ -1,5 +1,6 @@
 """What a person sees while a command works: rich on a terminal, plain lines in logs; always on stderr."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lmk.progress import Advance
+from lmk.progress import Advance, silent
 
 QUIET_SECONDS = 2.0
 """A stage that is done sooner shows no progress."""
@@ -16,6 +17,14 @@ LINE_SECONDS = 15.0
 """Between two lines of one stage where stderr is no terminal."""
 
 stderr = Console(stderr=True, highlight=False)
+
+
+def set_loudness(quiet: bool, verbose: bool) -> None:
+    """Quiet: nothing but errors and warnings. Verbose: what lmk's own loggers tell, too."""
+    stderr.quiet = quiet
+    level = logging.DEBUG if verbose else logging.WARNING
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("lmk").setLevel(level)
 
 
 def note(text: str) -> None:
@@ -26,7 +35,8 @@ def note(text: str) -> None:
 @contextmanager
 def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
     """`lmk.progress.Progress` for people: a bar with rate and time left on a terminal, else a line now and then."""
-    with _bar(label, total, unit) if stderr.is_terminal else _lines(label, total, unit) as advance:
+    kind = silent if stderr.quiet else _bar if stderr.is_terminal else _lines
+    with kind(label, total, unit) as advance:
         yield advance
 
 

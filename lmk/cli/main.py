@@ -25,13 +25,15 @@ COMMANDS = (
     "doctor",
 )
 
+LOUDNESS = ("--quiet", "-q", "--verbose", "-v")
+
 
 def main() -> None:
     """Run `lmk` with the process's arguments and leave with its exit code."""
     for name in COMMANDS:
         import_module(f"lmk.cli.{name}")
     try:
-        app()
+        app(in_front(sys.argv[1:]))
     except LmkError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -40,6 +42,13 @@ def main() -> None:
             raise
         print(f"error: {error.filename or 'input or output'}: {error.strerror}.", file=sys.stderr)
         sys.exit(1)
+
+
+def in_front(words: list[str]) -> list[str]:
+    """The arguments with --quiet and --verbose before the command, wherever a person wrote them."""
+    end = words.index("--") if "--" in words else len(words)
+    loudness = [word for word in words[:end] if word in LOUDNESS]
+    return loudness + [word for word in words[:end] if word not in LOUDNESS] + words[end:]
 
 
 if __name__ == "__main__":
