@@ -30,7 +30,7 @@ class StagePlan:
     @property
     def cost(self) -> str:
         """For people."""
-        return "" if self.stored else f"about {self.seconds:,.0f} s on this kind of CPU"
+        return "" if self.stored else f"about {self.seconds:,.0f} s on two cores"
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
