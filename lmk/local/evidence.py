@@ -14,6 +14,8 @@ from lmk.files import atomic_path
 
 NOT_COMPARED = -1
 """The inlier count of a comparison that was not made."""
+BEST = 3
+"""Photos whose mean count is told: one lucky photo moves it less than the largest count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +26,7 @@ class Evidence:
         ids: (n,) str, the queries.
         landmarks: (n, k) int64, as in the predictions.
         inliers: (n, k) int32, the most inliers that one gallery photo has.
-        mean_inliers: (n, k) float32, their mean over the better half of the photos compared.
+        mean_inliers: (n, k) float32, their mean over the best `BEST` of the photos compared.
         inlier_ratio: (n, k) float32, the best photo's inliers as a share of its putative matches.
         coverage: (n, k) float32, area of the best photo's inliers as a share of the query.
         second_best: (n, k) int32, inliers of the second best photo.
@@ -100,8 +102,6 @@ def gather(
     inliers = np.where(made, counts, 0).astype(np.int32)
     ranked = -np.sort(-inliers, axis=2)
     compared = made.sum(axis=2, dtype=np.int32)
-    half = np.maximum(1, compared // 2)
-    summed = np.cumsum(ranked, axis=2)
     best = inliers.argmax(axis=2)[..., None]
     names = [
         gallery[place] if count else ""
@@ -111,7 +111,7 @@ def gather(
         ids=np.asarray(ids, dtype=str),
         landmarks=landmarks,
         inliers=ranked[..., 0],
-        mean_inliers=(np.take_along_axis(summed, half[..., None] - 1, 2)[..., 0] / half).astype(np.float32),
+        mean_inliers=(ranked[..., :BEST].sum(axis=2) / np.clip(compared, 1, BEST)).astype(np.float32),
         inlier_ratio=np.take_along_axis(ratios, best, 2)[..., 0],
         coverage=np.take_along_axis(coverages, best, 2)[..., 0],
         second_best=ranked[..., 1],
