@@ -16,11 +16,13 @@ from lmk.data.competitions import Competition, read_competition
 from lmk.errors import LmkError
 from lmk.evaluation import gap_and_interval
 from lmk.files import write_json
-from lmk.local.compare import Settings
+from lmk.local import compare
+from lmk.pipeline import _report
 from lmk.report.page import MOST_BYTES, reader, write_report
 from lmk.report.pictures import Album
 from lmk.report.record import load_run
 from lmk.report.versus import BROKEN, MENDED, changed_queries, common_queries, write_comparison
+from lmk.stages import Run, Settings
 from lmk.workspace import Workspace
 from tests.reported import make_run
 
@@ -118,8 +120,8 @@ def test_pictures_end_where_their_budget_does(workspace, competition):
     record = load_run(workspace, FIRST)
     read = reader(record, competition)
     photo = record.photos[0]
-    whole = Album(read, Settings(), 10**6).thumbnail(photo, "a photo")
-    album = Album(read, Settings(), len(whole.uri) * 2)
+    whole = Album(read, compare.Settings(), 10**6).thumbnail(photo, "a photo")
+    album = Album(read, compare.Settings(), len(whole.uri) * 2)
     assert [album.thumbnail(photo, "a photo") is None for _ in range(3)] == [False, False, True]
     assert album.refused == 1
 
@@ -212,6 +214,15 @@ def test_the_command_writes_the_newest_run_and_prints_where(workspace):
     assert result.exit_code == 0, result.output
     path = Path(result.stdout.strip())
     assert path == workspace.runs / SECOND / "report.html" and path.is_file()
+
+
+def test_a_run_ends_with_its_page_and_says_where(workspace, competition):
+    notes: list[str] = []
+    run = Run(Settings(recipes=()), competition, workspace, note=notes.append)
+    _report(run, FIRST)
+    path = workspace.runs / FIRST / "report.html"
+    assert FIRST in path.read_text(encoding="utf-8")
+    assert notes == [f"The run's report is in {path}."]
 
 
 def test_the_command_tells_json_of_two_runs(workspace, tmp_path):
