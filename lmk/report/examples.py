@@ -26,7 +26,7 @@ PROPOSED, OF_TRUTH = 3, 2
 EVIDENCE = {
     "inliers": "Inliers, best photo",
     "second_best": "Inliers, second best",
-    "mean_inliers": "Inliers, mean of better half",
+    "mean_inliers": "Inliers, mean of best three",
     "agreeing": "Photos that agree",
     "compared": "Photos compared",
     "inlier_ratio": "Inliers among matches",
