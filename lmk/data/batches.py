@@ -22,10 +22,10 @@ def epoch_order(classes: np.ndarray, balance: bool, rng: np.random.Generator) ->
 
 
 class FeatureBatches(keras.utils.PyDataset):
-    """One epoch over every stored view: features (b, ...) float16 and class indices (b,) int32."""
+    """One epoch over every stored view: features (b, ...) float32 and class indices (b,) int32."""
 
     def __init__(self, features: np.ndarray, classes: np.ndarray, batch_size: int, balance: bool, seed: Seed):
-        """features: (n, views, ...); classes: (n,) int, `NO_LANDMARK` for none."""
+        """features: (n, views, ...) float16; classes: (n,) int, `NO_LANDMARK` for none."""
         super().__init__()
         views = features.shape[1]
         self.features, self.classes, self.batch_size = features.reshape(-1, *features.shape[2:]), classes, batch_size
@@ -37,7 +37,7 @@ class FeatureBatches(keras.utils.PyDataset):
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        return self.features[rows], self.classes[rows // self.views].astype(np.int32)
+        return self.features[rows].astype(np.float32), self.classes[rows // self.views].astype(np.int32)
 
 
 class PhotoBatches(keras.utils.PyDataset):

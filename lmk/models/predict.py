@@ -40,7 +40,8 @@ def predict_features(
 
 def _block(network: Network, ids: np.ndarray, features: np.ndarray, landmarks: np.ndarray, k: int) -> Predictions:
     count, views = features.shape[:2]
-    outputs = network.top(features.reshape(-1, *features.shape[2:]), training=False)  # too small to compile for it
+    rows = features.reshape(-1, *features.shape[2:]).astype(np.float32)
+    outputs = network.top(rows, training=False)  # too small to compile for it
     scores = keras.ops.convert_to_numpy(network.head.scores(outputs, network.recipe.background))
     scores = scores.reshape(count, views, -1).astype(np.float64)
     if network.recipe.vote == "vote":

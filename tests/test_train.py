@@ -1,0 +1,288 @@
+"""Training: it learns, stops where dev was best, and goes on after a kill as if there had been none."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from lmk.errors import LmkError
+from lmk.models.extract import forward
+from lmk.models.network import Network, build_network
+from lmk.models.recipes import Recipe, Stage
+from lmk.models.saved import load_network, save_network
+from lmk.models.train import Trainer, TrainingSet, best_epochs
+
+SIDE = 12
+FROZEN = Recipe(
+    "frozen", "mobilenet", SIDE, (Stage(12, 0.05, batch_size=16),), normalize=True, dropout=0.1, views=1, balance=True
+)
+TUNED = replace(
+    FROZEN,
+    name="tuned",
+    stages=(
+        Stage(3, 0.05, batch_size=16),
+        Stage(4, 0.02, train_from=0, batch_size=16, warmup=1, backbone_factor=0.5, patience=4),
+    ),
+)
+IDS = np.array([f"{number:02d}" for number in range(40)])
+CLASSES = np.arange(40) % 4 - 1  # a quarter of them NO_LANDMARK
+
+
+def read(name: str) -> np.ndarray:
+    """A noisy photo whose colour tells its class."""
+    number = int(name)
+    rng = np.random.default_rng(number)
+    colour = np.array([[40, 40, 40], [200, 60, 60], [60, 200, 60], [60, 60, 200]])[number % 4]
+    return np.clip(rng.normal(colour, 30, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+
+
+def extractor() -> keras.Model:
+    """A tiny network inside a model, as backbones are."""
+    inner = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Conv2D(6, 3, strides=2, name="first")(inner)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.Conv2D(8, 3, activation="relu", name="second")(x)
+    network = keras.Model(inner, x, name="network")
+    views = keras.Input((SIDE, SIDE, 3))
+    features = network(keras.layers.Rescaling(1 / 127.5, -1)(views))
+    model = keras.Model(views, keras.layers.GlobalAveragePooling2D(name="pooling")(features), name="extractor")
+    model.compile()
+    return model
+
+
+def new_network(recipe: Recipe, seed: int = 0) -> Network:
+    keras.utils.set_random_seed(seed)
+    return build_network(recipe, extractor(), 3)
+
+
+def trainer(recipe: Recipe, folder: Path, seed: int = 0, network: Network | None = None, **options) -> Trainer:
+    network = network or new_network(recipe)
+    data = TrainingSet(IDS, CLASSES, forward(network.extractor, recipe, read, IDS), read)
+    return Trainer(network, data, seed, folder / "state.checkpoint.npz", **options)
+
+
+def weights(network: Network) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(variable) for variable in (*network.extractor.weights, *network.top.weights)]
+
+
+def assert_equal(first: list[np.ndarray], second: list[np.ndarray]) -> None:
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def gaps(*values: float) -> Callable[[], float]:
+    """A dev that answers these GAPs, epoch by epoch."""
+    left = list(values)
+    return lambda: left.pop(0)
+
+
+def test_a_head_on_stored_features_learns_and_leaves_the_backbone_alone(tmp_path):
+    run = trainer(FROZEN, tmp_path)
+    before = [np.array(weight) for weight in run.network.extractor.get_weights()]
+    history = run.run()
+    assert [record["epoch"] for record in history] == list(range(12))
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert history[-1]["train_gap"] > 0.9
+    assert_equal(before, run.network.extractor.get_weights())
+
+
+def test_a_tuned_backbone_learns_too(uninterrupted):
+    history = uninterrupted.history
+    assert [(record["stage"], record["epoch"]) for record in history] == [(0, e) for e in range(3)] + [
+        (1, e) for e in range(4)
+    ]
+    tuned = [record["loss"] for record in history if record["stage"] == 1]
+    assert tuned[-1] < tuned[0]
+    start = weights(new_network(TUNED))
+    assert sum((old != new).any() for old, new in zip(start, uninterrupted.weights, strict=True)) >= 8
+
+
+def test_layers_before_train_from_stay(tmp_path):
+    recipe = replace(TUNED, stages=(replace(TUNED.stages[1], train_from=4),))  # the second convolution
+    run = trainer(recipe, tmp_path)
+    inner = run.network.extractor.get_layer("network")
+    first, second = (np.array(inner.get_layer(name).get_weights()[0]) for name in ("first", "second"))
+    run.run()
+    np.testing.assert_array_equal(inner.get_layer("first").get_weights()[0], first)
+    assert (inner.get_layer("second").get_weights()[0] != second).any()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path):
+    trained = []
+    for seed in (1, 1, 2):
+        run = trainer(replace(FROZEN, stages=(Stage(1, 0.05, batch_size=16),)), tmp_path, seed)
+        run.run()
+        trained.append(weights(run.network))
+    assert_equal(trained[0], trained[1])
+    assert any((one != other).any() for one, other in zip(trained[0], trained[2], strict=True))
+
+
+DEV = (0.2, 0.6, 0.4, 0.5)
+
+
+class Killed(Exception):
+    """As if the process had ended."""
+
+
+def killed_after(epochs: int) -> Callable[[], float]:
+    """A dev that answers DEV, and is killed when it is asked after so many epochs were."""
+    dev = gaps(*DEV)
+    asked = iter(range(100))
+
+    def answer() -> float:
+        if next(asked) == epochs:
+            raise Killed
+        return dev()
+
+    return answer
+
+
+@contextmanager
+def killing_progress(steps: int) -> Iterator[Callable]:
+    """A progress that ends the process at that step of the second stage."""
+    done = iter(range(1, 1000))
+
+    @contextmanager
+    def progress(label: str, total: int, unit: str):
+        def advance(count: int) -> None:
+            if "stage 2" in label and count and next(done) == steps:
+                raise Killed
+
+        yield advance
+
+    yield progress
+
+
+@dataclass
+class Trained:
+    """What a whole training left: weights at its end and after each epoch that asked dev, history, steps told."""
+
+    weights: list[np.ndarray]
+    asked: list[list[np.ndarray]]
+    history: list[dict]
+    told: list[tuple]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Trained:
+    asked, told = [], []
+    network = new_network(TUNED)
+    dev = gaps(*DEV)
+
+    def spied() -> float:
+        asked.append(weights(network))
+        return dev()
+
+    @contextmanager
+    def progress(label: str, total: int, unit: str):
+        done = []
+        yield done.append
+        told.append((label, total, sum(done), unit))
+
+    folder = tmp_path_factory.mktemp("whole")
+    run = trainer(TUNED, folder, network=network, dev_gap=spied, label="tuned, fold 1", progress=progress)
+    history = run.run()
+    return Trained(weights(network), asked, history, told)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_training_that_was_killed_on_dev_goes_on_to_the_same_bytes(epochs, tmp_path, uninterrupted):
+    with pytest.raises(Killed):
+        trainer(TUNED, tmp_path, dev_gap=killed_after(epochs)).run()
+    run = trainer(TUNED, tmp_path, dev_gap=gaps(*DEV[epochs:]))
+    assert run.run() == uninterrupted.history
+    assert_equal(weights(run.network), uninterrupted.weights)
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_that_was_killed_within_an_epoch_goes_on_to_the_same_bytes(tmp_path, uninterrupted):
+    with killing_progress(steps=5) as progress, pytest.raises(Killed):  # an epoch has 3 steps
+        trainer(TUNED, tmp_path, dev_gap=gaps(*DEV), progress=progress).run()
+    run = trainer(TUNED, tmp_path, dev_gap=gaps(*DEV[1:]))
+    assert run.run() == uninterrupted.history
+    assert_equal(weights(run.network), uninterrupted.weights)
+
+
+def test_the_weights_of_the_best_epoch_are_kept(uninterrupted):
+    assert len(uninterrupted.asked) == 4
+    assert_equal(uninterrupted.weights, uninterrupted.asked[1])
+
+
+def test_a_stage_ends_after_its_patience(tmp_path):
+    recipe = replace(TUNED, stages=(replace(TUNED.stages[1], epochs=9, patience=2),))
+    history = trainer(recipe, tmp_path, dev_gap=gaps(0.3, 0.5, 0.4, 0.45, 0.9)).run()
+    assert [record["dev_gap"] for record in history] == [0.3, 0.5, 0.4, 0.45]
+
+
+def test_without_patience_dev_is_not_asked(tmp_path):
+    def unneeded() -> float:
+        raise AssertionError("dev was asked")
+
+    assert len(trainer(FROZEN, tmp_path, dev_gap=unneeded).run()) == 12
+
+
+def test_epochs_that_folds_found_best_replace_the_recipes(tmp_path):
+    history = trainer(TUNED, tmp_path, epochs={1: 1}).run()  # its warm-up alone is as long
+    assert [record["stage"] for record in history] == [0, 0, 0, 1]
+    assert np.isfinite([record["loss"] for record in history]).all()
+
+
+def test_progress_is_told_every_step(uninterrupted):
+    first, second = uninterrupted.told
+    assert first == ("tuned, fold 1: stage 1", 9, 9, "steps")
+    assert second == ("tuned, fold 1: stage 2", 12, 12, "steps")
+
+
+def test_stored_features_are_needed_where_the_backbone_is_frozen(tmp_path):
+    network = new_network(FROZEN)
+    data = TrainingSet(IDS, CLASSES, None, read)
+    with pytest.raises(ValueError, match="stored features"):
+        Trainer(network, data, 0, tmp_path / "state.npz").run()
+
+
+@pytest.mark.parametrize(("head", "background"), [("sigmoid", "zero"), ("softmax", "class"), ("cosine", "class")])
+def test_any_head_trains_with_distractors(head, background, tmp_path):
+    loss = {"sigmoid": "rank-bce", "softmax": "softmax", "cosine": "arcface"}[head]
+    recipe = replace(FROZEN, head=head, loss=loss, background=background, stages=(Stage(3, 0.05, batch_size=16),))
+    history = trainer(recipe, tmp_path).run()
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_best_epochs_are_the_folds_mean():
+    def fold(*dev: float) -> list[dict[str, float]]:
+        return [{"stage": 0, "epoch": 0}] + [{"stage": 1, "epoch": e, "dev_gap": gap} for e, gap in enumerate(dev)]
+
+    assert best_epochs([fold(0.1, 0.4, 0.3), fold(0.1, 0.2, 0.3, 0.5), fold(0.9, 0.2)]) == {1: 2}  # 2, 4 and 1
+    assert best_epochs([fold()]) == {}
+    assert best_epochs([]) == {}
+
+
+@pytest.mark.parametrize("recipe", [FROZEN, TUNED])
+def test_what_training_changed_is_saved_and_loaded(recipe, tmp_path):
+    network, other = new_network(recipe), new_network(recipe, seed=9)
+    save_network(network, tmp_path / "net.weights.h5")
+    load_network(other, tmp_path / "net.weights.h5")
+    assert_equal(network.top.get_weights(), other.top.get_weights())
+    changed = (network.extractor.get_weights()[0] != other.extractor.get_weights()[0]).any()
+    assert changed == (recipe is FROZEN)  # a frozen backbone is not saved
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    path = tmp_path / "net.weights.h5"
+    save_network(new_network(FROZEN), path)
+    other = build_network(FROZEN, extractor(), 8)
+    with pytest.raises(LmkError, match=r"holds no weights of frozen .*Remove it to train anew"):
+        load_network(other, path)
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    path = tmp_path / "net.weights.h5"
+    save_network(new_network(FROZEN), path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(LmkError, match="Remove it to train anew"):
+        load_network(new_network(FROZEN), path)
