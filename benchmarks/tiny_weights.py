@@ -1,6 +1,7 @@
 """Makes the weights that lmk ships: two tiny backbones that learned to tell drawn buildings apart.
 
-    python benchmarks/tiny_weights.py --out lmk/models/weights_tiny
+    python benchmarks/tiny_weights.py --out lmk/models/weights_tiny --backbone tinymobilenet
+    python benchmarks/tiny_weights.py --out lmk/models/weights_tiny --backbone tinymobilenetv2 --side 96 --epochs 14
 
 No demo shows a building of these. A demo draws the building `n` of its seed from `[seed, 1, n]` and numbers its
 buildings from 0 to a few tens; the buildings here are drawn from `[0, 1, n]` with n from `FIRST_BUILDING` on.
