@@ -152,7 +152,6 @@ def recipe_key(run: Run, recipe: Recipe) -> dict[str, object]:
     return {
         "recipe": recipe.key(),
         "weights": weights_digest(recipe.backbone, run.settings.weights),
-        "keras": version("keras"),
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
         **run.data_key,
     }

@@ -34,17 +34,20 @@ def print_result(result: Result) -> None:
     """GAP by stage with intervals, seconds, and the submission's path."""
     rows = []
     for stage, gap in result.gap.items():
-        if gap is not None:
-            weight = result.weights.get(stage)
-            rows.append(
-                (
-                    stage,
-                    f"{gap:.5f}",
-                    f"{result.low[stage]:.3f} to {result.high[stage]:.3f}",
-                    "" if weight is None else f"{weight:.2f}",
-                    "stored" if stage in result.reused else f"{result.seconds[stage]:.1f}",
-                )
+        if gap is None:
+            continue
+        if stage == "fused":
+            rows.append(("verification", "", "", "", f"{result.seconds['verification']:.1f}"))
+        weight = result.weights.get(stage)
+        rows.append(
+            (
+                stage,
+                f"{gap:.5f}",
+                f"{result.low[stage]:.3f} to {result.high[stage]:.3f}",
+                "" if weight is None else f"{weight:.2f}",
+                "stored" if stage in result.reused else f"{result.seconds[stage]:.1f}",
             )
+        )
     print_table(
         f"GAP on dev: {result.queries} queries, {result.landmark_queries} of them show a known landmark",
         ("stage", "GAP", "95 % interval", "weight", "seconds"),

@@ -105,6 +105,8 @@ def open_competition(name: str, competitions: Path, progress: Progress = silent)
     if name in SLUGS:
         return read_competition(name, _downloaded(name, competitions), progress)
     folder = Path(name).expanduser()
+    if not folder.is_dir() and (competitions / name / "train.csv").is_file():  # fetched, but of another contest
+        folder = competitions / name
     if folder.is_dir():
         return read_competition(folder.resolve().name, folder, progress)
     if folder.exists():
