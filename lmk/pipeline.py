@@ -152,6 +152,7 @@ def recipe_key(run: Run, recipe: Recipe) -> dict[str, object]:
     return {
         "recipe": recipe.key(),
         "weights": weights_digest(recipe.backbone, run.settings.weights),
+        "keras": version("keras"),
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
         **run.data_key,
     }
