@@ -1,0 +1,252 @@
+"""The whole way on a tiny competition: what it writes, what it reuses, what it says, and that kills do not matter."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from lmk.cli.main import main
+from lmk.data.competitions import read_competition
+from lmk.data.tables import read_solution
+from lmk.evaluation import check_submission, evaluate
+from lmk.pipeline import Result, make_submission, open_run
+from lmk.plan import plan_stages
+from lmk.predictions import NO_LANDMARK, read_submission
+from lmk.stages import Run, Settings
+from lmk.workspace import Workspace
+
+SETTINGS = Settings(recipes=tiny.RECIPE_NAMES, weights="none", folds=3, jobs=1)
+STAGES = [*tiny.RECIPE_NAMES, "retrieval", "ensemble", "fused"]
+ARGUMENTS = ["--weights", "none", "--folds", "3", "--jobs", "1"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def recipes():
+    with pytest.MonkeyPatch.context() as patch:
+
+        def put(holder, name, value):
+            patch.setitem(holder, name, value) if isinstance(holder, dict) else patch.setattr(holder, name, value)
+
+        tiny.install(put)
+        tiny.install_network(put)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tiny.draw_competition(tmp_path_factory.mktemp("competitions") / "walls")
+
+
+def opened(folder: Path, workspace: Path, **changes) -> Run:
+    competition = read_competition(folder.name, folder)
+    return open_run(replace(SETTINGS, **changes), competition, Workspace.open(workspace))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture(scope="module")
+def first(folder, workspace) -> Result:
+    return make_submission(opened(folder, workspace))
+
+
+def test_every_id_of_the_sample_is_answered_once_in_its_order(first, folder):
+    sample = [line.partition(",")[0] for line in (folder / "sample_submission.csv").read_text().split()[1:]]
+    submission = read_submission(first.submission)
+    assert submission.ids.tolist() == sample
+    check_submission(submission, np.array(sample))
+    assert set(submission.best.tolist()) <= tiny.LANDMARKS.keys()
+
+
+def test_landmarks_are_found_again(first, folder):
+    # Chance is 1 in 6; verification alone tells scenes apart.
+    found = evaluate(read_submission(first.submission), read_solution(folder / "solution.csv"), draws=20)
+    assert found.top1 >= 4 / 7
+    assert found.gap > 0.4
+
+
+def test_what_cannot_be_read_is_listed_and_answered_last(first):
+    assert set(first.unreadable) == {tiny.UNREADABLE}
+    assert "truncated" in first.unreadable[tiny.UNREADABLE]
+    submission = read_submission(first.submission)
+    last = {tiny.UNREADABLE, tiny.WITHOUT_PHOTO}
+    order = np.argsort(-submission.confidence, kind="stable")
+    assert set(submission.ids[order[-2:]].tolist()) == last
+    assert set(submission.best[np.isin(submission.ids, list(last))].tolist()) == {40}  # the most frequent landmark
+
+
+def test_by_option_what_cannot_be_read_is_not_answered(first, folder, workspace, tmp_path):
+    run = opened(folder, workspace, answer_unreadable=False)
+    submission = read_submission(make_submission(run, tmp_path / "empty.csv").submission)
+    silent = submission.ids[submission.best == NO_LANDMARK]
+    assert set(silent.tolist()) == {tiny.UNREADABLE, tiny.WITHOUT_PHOTO}
+    assert set(STAGES) <= set(run.reused)
+
+
+def test_a_result_tells_dev_of_every_stage(first):
+    assert list(first.gap) == STAGES
+    for stage, gap in first.gap.items():
+        assert 0 <= first.low[stage] <= gap <= first.high[stage] <= 1
+    assert first.gap["fused"] > 0.5
+    assert sum(first.weights.values()) == pytest.approx(1)
+    assert list(first.weights) == [*tiny.RECIPE_NAMES, "retrieval"]
+    assert 0 < first.landmark_queries < first.queries
+    assert not set(STAGES) & set(first.reused)
+
+
+def test_dev_asks_nobody_what_taught_it(first, folder, workspace):
+    run = opened(folder, workspace)
+    for fold in range(3):
+        photos, _, distractors = run.training(fold)
+        assert not set(run.split.queries(fold).photos.tolist()) & {*photos.tolist(), *distractors.tolist()}
+
+
+def test_a_second_run_reuses_every_stage_and_writes_the_same_bytes(first, folder, workspace, tmp_path):
+    run = opened(folder, workspace)
+    second = make_submission(run, tmp_path / "again.csv")
+    assert set(STAGES) <= set(second.reused)
+    assert second.submission.read_bytes() == first.submission.read_bytes()
+    assert second.gap == first.gap
+
+
+def test_another_seed_is_another_run(first, folder, workspace):
+    plans = plan_stages(opened(folder, workspace, seed=1))
+    assert not any(plan.stored for plan in plans)
+    assert all(plan.stored for plan in plan_stages(opened(folder, workspace)))
+
+
+def test_a_recipe_by_itself_is_reused_and_the_rest_is_null(first, folder, workspace, tmp_path):
+    run = opened(folder, workspace, recipes=("tiny-tuned",), ensemble=False)
+    alone = make_submission(run, tmp_path / "alone.csv")
+    assert "tiny-tuned" in alone.reused
+    assert alone.gap == {"tiny-tuned": first.gap["tiny-tuned"], "retrieval": None, "ensemble": None, "fused": None}
+
+
+@pytest.mark.parametrize("rule", ["seed-0.85-0.15", "seed-35-inliers"])
+def test_a_published_rule_reuses_all_but_fusion(rule, first, folder, workspace, tmp_path):
+    run = opened(folder, workspace, fusion=rule)
+    found = make_submission(run, tmp_path / "rule.csv")
+    assert set(STAGES) - set(run.reused) == {"fused"}
+    assert found.gap["ensemble"] == first.gap["ensemble"]
+
+
+def lmk(*arguments: str, capfd, monkeypatch) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `lmk ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["lmk", *arguments])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main()
+    out, err = capfd.readouterr()
+    return left.value.code or 0, out, err
+
+
+def test_json_is_one_object_on_stdout(first, folder, workspace, capfd, monkeypatch):
+    arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(workspace), *ARGUMENTS, "--json"]
+    chosen = [option for name in tiny.RECIPE_NAMES for option in ("--recipe", name)]
+    code, out, _ = lmk(*arguments, *chosen, capfd=capfd, monkeypatch=monkeypatch)
+    told = json.loads(out)
+    assert code == 0
+    assert told["submission"] == str(first.submission)
+    assert told["dev"]["gap"] == first.gap
+    assert set(STAGES) <= told["seconds"].keys()
+    assert set(STAGES) <= set(told["reused"])
+
+
+def test_the_table_names_every_stage_and_the_submission(first, folder, workspace, capfd, monkeypatch):
+    chosen = [option for name in tiny.RECIPE_NAMES for option in ("--recipe", name)]
+    arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(workspace), *ARGUMENTS, *chosen]
+    code, out, _ = lmk(*arguments, capfd=capfd, monkeypatch=monkeypatch)
+    assert code == 0
+    for stage, gap in first.gap.items():
+        assert any(line.startswith(stage) and f"{gap:.5f}" in line for line in out.splitlines())
+    assert out.splitlines()[-1] == f"Submission: {first.submission}"
+
+
+def test_a_dry_run_computes_nothing(folder, tmp_path, capfd, monkeypatch):
+    arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(tmp_path / "w"), *ARGUMENTS]
+    options = ["--recipe", "tiny-tuned", "--dry-run", "--json"]
+    code, out, _ = lmk(*arguments, *options, capfd=capfd, monkeypatch=monkeypatch)
+    stages = json.loads(out)["stages"]
+    assert code == 0
+    assert [stage["name"] for stage in stages] == ["tiny-tuned", "retrieval", "ensemble", "fused"]
+    assert not any(stage["stored"] for stage in stages)
+    assert all(stage["seconds"] > 0 for stage in stages)
+    written = {path.name for path in (tmp_path / "w").iterdir()} - {"photos"}  # which photos can be read
+    assert not written
+
+
+def test_a_stage_by_itself_is_that_of_the_run(first, folder, workspace, capfd, monkeypatch):
+    arguments = ["-c", str(folder), "-w", str(workspace), *ARGUMENTS, "--json"]
+    code, out, _ = lmk("predict", "tiny-tuned", *arguments, capfd=capfd, monkeypatch=monkeypatch)
+    told = json.loads(out)
+    assert code == 0
+    assert told["gap"] == first.gap["tiny-tuned"]
+    assert told["reused"] == ["photos", "tiny-tuned"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "tiny-frosen"], "No recipe is named 'tiny-frosen'. Did you mean 'tiny-frozen'?"),
+        (["--recipe", "mobilenet-gem", "--weights", "no-such.h5"], "There are no weights of mobilenet at 'no-such.h5'"),
+        (["--competition", "landmark-recognition-2017"], "Did you mean `landmark-recognition-20"),
+        (["--competition", "."], "has no train.csv"),
+        (["--workspace", "file/inside"], "The workspace file/inside cannot be made"),
+        (["--fusion", "best"], "No fusion is named 'best'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_1(arguments, message, folder, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    common = [] if "--competition" in arguments else ["-c", str(folder)]
+    code, out, err = lmk("make-submission", "--ensemble", *common, *arguments, capfd=capfd, monkeypatch=monkeypatch)
+    errors = [line for line in err.splitlines() if "photos cannot be read" not in line]
+    assert (code, out, len(errors)) == (1, "", 1)
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
+
+
+def test_one_landmark_alone_is_refused(tmp_path, capfd, monkeypatch):
+    folder = tiny.draw_competition(tmp_path / "one")
+    (folder / "train.csv").write_text("id,landmark_id\nl40n0,40\nl40n1,40\n")
+    arguments = ["make-submission", "-c", str(folder), "-w", str(tmp_path / "w"), "-r", "tiny-tuned", *ARGUMENTS]
+    code, _, err = lmk(*arguments, capfd=capfd, monkeypatch=monkeypatch)
+    assert code == 1
+    assert "It needs two at least" in err.splitlines()[-1]
+
+
+def run_of(arguments: list[str], kill_at: int | None) -> subprocess.CompletedProcess:
+    environment = os.environ | ({} if kill_at is None else {"KILL_AT": str(kill_at)})
+    command = [sys.executable, str(Path(tiny.__file__)), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, check=False)
+
+
+@pytest.mark.timeout(900)
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(first, folder, tmp_path):
+    arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(tmp_path / "w"), *ARGUMENTS, "--json"]
+    arguments += [option for name in tiny.RECIPE_NAMES for option in ("--recipe", name)]
+    arguments += ["--out", str(tmp_path / "out.csv")]
+    # Between a network's weights and its history, after the first epoch of the second tuned network, between the
+    # predictions of dev and of test, and while pairs are compared; each run begins where the one before was killed.
+    for kill_at in (10, 17, 18, 17):
+        killed = run_of(arguments, kill_at)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert not (tmp_path / "out.csv").exists()
+        assert list((tmp_path / "w").rglob(".*.tmp.*"))
+    done = run_of(arguments, None)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.csv").read_bytes() == first.submission.read_bytes()
+    assert json.loads(done.stdout)["dev"]["gap"] == first.gap
+    assert not list(tmp_path.rglob(".*.tmp.*"))
+    assert not list(tmp_path.rglob("*.checkpoint.npz"))
+    told = [line for line in done.stderr.splitlines() if not line.endswith((" ...", ".", " s", "/s"))]
+    assert not told  # no notices of the backend
