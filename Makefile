@@ -44,7 +44,7 @@ lint: $(VENV)/.installed-tests ## Check style and types
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-tests ## Measure: make bench ARGS=verification
-	$(BIN)/python benchmarks/$(ARGS).py
+	$(BIN)/lmk bench $(ARGS)
 
 kaggle-server: $(VENV)/.installed-tests ## Start a stand-in for Kaggle's server on this machine
 	$(BIN)/python -m tests.kaggle_server $(ARGS)

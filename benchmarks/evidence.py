@@ -3,12 +3,10 @@
 Each training photo is compared with the other photos of its own landmark (right) and with three other landmarks
 (wrong), each photo of no landmark with four (wrong). Nothing here reads a solution.
 
-    python benchmarks/evidence.py COMPETITION_FOLDER [--side 480] [--features 800] [--ratio 0.93] [--residual 15]
+    lmk bench evidence COMPETITION_FOLDER [--side 480] [--features 800] [--ratio 0.93] [--residual 15]
 """
 
-import argparse
 import dataclasses
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,6 +16,7 @@ import cv2
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.output import parser, show
 from lmk.local.compare import Settings
 from lmk.local.evidence import Evidence
 from lmk.local.features import Extractor, extract
@@ -100,18 +99,18 @@ def _four(own: int | None, known: Sequence[int], rng: np.random.Generator) -> li
     return others[:PROPOSALS] if own is None else [own, *others[: PROPOSALS - 1]]
 
 
-def main() -> None:
-    """Print what `run` finds as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--side", type=int, default=RootSift().side)
-    parser.add_argument("--features", type=int, default=RootSift().max_features)
-    parser.add_argument("--ratio", type=float, default=Settings().ratio)
-    parser.add_argument("--residual", type=float, default=Settings().residual)
-    parser.add_argument("--method", choices=("spatial", "magsac", "ransac"), default="spatial")
-    parser.add_argument("--keep-captions", action="store_true")
-    parser.add_argument("--jobs", type=int, default=1)
-    words = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command `lmk bench evidence`."""
+    options = parser("evidence", __doc__)
+    options.add_argument("folder", type=Path)
+    options.add_argument("--side", type=int, default=RootSift().side)
+    options.add_argument("--features", type=int, default=RootSift().max_features)
+    options.add_argument("--ratio", type=float, default=Settings().ratio)
+    options.add_argument("--residual", type=float, default=Settings().residual)
+    options.add_argument("--method", choices=("spatial", "magsac", "ransac"), default="spatial")
+    options.add_argument("--keep-captions", action="store_true")
+    options.add_argument("--jobs", type=int, default=1)
+    words = options.parse_args(arguments)
     settings = dataclasses.replace(
         Settings(),
         ratio=words.ratio,
@@ -120,7 +119,7 @@ def main() -> None:
         captions=not words.keep_captions,
     )
     extractor = RootSift(side=words.side, max_features=words.features)
-    print(json.dumps(run(words.folder, extractor, settings, words.jobs), indent=2))
+    show(run(words.folder, extractor, settings, words.jobs), words.json)
 
 
 if __name__ == "__main__":

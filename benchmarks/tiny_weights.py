@@ -1,7 +1,7 @@
 """Makes the weights that lmk ships: two tiny backbones that learned to tell drawn buildings apart.
 
-    python benchmarks/tiny_weights.py --out lmk/models/weights_tiny --backbone tinymobilenet
-    python benchmarks/tiny_weights.py --out lmk/models/weights_tiny --backbone tinymobilenetv2 --side 96 --epochs 14
+    lmk bench tiny_weights --out lmk/models/weights_tiny --backbone tinymobilenet
+    lmk bench tiny_weights --out lmk/models/weights_tiny --backbone tinymobilenetv2 --side 96 --epochs 14
 
 No demo shows a building of these. A demo draws the building `n` of its seed from `[seed, 1, n]` and numbers its
 buildings from 0 to a few tens; the buildings here are drawn from `[0, 1, n]` with n from `FIRST_BUILDING` on.
@@ -9,7 +9,7 @@ buildings from 0 to a few tens; the buildings here are drawn from `[0, 1, n]` wi
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -132,7 +132,8 @@ def _arrays(file: h5py.File) -> Iterator[tuple[str, np.ndarray]]:
             yield name, file[name][()]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command `lmk bench tiny_weights`."""
     shipped = [name for name in BACKBONES if name.startswith("tiny")]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
@@ -144,7 +145,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=112, help="of the views in training, in pixels")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--jobs", type=int, default=2, help="processes that draw")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     photos = photos_of(given.photos, partial(render, given.buildings, given.views, given.jobs))
     for name in given.backbone or shipped:
         network = train(recipe_for(name, given.side, given.epochs, given.learning_rate), photos)

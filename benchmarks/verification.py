@@ -5,16 +5,15 @@ the nearest neighbour of each feature, drops those farther than 0.8, and fits an
 Features are the 1000 strongest RootSIFT of real photos, reduced to 40 whitened dimensions as DELF's are.
 Both ways run in one thread, and seconds are those of the processor: what else runs on the machine does not count.
 
-    python benchmarks/verification.py
+    lmk bench verification --json
 """
 
 import itertools
-import json
 import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from skimage.measure import ransac
 from skimage.transform import AffineTransform
 from threadpoolctl import threadpool_limits
 
+from benchmarks.output import parser, show
 from lmk.errors import LmkError
 from lmk.local.features import LocalFeatures
 from lmk.local.matching import putative_matches
@@ -171,5 +171,11 @@ def _pairs(photos: list[Photo]) -> list[tuple[LocalFeatures, LocalFeatures]]:
     return [(query, index) for (_, query), (_, index) in chosen]
 
 
+def main(words: Sequence[str] | None = None) -> None:
+    """The command `lmk bench verification`."""
+    options = parser("verification", __doc__).parse_args(words)
+    show(run(), options.json)
+
+
 if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))
+    main()

@@ -23,6 +23,7 @@ COMMANDS = (
     "report",
     "plot",
     "doctor",
+    "bench",
 )
 
 LOUDNESS = ("--quiet", "-q", "--verbose", "-v")
