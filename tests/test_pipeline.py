@@ -1,6 +1,9 @@
 """The whole way on a tiny competition: what it writes, what it reuses, what it says, and that kills do not matter."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -219,3 +222,31 @@ def test_one_landmark_alone_is_refused(tmp_path, capfd, monkeypatch):
     code, _, err = lmk(*arguments, capfd=capfd, monkeypatch=monkeypatch)
     assert code == 1
     assert "It needs two at least" in err.splitlines()[-1]
+
+
+def run_of(arguments: list[str], kill_at: int | None) -> subprocess.CompletedProcess:
+    environment = os.environ | ({} if kill_at is None else {"KILL_AT": str(kill_at)})
+    command = [sys.executable, str(Path(tiny.__file__)), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, check=False)
+
+
+@pytest.mark.timeout(900)
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(first, folder, tmp_path):
+    arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(tmp_path / "w"), *ARGUMENTS, "--json"]
+    arguments += [option for name in tiny.RECIPE_NAMES for option in ("--recipe", name)]
+    arguments += ["--out", str(tmp_path / "out.csv")]
+    # Between a network's weights and its history, after the first epoch of the second tuned network, between the
+    # predictions of dev and of test, and while pairs are compared; each run begins where the one before was killed.
+    for kill_at in (10, 17, 18, 17):
+        killed = run_of(arguments, kill_at)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert not (tmp_path / "out.csv").exists()
+        assert list((tmp_path / "w").rglob(".*.tmp.*"))
+    done = run_of(arguments, None)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.csv").read_bytes() == first.submission.read_bytes()
+    assert json.loads(done.stdout)["dev"]["gap"] == first.gap
+    assert not list(tmp_path.rglob(".*.tmp.*"))
+    assert not list(tmp_path.rglob("*.checkpoint.npz"))
+    told = [line for line in done.stderr.splitlines() if not line.endswith((" ...", ".", " s", "/s"))]
+    assert not told  # no notices of the backend
