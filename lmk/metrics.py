@@ -61,9 +61,9 @@ def rank(ids: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> np.n
     score = confidence[answered]
     if np.isnan(score).any():
         raise ValueError(f"{np.isnan(score).sum()} confidences are NaN, which has no place in a ranking.")
-    order = np.argsort(-score, kind="stable")
+    order = np.argsort(-score)
     rows, score = answered[order], score[order]
-    tied = np.zeros(len(rows), bool)  # comparing ids is dear: only rows of equal confidence need it
+    tied = np.zeros(len(rows), bool)  # comparing ids is dear: only rows of equal confidence are put in order by it
     tied[1:] = score[1:] == score[:-1]
     tied[:-1] |= tied[1:]
     among = rows[tied]

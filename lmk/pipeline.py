@@ -154,6 +154,7 @@ def recipe_key(run: Run, recipe: Recipe) -> dict[str, object]:
         "weights": weights_digest(recipe.backbone, run.settings.weights),
         "keras": version("keras"),
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "arithmetic": [run.settings.precision, run.settings.runtime],
         **run.data_key,
     }
 
@@ -162,7 +163,7 @@ def recognize(run: Run, recipe: Recipe) -> Source:
     """A recipe's predictions; its networks are trained where they are not stored."""
 
     def compute() -> Made:
-        with _networks() as networks:
+        with _networks(run) as networks:
             return *networks.Recognizer(run, recipe, recipe_key(run, recipe)).predictions(), {}
 
     return run.stored(recipe.name, recipe_key(run, recipe), compute)
@@ -170,7 +171,7 @@ def recognize(run: Run, recipe: Recipe) -> Source:
 
 def train(run: Run, recipe: Recipe) -> dict[int | None, list[dict[str, float]]]:
     """Train a recipe's networks where they are not stored: history by fold, None for that of all photos."""
-    with run.timed(recipe.name), _networks() as networks:
+    with run.timed(recipe.name), _networks(run) as networks:
         return networks.Recognizer(run, recipe, recipe_key(run, recipe)).train()
 
 
@@ -178,7 +179,7 @@ def retrieve(run: Run, recipes: list[Recipe]) -> Source:
     """kNN by the descriptors of all recipes."""
 
     def compute() -> Made:
-        with _networks() as networks:
+        with _networks(run) as networks:
             return networks.retrieve(
                 run, [networks.Recognizer(run, recipe, recipe_key(run, recipe)) for recipe in recipes]
             )
@@ -239,15 +240,15 @@ def write_checked(run: Run, predictions: Predictions, path: Path) -> Path:
 
 
 @contextmanager
-def _networks() -> Iterator[ModuleType]:
-    """`lmk.recognition`, its networks on all devices; loaded here, for Keras takes seconds that a stored run saves."""
+def _networks(run: Run) -> Iterator[ModuleType]:
+    """`lmk.recognition` with the run's devices and precision; loaded here, for Keras takes seconds to load."""
     from lmk.models.start import start_keras
 
     start_keras()
     from lmk import recognition
-    from lmk.models.device import on_all_devices
+    from lmk.models.device import POLICIES, on_all_devices
 
-    with on_all_devices():
+    with on_all_devices(POLICIES[run.settings.precision]):
         yield recognition
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,13 +117,39 @@ def best_of(ids: np.ndarray, landmarks: np.ndarray, scores: np.ndarray, k: int) 
 
 
 def largest(values: np.ndarray, k: int) -> np.ndarray:
-    """(n, k) int, the places of the k largest values of each row of (n, m), m >= k; equal values in their order."""
-    places = np.argpartition(-values, k - 1, axis=1)[:, :k]
-    found = np.take_along_axis(values, places, 1)
-    cut = (values >= found.min(axis=1, keepdims=True)).sum(axis=1) > k  # of equal values the partition takes any
-    places[cut] = np.argsort(-values[cut], axis=1, kind="stable")[:, :k]
+    """(n, k) int, the places of the k largest values of each row of (n, m), m >= k; equal values in their order.
+
+    Of a long row only the k groups of columns with the largest maxima are looked into: the k largest values lie there.
+    """
+    width = math.isqrt(values.shape[1] // k)
+    candidates, beyond = (None, values) if width < 4 else _in_groups(values, k, width)
+    among = values if candidates is None else np.take_along_axis(values, candidates, 1)
+    places = np.argpartition(-among, k - 1, axis=1)[:, :k]
+    found = np.take_along_axis(among, places, 1)
+    if candidates is not None:
+        places = np.take_along_axis(candidates, places, 1)
+    least = found.min(axis=1, keepdims=True)
+    # Of equal values the partitions take any.
+    tied = ((among >= least).sum(axis=1) > k) | ((beyond >= least).sum(axis=1) > k)
+    places[tied] = np.argsort(-values[tied], axis=1, kind="stable")[:, :k]
     order = np.lexsort((places, -np.take_along_axis(values, places, 1)), axis=1)
     return np.take_along_axis(places, order, 1)
+
+
+def _in_groups(values: np.ndarray, k: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The columns (n, c) of the k groups with the largest maxima, and all groups' maxima (n, g).
+
+    A group is every g-th column, so that maxima are taken of whole stretches; what is left over is always a candidate.
+    """
+    rows, columns = values.shape
+    groups = columns // width
+    maxima = values[:, :groups].copy()
+    for start in range(groups, groups * width, groups):
+        np.maximum(maxima, values[:, start : start + groups], out=maxima)
+    chosen = np.argpartition(-maxima, k - 1, axis=1)[:, :k]
+    inside = (chosen[:, :, None] + groups * np.arange(width)).reshape(rows, -1)
+    rest = np.broadcast_to(np.arange(groups * width, columns), (rows, columns - groups * width))
+    return np.concatenate([inside, rest], axis=1), maxima
 
 
 def from_pairs(ids: np.ndarray, rows: np.ndarray, landmarks: np.ndarray, scores: np.ndarray, k: int) -> Predictions:

@@ -23,6 +23,7 @@ from lmk.models.retrieval import (
     nearest,
     photo_descriptors,
 )
+from lmk.models.runtimes import Predictor, predictor
 from lmk.models.saved import load_network, save_network
 from lmk.models.train import Record, Trainer, TrainingSet, best_epochs
 from lmk.predictions import NO_LANDMARK, Predictions
@@ -66,7 +67,8 @@ class Recognizer:
         """(n, views, ...) float16, the pretrained extractor's; stored, whatever the fold."""
         unique = np.unique(photos)
         store = ArrayStore(self.run.workspace.stores, f"{self.recipe.name}-features", self.extractor_key)
-        found = view_features(lambda: self.extractor, self.recipe, self.run.read, unique, store, self.run.progress)
+        run = self.run
+        found = view_features(lambda: self._frozen_predictor, self.recipe, run.read, unique, store, run.progress)
         return found[np.searchsorted(unique, photos)]
 
     @property
@@ -77,7 +79,7 @@ class Recognizer:
             "backbone": [recipe.backbone, recipe.provider, self.key["weights"]],
             "views": [recipe.image_size, recipe.pooling, recipe.views, recipe.dense],
             "seed": self.run.settings.seed if self.key["weights"] == "none" else None,
-            "computed by": [self.key["keras"], self.key["backend"]],
+            "computed by": [self.key["keras"], self.key["backend"], self.key["arithmetic"]],
             "competition": self.run.competition.digest,
         }
 
@@ -129,6 +131,15 @@ class Recognizer:
                 self.network(fold)
         return [self.histories[fold] for fold in range(self.run.split.folds)]
 
+    @cached_property
+    def _frozen_predictor(self) -> Predictor:
+        return self._fast(self.extractor)
+
+    def _fast(self, extractor: keras.Model) -> Predictor:
+        """What predicts with the extractor's weights of now."""
+        settings = self.run.settings
+        return predictor(extractor, settings.runtime, settings.precision == "bf16")
+
     def _new_extractor(self) -> keras.Model:
         run = self.run
         keras.utils.set_random_seed(run.settings.seed)
@@ -151,11 +162,12 @@ class Recognizer:
         store = ArrayStore(self.run.workspace.stores, f"{self.recipe.name}-tuned", {**self.key, "fold": fold})
         unique = np.unique(photos)
         network = self.network(fold) if len(store.missing(unique)) else None
+        fast = self._fast(network.extractor) if network else None
         classes = np.unique(self.run.training(fold)[1])
 
         def compute(names: np.ndarray) -> dict[str, np.ndarray]:
-            assert network is not None
-            features = forward(network.extractor, self.recipe, self.run.read, names)
+            assert network is not None and fast is not None
+            features = forward(fast, self.recipe, self.run.read, names)
             found = predict_features(network, names, features, classes, TOP_K)
             flat = features.reshape(*features.shape[:2], -1)
             return {

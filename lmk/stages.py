@@ -52,6 +52,8 @@ class Settings:
         fusion: One of `ensemble.fuse.RULES`.
         candidates: Landmarks verified a query.
         gallery: Photos compared a landmark, at the most.
+        precision: In which networks compute: `auto` (as the device does fastest without harm), `float32` or `bf16`.
+        runtime: Who predicts with trained networks on a CPU: `keras` or `openvino`.
         jobs: Processes for what is many independent photos or pairs.
         answer_unreadable: Whether a query without a readable photo gets an answer, below all others.
     """
@@ -68,6 +70,8 @@ class Settings:
     fusion: str = "learned"
     candidates: int = 5
     gallery: int = 32
+    precision: str = "auto"
+    runtime: str = "keras"
     jobs: int = 2
     answer_unreadable: bool = True
 

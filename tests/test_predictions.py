@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from lmk.errors import LmkError
-from lmk.predictions import NO_LANDMARK, Predictions, best_of, positions, read_submission, write_submission
+from lmk.predictions import NO_LANDMARK, Predictions, best_of, largest, positions, read_submission, write_submission
 
 
 def example():
@@ -102,3 +103,16 @@ def test_scores_that_are_not_finite_are_not_written(tmp_path):
 def test_positions_find_each_id_or_say_that_it_is_absent(ids, wanted):
     expected = [ids.index(name) if name in ids else -1 for name in wanted]
     assert positions(np.array(ids, dtype=str), np.array(wanted, dtype=str)).tolist() == expected
+
+
+@given(
+    hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(40, 700)), elements=st.integers(-3, 4).map(float)),
+    st.integers(1, 30),
+)
+def test_the_k_largest_are_those_of_a_full_sort_equal_values_in_their_order(values, k):
+    np.testing.assert_array_equal(largest(values, k), np.argsort(-values, axis=1, kind="stable")[:, :k])
+
+
+def test_the_k_largest_of_distinct_values_in_long_rows_are_those_of_a_full_sort():
+    values = np.random.default_rng(0).random((20, 15_000), np.float32)
+    np.testing.assert_array_equal(largest(values, 20), np.argsort(-values, axis=1)[:, :20])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -47,6 +47,13 @@ def open_run_from(
     fusion: Annotated[
         str, typer.Option(help="How evidence is fused: learned, seed-0.85-0.15 or seed-35-inliers.")
     ] = "learned",
+    precision: Annotated[
+        Literal["auto", "float32", "bf16"],
+        typer.Option(help="Of networks. bf16 pays for large ones on a CPU that has it; auto: by the device."),
+    ] = "auto",
+    runtime: Annotated[
+        Literal["keras", "openvino"], typer.Option(help="Who predicts with trained networks on a CPU.")
+    ] = "keras",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes for photos and pairs.")] = 2,
     answer_unreadable: Annotated[
         bool,
@@ -84,6 +91,8 @@ def open_run_from(
         share_without_landmark=dev_share,
         ensemble=ensemble,
         fusion=fusion,
+        precision=precision,
+        runtime=runtime,
         jobs=jobs,
         answer_unreadable=answer_unreadable,
     )

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 import keras
 
+POLICIES = {"auto": None, "float32": "float32", "bf16": "mixed_bfloat16"}
+"""Keras' dtype policy by the name of a precision; None where the device decides."""
+
 
 def gpus() -> list[str]:
     """The GPUs that the backend sees."""
@@ -22,13 +25,15 @@ def has_gpu() -> bool:
 
 
 @contextmanager
-def on_all_devices() -> Iterator[None]:
-    """Models built inside compute in the device's number format, and on every GPU at once, each with a part of a batch.
+def on_all_devices(policy: str | None = None) -> Iterator[None]:
+    """Models built inside compute on every GPU at once, each with a part of a batch.
 
     JAX goes through Keras' distribution API; Keras leaves TensorFlow's to TensorFlow.
+
+    policy: Keras' dtype policy in which they compute; that of the device if None.
     """
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy_for_device())
+    keras.config.set_dtype_policy(policy or policy_for_device())
     try:
         if len(gpus()) < 2 or keras.backend.backend() == "torch":
             yield

@@ -9,6 +9,7 @@ import numpy as np
 from lmk.data.images import resize
 from lmk.data.views import make_views
 from lmk.models.recipes import Recipe
+from lmk.models.runtimes import Predictor
 from lmk.progress import Progress, silent
 from lmk.store import ArrayStore
 
@@ -24,7 +25,7 @@ Read = Callable[[str], np.ndarray]
 
 
 def view_features(
-    extractor: Callable[[], keras.Model],
+    extractor: Callable[[], Predictor],
     recipe: Recipe,
     read: Read,
     ids: np.ndarray,
@@ -34,7 +35,7 @@ def view_features(
     """Features (n, views, ...) float16 of the photos' views; what the store has is not computed again.
 
     Args:
-        extractor: Gives `build_extractor`'s model; called only if something is to be computed.
+        extractor: Gives what predicts; called only if something is to be computed.
         recipe: Gives the views.
         read: A photo's id to RGB (h, w, 3) uint8.
         ids: (n,) str.
@@ -47,7 +48,7 @@ def view_features(
     return store.collect(ids, compute, SHARD, f"{recipe.name}: features", progress)["features"]
 
 
-def forward(extractor: keras.Model, recipe: Recipe, read: Read, ids: np.ndarray) -> np.ndarray:
+def forward(extractor: Predictor, recipe: Recipe, read: Read, ids: np.ndarray) -> np.ndarray:
     """Features (n, views, ...) float16, n > 0; photos are read beside the network's work.
 
     The network always gets as many photos, the last time some of them blank: another number would be compiled anew,

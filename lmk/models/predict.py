@@ -69,6 +69,7 @@ def vote_views(ids: np.ndarray, answers: np.ndarray, scores: np.ndarray, k: int)
     """
     views = answers.shape[1]
     rows = np.arange(len(ids)).repeat(views)
-    pairs, inverse = np.unique(np.column_stack([rows, answers.ravel()]), axis=0, return_inverse=True)
-    sums = np.bincount(inverse.ravel(), weights=scores.ravel(), minlength=len(pairs)) / views
-    return from_pairs(ids, pairs[:, 0], pairs[:, 1], sums, k)
+    landmarks, classes = np.unique(answers.ravel(), return_inverse=True)
+    pairs, inverse = np.unique(rows * len(landmarks) + classes, return_inverse=True)
+    sums = np.bincount(inverse, weights=scores.ravel(), minlength=len(pairs)) / views
+    return from_pairs(ids, pairs // len(landmarks), landmarks[pairs % len(landmarks)], sums, k)
