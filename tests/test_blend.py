@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmk.ensemble.blend import Blend, fit_blend, gather
+from lmk.ensemble.blend import Blend, fit_blend
 from lmk.ensemble.calibrate import Calibration
+from lmk.ensemble.candidates import gather
 from lmk.metrics import gap
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 
@@ -72,7 +73,7 @@ def test_candidates_are_each_landmark_once_in_ascending_order(drawn):
         named = set().union(*(source.landmarks[row].tolist() for source in sources)) - {NO_LANDMARK}
         listed = found.landmarks[row][found.landmarks[row] != NO_LANDMARK].tolist()
         assert listed == sorted(named)
-        assert (found.scores[row][found.landmarks[row] == NO_LANDMARK] == 0).all()
+        assert (found.sums([1.0] * len(sources))[row][found.landmarks[row] == NO_LANDMARK] == 0).all()
 
 
 def answers(truth: np.ndarray, share_right: float, seed: int) -> Predictions:

@@ -12,6 +12,7 @@ COMMANDS = (
     "stages",
     "verify",
     "evaluate",
+    "blend",
     "recipes",
     "data",
     "fetch",

@@ -1,0 +1,180 @@
+"""`lmk blend`: anybody's submission files into one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmk.cli.app import JsonOption, SeedOption, app, print_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lmk.ensemble.blend import Blending
+    from lmk.predictions import Predictions
+
+
+@app.command()
+def blend(
+    submissions: Annotated[list[Path], typer.Argument(help="Two submissions or more: `id,landmarks`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The blend's file.")],
+    rule: Annotated[
+        str,
+        typer.Option(
+            help="vote, mean, min-max, rank-mean, log-product; learned from --dev: equal (calibrated, then equal "
+            "weights), greedy, hill-climb, coordinate."
+        ),
+    ] = "min-max",
+    weight: Annotated[
+        list[float] | None, typer.Option(help="Of each submission, in their order; for rules that are not learned.")
+    ] = None,
+    dev: Annotated[
+        Path | None,
+        typer.Option(help="Truth to learn from: `id,landmarks` of queries whose answer you know. Never the solution."),
+    ] = None,
+    dev_list: Annotated[
+        list[Path] | None,
+        typer.Option(help="What each submission's model says of the dev queries, in their order. Default: look there."),
+    ] = None,
+    solution: Annotated[
+        Path | None, typer.Option(help="The hosts' solution: scores the blend and its parts, teaches nothing.")
+    ] = None,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Blend submissions by a rule; with --dev weights are learned and the optimism is told, with --solution scored."""
+    from lmk.ensemble.blend import LEARNED_RULES, RULES
+    from lmk.ensemble.combine import combination
+    from lmk.errors import LmkError
+    from lmk.predictions import write_submission
+
+    if rule not in RULES:
+        raise LmkError(f"No rule of blending is named '{rule}'; there are {', '.join(RULES)}.")
+    if len(submissions) < 2:
+        raise LmkError("One submission is no blend. Name two or more.")
+    if solution is not None and dev is not None and solution.resolve() == dev.resolve():
+        raise LmkError(f"{dev} cannot both teach the blend and score it. Learn from queries that the score leaves out.")
+    if out.resolve() in {path.resolve() for path in submissions}:
+        raise LmkError(f"{out} is one of the submissions. Give --out another name.")
+    lists = _aligned(submissions)
+    told: dict[str, object] = {"out": str(out), "rule": rule, "rows": len(lists[0])}
+    blending: Blending
+    if rule in LEARNED_RULES:
+        if dev is None or weight:
+            raise LmkError(
+                f"The rule '{rule}' learns its weights: give the truth of some queries by --dev, no --weight."
+            )
+        blending, learned = _learn(lists, submissions, dev, dev_list, rule, seed)
+        told |= learned
+    else:
+        if dev is not None or dev_list:
+            raise LmkError(f"The rule '{rule}' learns nothing from --dev. Learned are {', '.join(LEARNED_RULES)}.")
+        _check_weights(weight, len(submissions))
+        blending = combination(rule, lists, weight)
+    blended = blending(lists, 1)
+    write_submission(blended, out)
+    if solution is not None:
+        told["scores"] = _scores([*submissions, out], [*lists, blended], solution)
+    if json:
+        print_json(told)
+    else:
+        _tell(told)
+
+
+def _aligned(paths: list[Path]) -> list[Predictions]:
+    """The files' predictions in the first one's order."""
+    from lmk.errors import LmkError
+    from lmk.predictions import positions, read_submission
+
+    lists = [read_submission(path) for path in paths]
+    ids = lists[0].ids
+    if not len(ids):
+        raise LmkError(f"{paths[0]} has no rows.")
+    for path, found in zip(paths[1:], lists[1:], strict=True):
+        for holder, other, names in (
+            (path, paths[0], ids[positions(found.ids, ids) < 0]),
+            (paths[0], path, found.ids[positions(ids, found.ids) < 0]),
+        ):
+            if len(names):
+                raise LmkError(
+                    f"{holder} lacks {len(names)} ids of {other}; first: '{names[0]}'. Blend files of one competition."
+                )
+    return [found.align(ids) for found in lists]
+
+
+def _learn(
+    lists: list[Predictions], paths: list[Path], dev: Path, dev_lists: list[Path] | None, rule: str, seed: int
+) -> tuple[Blending, dict[str, object]]:
+    """The blend that dev teaches, and its weights, its GAP on dev cross-fitted, and the optimism of that fitted."""
+    from lmk.data.tables import read_solution
+    from lmk.ensemble.blend import fit_blend
+    from lmk.ensemble.tune import cross_fit
+    from lmk.errors import LmkError
+    from lmk.evaluation import gap_of
+    from lmk.predictions import NO_LANDMARK, positions
+
+    if dev_lists and len(dev_lists) != len(paths):
+        raise LmkError(f"There are {len(paths)} submissions and {len(dev_lists)} --dev-list. Give one for each.")
+    known = read_solution(dev)
+    asked = _aligned(dev_lists) if dev_lists else lists
+    lacking = known.ids[positions(asked[0].ids, known.ids) < 0]
+    if len(lacking):
+        where = dev_lists[0] if dev_lists else paths[0]
+        raise LmkError(
+            f"{where} lacks {len(lacking)} ids of {dev}; first: '{lacking[0]}'. "
+            "Give files that answer them by --dev-list, one for each submission."
+        )
+    if not (known.truth != NO_LANDMARK).any():
+        raise LmkError(f"No query in {dev} shows a landmark, so GAP is undefined there.")
+    answers = [found.align(known.ids) for found in asked]
+
+    def fit(rows: np.ndarray) -> Blending:
+        return fit_blend([found.take(rows) for found in answers], known.truth[rows], seed, rule)
+
+    held_out = cross_fit(known.ids, fit, lambda done, rows: done([found.take(rows) for found in answers], 1), seed)
+    blend = fit_blend(answers, known.truth, seed, rule)
+    gap = gap_of(held_out, known.truth)
+    return blend, {
+        "weights": dict(zip(map(str, paths), blend.weights, strict=True)),
+        "dev_gap": gap,
+        "dev_queries": len(known.ids),
+        "optimism": gap_of(blend(answers, 1), known.truth) - gap,
+    }
+
+
+def _check_weights(weights: list[float] | None, count: int) -> None:
+    from lmk.errors import LmkError
+
+    if weights and (len(weights) != count or min(weights) < 0 or not 0 < sum(weights) < float("inf")):
+        raise LmkError(f"{len(weights)} --weight for {count} submissions: give one for each, >= 0 and not all 0.")
+
+
+def _scores(paths: list[Path], lists: list[Predictions], solution: Path) -> list[dict[str, object]]:
+    from lmk.data.tables import read_solution
+    from lmk.evaluation import evaluate
+
+    truth = read_solution(solution)
+    return [{"file": str(path), **evaluate(found, truth).to_dict()} for path, found in zip(paths, lists, strict=True)]
+
+
+def _tell(told: dict) -> None:
+    from lmk.cli.tables import print_table
+
+    if "weights" in told:
+        print_table(
+            f"Weights by {told['rule']}, from {told['dev_queries']:,} dev queries",
+            ("submission", "weight"),
+            [(name, f"{weight:.3f}") for name, weight in told["weights"].items()],
+        )
+        print(
+            f"Dev GAP {told['dev_gap']:.5f} cross-fitted; fitted on all of dev it is {told['optimism']:+.5f} optimistic"
+        )
+    if "scores" in told:
+        rows = [
+            (score["file"], f"{score['gap']:.5f}", f"{score['low']:.3f} to {score['high']:.3f}")
+            for score in told["scores"]
+        ]
+        print_table("GAP on the solution", ("file", "GAP", "95 % interval"), rows)
+    print(f"{told['out']}: {told['rows']:,} rows, blended by {told['rule']}")

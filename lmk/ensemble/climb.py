@@ -1,0 +1,255 @@
+"""Searches for blend weights on GAP itself, a trial in about a millisecond for a hundred thousand queries.
+
+A trial weight of one source moves the few labels that this source names. What the rest of the blend says best is
+known before, so a trial is one line a named label, one sort of a number a query, and one look at where the hits lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmk.ensemble.candidates import Candidates
+from lmk.predictions import NO_LANDMARK
+
+ROUNDS = 30
+"""Selections of a source in one greedy search."""
+PASSES = 8
+"""Of coordinate search over the sources, at the most."""
+SHARES = tuple(round(0.05 * step, 2) for step in range(1, 20))
+"""Of the blend that a step of hill climbing tries to give to a source."""
+FACTORS = (0.0, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0)
+FINE_FACTORS = (0.0, 0.85, 0.95, 1.05, 1.18)
+"""What coordinate search multiplies a weight with, and where a sample of the queries told the weights roughly."""
+FIRST = 0.05
+"""Share of the other weights from which coordinate search lets a source without weight grow."""
+SAMPLE = 25_000
+"""Queries that tell the weights roughly where there are many more."""
+
+_INFINITY, _ZERO = np.float32(np.inf), np.float32(0)
+
+
+class Climb:
+    """GAP of a weighted sum of sources that grows label by label.
+
+    Scores are rounded to 23 binary digits. Where these are equal, a wrong answer ranks before a right one, and no
+    answer is right that another label equals: a search cannot win by ties. Memory: `m + 6 s` numbers a query.
+    """
+
+    def __init__(self, found: Candidates, truth: np.ndarray):
+        """truth: (n,) or (n, t) int64, `NO_LANDMARK` for none and as padding."""
+        truth = truth[:, None] if truth.ndim == 1 else truth
+        shown = np.where(truth == NO_LANDMARK, NO_LANDMARK - 1, truth)
+        right = (found.landmarks[:, :, None] == shown[:, None, :]).any(axis=2)
+        self.num_landmarks = int((truth != NO_LANDMARK).any(axis=1).sum())
+        solvable = right.any(axis=1)
+        self._hits = int(solvable.sum())
+        order = np.argsort(~solvable, kind="stable")  # they come first, so that they are a slice of every array
+        right, landmarks = right[order], found.landmarks[order]
+        # Two tables, (m, n) and (m, h): minus infinity stays so, whatever is added, and hides the other table's labels.
+        self._wrong = np.where(right | (landmarks == NO_LANDMARK), -_INFINITY, _ZERO).T.copy()
+        self._right = np.where(right[: self._hits], _ZERO, -_INFINITY).T.copy()
+        places = found.places[:, order].transpose(0, 2, 1)
+        self._wrong_at = places * len(order) + np.arange(len(order))
+        self._right_at = places[:, :, : self._hits] * self._hits + np.arange(self._hits)
+        self._scores = np.ascontiguousarray(found.scores[:, order].transpose(0, 2, 1), dtype=np.float32)
+        self._best: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def num_sources(self) -> int:
+        return len(self._scores)
+
+    def reset(self, weights: np.ndarray) -> None:
+        """Make the sum anew, (s,) weights by source, free of what rounding left behind."""
+        for table in (self._wrong, self._right):
+            table[table > -_INFINITY] = 0
+        self._best = None
+        for source in np.flatnonzero(weights):
+            self.line(int(source)).settle(weights[source])
+
+    def gap(self) -> float:
+        """Of the sum as it is."""
+        wrong, right = self._known()
+        return self._gap(wrong.copy(), right)
+
+    def line(self, source: int, weight: float = 0.0) -> Line:
+        """GAP along the weight of one source, from 0; `weight` is what the sum has of it, which is taken off."""
+        wrong, right = (
+            table.reshape(-1).take(places[source])
+            for table, places in ((self._wrong, self._wrong_at), (self._right, self._right_at))
+        )
+        line = Line(self, source, wrong, right)
+        if weight:
+            wrong -= np.float32(weight) * self._scores[source]
+            right -= np.float32(weight) * self._scores[source, :, : self._hits]
+            line.settle(0.0)
+        return line
+
+    def _known(self) -> tuple[np.ndarray, np.ndarray]:
+        """The best wrong label's sum of each query (n,), and the best right one's of each that has one (h,)."""
+        if self._best is None:
+            self._best = self._wrong.max(axis=0, initial=0), self._right.max(axis=0, initial=0)
+        return self._best
+
+    def _gap(self, highest: np.ndarray, hit: np.ndarray) -> float:
+        """GAP from the best wrong sums (n,), which are overwritten, and the best right ones (h,)."""
+        solvable = highest[: self._hits]
+        right = hit > solvable
+        np.maximum(solvable, hit, out=solvable)
+        keys = highest.view(np.uint32)  # of floats >= 0 the bits order as the numbers do; the last one tells hits
+        keys |= 1
+        keys[: self._hits] -= right
+        keys.sort()
+        ranks = len(keys) - np.flatnonzero((keys & 1) == 0)[::-1]
+        return float((np.arange(1, len(ranks) + 1) / ranks).sum() / max(1, self.num_landmarks))
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """The sum of a `Climb` with some weight of one source; the others stay as they were when it was drawn.
+
+    wrong, right: (k, n) and (k, h), the sums without the source of the labels that it names.
+    """
+
+    climb: Climb
+    source: int
+    wrong: np.ndarray
+    right: np.ndarray
+
+    def gap(self, weight: float) -> float:
+        """With a weight >= 0; the sum is not changed."""
+        highest, hit = (best.copy() for best in self.climb._known())
+        for best, added in ((highest, self._wrong_with(weight)), (hit, self._right_with(weight))):
+            for column in added:
+                np.maximum(best, column, out=best)
+        return self.climb._gap(highest, hit)
+
+    def settle(self, weight: float) -> None:
+        """Give the sum this weight of the source."""
+        climb = self.climb
+        climb._wrong.reshape(-1)[climb._wrong_at[self.source]] = self._wrong_with(weight)
+        climb._right.reshape(-1)[climb._right_at[self.source]] = self._right_with(weight)
+        climb._best = None
+
+    def _wrong_with(self, weight: float) -> np.ndarray:
+        added = np.float32(weight) * self.climb._scores[self.source]
+        return np.add(added, self.wrong, out=added)
+
+    def _right_with(self, weight: float) -> np.ndarray:
+        return self.right + np.float32(weight) * self.climb._scores[self.source, :, : self.right.shape[1]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        weights: (s,) >= 0, their sum is 1.
+        gap: On the queries that it was shown.
+        steps: Rounds, climbs or passes; the last one may have found nothing better.
+    """
+
+    weights: np.ndarray
+    gap: float
+    steps: int
+
+
+def greedy(found: Candidates, truth: np.ndarray) -> Found:
+    """Selection with replacement: each time the source that raises GAP most; ties to the first.
+
+    The best of all rounds counts, not the last. Caruana et al., ICML 2004.
+    """
+    climb = Climb(found, truth)
+    picks = np.zeros(climb.num_sources)
+    best = Found(np.full(found.num_sources, 1 / found.num_sources), 0.0, 0)  # equal weights where nothing is ever right
+    for _ in range(ROUNDS):
+        gaps = [climb.line(source).gap(1.0) for source in range(len(picks))]
+        chosen = int(np.argmax(gaps))
+        picks[chosen] += 1
+        climb.line(chosen).settle(1.0)
+        if gaps[chosen] > best.gap:
+            best = Found(picks / picks.sum(), gaps[chosen], ROUNDS)
+    return best
+
+
+def hill_climb(
+    found: Candidates, truth: np.ndarray, shares: Sequence[float] | np.ndarray = SHARES, steps: int | None = None
+) -> Found:
+    """From the best source alone, step by step the source and the share that raise GAP most, until none does.
+
+    Args:
+        found, truth: As for `Climb`.
+        shares: In (0, 1), of the blend, that a step tries to give to each source.
+        steps: The most; None for no limit.
+    """
+    climb = Climb(found, truth)
+    alone = [climb.line(source).gap(1.0) for source in range(climb.num_sources)]
+    weights = np.zeros(climb.num_sources)
+    first = int(np.argmax(alone))
+    weights[first] = 1.0
+    climb.line(first).settle(1.0)
+    gap, done = alone[first], 0
+    while steps is None or done < steps:
+        added = np.array(shares) / (1 - np.array(shares)) * weights.sum()
+        tried = np.array([[line.gap(weight) for weight in added] for line in map(climb.line, range(len(weights)))])
+        done += 1
+        source, place = np.unravel_index(tried.argmax(), tried.shape)
+        if tried[source, place] <= gap:
+            break
+        gap = float(tried[source, place])
+        weights[source] += added[place]
+        climb.line(int(source)).settle(added[place])
+    return Found(weights / weights.sum(), gap, done)
+
+
+def coordinate(found: Candidates, truth: np.ndarray) -> Found:
+    """One weight after the other moved to where GAP is best with the others held, until a pass over all gains nothing.
+
+    After a pass that gains, only sources with weight are tried again. The search starts from greedy selection; where
+    there are many queries, from what it finds on a sample of them.
+    """
+    many = len(truth) > 2 * SAMPLE
+    if many:
+        rows = np.linspace(0, len(truth) - 1, SAMPLE).astype(int)
+        start = coordinate(found.take(rows), truth[rows])
+    else:
+        start = greedy(found, truth)
+    climb, weights, gap = Climb(found, truth), start.weights, -1.0
+    everyone, done = True, 0
+    while done < PASSES:
+        before = gap
+        sources = np.arange(len(weights)) if everyone else np.flatnonzero(weights)
+        weights, gap = _pass(climb, weights, sources, FINE_FACTORS if many else FACTORS)
+        done += 1
+        if everyone and gap <= before:
+            break
+        everyone = gap <= before
+    return Found(weights / weights.sum(), gap, done)
+
+
+def _pass(climb: Climb, weights: np.ndarray, sources: np.ndarray, factors: Sequence[float]) -> tuple[np.ndarray, float]:
+    """The weights after each of `sources` was moved once, and their GAP."""
+    weights = weights.copy()
+    climb.reset(weights)
+    gap = climb.gap()
+    for source in sources:
+        others = weights.sum() - weights[source]
+        if others <= 0:
+            continue
+        line = climb.line(source, weights[source])
+        tried = np.multiply(factors, weights[source] or FIRST * others)
+        gaps = [line.gap(weight) for weight in tried]
+        if max(gaps) > gap:
+            weights[source], gap = tried[int(np.argmax(gaps))], max(gaps)
+        line.settle(weights[source])
+    return weights, gap
+
+
+SEARCHES: dict[str, Callable[[Candidates, np.ndarray], Found]] = {
+    "greedy": greedy,
+    "hill-climb": hill_climb,
+    "coordinate": coordinate,
+}
+"""Searches by name."""
