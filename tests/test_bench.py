@@ -1,10 +1,17 @@
 """Benchmarks are found and run by name; their figures are one JSON object or a table."""
 
+import itertools
 import json
 
+import cv2
+import keras
+import numpy as np
 import pytest
 
+from benchmarks import gpu, scoring
+from benchmarks import input as photo_input
 from benchmarks.output import parser, show
+from benchmarks.timing import in_turns
 from lmk.cli.bench import benchmarks
 from lmk.cli.main import main
 from lmk.errors import LmkError
@@ -47,3 +54,42 @@ def test_an_installed_package_says_that_benchmarks_come_with_the_source(monkeypa
     monkeypatch.setattr("lmk.cli.bench.ROOT", tmp_path)
     with pytest.raises(LmkError, match="checkout"):
         benchmarks()
+
+
+def test_ways_are_timed_in_turns_and_the_first_turn_does_not_count():
+    told, clock = [], itertools.count()
+    ways = {"a": lambda: told.append("a"), "b": lambda: told.append("b")}
+    seconds = in_turns(ways, 2, lambda: float(next(clock)))
+    assert "".join(told) == "ababab"
+    assert seconds == {"a": 1.0, "b": 1.0}
+
+
+def test_lmk_and_the_public_forms_agree_on_every_step_of_scoring(monkeypatch):
+    monkeypatch.setattr(scoring, "QUERIES", 3000)
+    monkeypatch.setattr(scoring, "BLOCK", 40)
+    found = scoring.run(rounds=1)
+    assert len(found["rows"]) == 6
+    assert all(row["agree"] for row in found["rows"])
+    assert all(row["seconds"] > 0 and row["public_seconds"] > 0 for row in found["rows"])
+
+
+def test_views_of_photos_are_counted_for_each_way(tmp_path):
+    photo = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), photo)
+    found = photo_input.run(tmp_path, side=32, rounds=1)
+    assert found["lmk"] > 0 and found["tf_data_ratio"] > 0 and found["decoder_share"] > 0
+
+
+def test_a_folder_without_photos_is_a_mistake(tmp_path):
+    with pytest.raises(LmkError, match="no JPEGs"):
+        photo_input.run(tmp_path)
+
+
+def test_the_networks_of_the_gpu_benchmark_train_and_predict_on_a_processor(capsys, monkeypatch):
+    for name in ("KERAS_BACKEND", "XLA_PYTHON_CLIENT_PREALLOCATE"):
+        monkeypatch.setenv(name, keras.backend.backend())  # both are set there, and are as before afterwards
+    words = ["--worker", "lmk", "--network", "vgg16-bottleneck", "--backend", keras.backend.backend()]
+    gpu.main([*words, "--device", "cpu", "--side", "32", "--batch", "2", "--steps", "1"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["training"] > 0 and found["prediction"] > 0

@@ -1,0 +1,98 @@
+"""A whole `make-submission --ensemble`, cold and with all stages stored: where the time goes.
+
+lmk bench job ../shared/data/provence --weights ../shared/weights --recipe mobilenetv2-gem --recipe mobilenet-gem
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.output import parser, show
+from lmk.data.competitions import open_competition
+from lmk.errors import LmkError
+from lmk.models.start import start_keras
+from lmk.pipeline import make_submission, open_run
+from lmk.progress import Advance
+from lmk.stages import Settings
+from lmk.workspace import Workspace
+
+
+class Clock:
+    """A `Progress` that counts the seconds of each stretch of work by its label."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, label: str, total: int, unit: str) -> Iterator[Advance]:
+        start = time.perf_counter()
+        yield lambda count: None
+        self.seconds[label] = self.seconds.get(label, 0.0) + time.perf_counter() - start
+
+
+def run(competition: str, weights: str, recipes: Sequence[str], seed: int, folder: Path) -> dict[str, object]:
+    """Run in an empty workspace, then once more from the command line with everything stored.
+
+    Args:
+        competition, weights, seed: As for `make-submission`.
+        recipes: By name.
+        folder: An empty one.
+
+    Returns:
+        cold_seconds, processor_seconds: Of the first run, with the start of Keras. stored_seconds: Of the whole
+        second process. forward_share: Of the cold run in the backbones' passes. dev_gap: By stage.
+        rows: Seconds and share of each stretch of the cold run, the longest first.
+    """
+    clock, workspace = Clock(), Workspace.open(folder)
+    start, busy = time.perf_counter(), time.process_time()
+    with clock("starting Keras", 1, ""):
+        start_keras()
+    opened = open_competition(competition, workspace.competitions, clock)
+    settings = Settings(recipes=tuple(recipes), weights=weights, seed=seed)
+    result = make_submission(open_run(settings, opened, workspace, clock))
+    cold, busy = time.perf_counter() - start, time.process_time() - busy
+    again = time.perf_counter()
+    chosen = [word for name in recipes for word in ("--recipe", name)]
+    command = ["make-submission", "--ensemble", "-c", competition, "--weights", weights, "--seed", str(seed)]
+    lmk = [sys.executable, "-m", "lmk.cli.main"]
+    done = subprocess.run(
+        [*lmk, *command, *chosen, "-w", str(folder), "--json"], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise LmkError(f"The stored run failed: {done.stderr[-300:]}")
+    stored = time.perf_counter() - again
+    parts = clock.seconds | {"all else": cold - sum(clock.seconds.values())}
+    forward = sum(seconds for label, seconds in parts.items() if label.endswith(": features"))
+    rows = [
+        {"stretch": label, "seconds": seconds, "share": seconds / cold}
+        for label, seconds in sorted(parts.items(), key=lambda part: -part[1])
+    ]
+    return {
+        "cold_seconds": cold,
+        "processor_seconds": busy,
+        "stored_seconds": stored,
+        "forward_share": forward / cold,
+        "dev_gap": result.gap,
+        "rows": rows,
+    }
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """The command `lmk bench job`."""
+    options = parser("job", __doc__)
+    options.add_argument("competition", nargs="?", default="demo")
+    options.add_argument("--weights", default="tiny")
+    options.add_argument("--recipe", action="append", help="repeat it for several; default: those of the demo")
+    options.add_argument("--seed", type=int, default=0)
+    given = options.parse_args(words)
+    recipes = given.recipe or ["tinymobilenetv2-gem", "tinymobilenet-gem"]
+    with tempfile.TemporaryDirectory() as folder:
+        show(run(given.competition, given.weights, recipes, given.seed, Path(folder)), given.json)
+
+
+if __name__ == "__main__":
+    main()
