@@ -18,6 +18,8 @@ TimeoutOption = Annotated[
 ]
 DEFAULT_RECORDS = Path("submissions")
 DEFAULT_TIMEOUT = 30.0
+SCORE_SECONDS = 1800.0
+"""Longest wait for a score."""
 
 
 def kaggle_slug(competition: str) -> str:

@@ -19,6 +19,7 @@ from lmk.cli.app import (
 from lmk.cli.kaggle_options import (
     DEFAULT_RECORDS,
     DEFAULT_TIMEOUT,
+    SCORE_SECONDS,
     RecordsOption,
     TimeoutOption,
     connect,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
     from lmk.kaggle.client import Client
     from lmk.kaggle.records import Record, Records
-
-SCORE_SECONDS = 1800.0
 
 
 @app.command()

@@ -113,7 +113,8 @@ def play(
     if late.is_set():
         raise LimitError(f"The kernel was stopped after {seconds:,.0f} s. Its log is {stage.log}.")
     if code:
-        raise LmkError(f"The kernel failed after {time.monotonic() - start:,.0f} s: {last}. Its log is {stage.log}.")
+        why = last.removeprefix("error: ").rstrip(".")
+        raise LmkError(f"The kernel failed after {time.monotonic() - start:,.0f} s: {why}. Its log is {stage.log}.")
     return stage
 
 

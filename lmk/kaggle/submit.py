@@ -102,7 +102,7 @@ def _once(
         if before and not again:
             raise LmkError(
                 f"Kaggle has this file already as submission {max(before)} of {record.competition}. "
-                "Add --again to send it once more."
+                "`lmk submit --again` sends it once more."
             )
         check_limits(client, record.competition)
         record.status = UPLOADING
@@ -190,7 +190,7 @@ def _earlier(
         score = f", public score {old.public:.5f}" if old.public is not None else ""
         raise LmkError(
             f"{old.file} was sent already on {old.sent} as submission {old.ref}{score} ('{old.message}'). "
-            "Add --again to send it once more."
+            "`lmk submit --again` sends it once more."
         )
     return None
 
