@@ -1,5 +1,8 @@
 """What a user can mend: one line that names the thing, what was found, and the mend."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class LmkError(Exception):
     """A mistake or a bad file; the command line shows its text as one line and exits with `exit_code`."""
@@ -23,3 +26,9 @@ class RemoteError(LmkError):
     """The other side failed, answered nonsense or did not answer in time."""
 
     exit_code = 5
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The question that follows a sentence about an unknown word, with a space before it; empty if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{near[0]}'?" if near else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,9 +27,9 @@ from lmk.models.catalogue import weights_digest
 from lmk.models.recipes import Recipe
 from lmk.predictions import NO_LANDMARK, Predictions, positions, read_submission, write_submission
 from lmk.progress import Progress, silent
-from lmk.stages import READ_SIDE, Made, Run, Settings, Source
+from lmk.stages import READ_SIDE, Made, Run, Settings, Source, maker_here
 from lmk.verification import Verified, comparison_settings, evidence_key, verify_proposals
-from lmk.workspace import Workspace
+from lmk.workspace import Maker, Workspace
 
 if TYPE_CHECKING:
     from lmk.ensemble.fuse import LearnedFusion
@@ -148,15 +147,30 @@ def stage_keys(run: Run) -> dict[str, Mapping[str, object]]:
 
 
 def recipe_key(run: Run, recipe: Recipe) -> dict[str, object]:
-    """All that a recipe's networks depend on: the key of its stage, too."""
-    return {
-        "recipe": recipe.key(),
-        "weights": weights_digest(recipe.backbone, run.settings.weights),
-        "keras": version("keras"),
-        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
-        "arithmetic": [run.settings.precision, run.settings.runtime],
-        **run.data_key,
-    }
+    """All that a recipe's networks depend on: the key of its stage, too.
+
+    Features and networks differ a little from one Keras to another, so its version stands there: that of a kernel where
+    predictions of this recipe were pulled from it and none were made here.
+    """
+    weights = weights_digest(recipe.backbone, run.settings.weights)
+
+    def by(maker: Maker) -> dict[str, object]:
+        return {
+            "recipe": recipe.key(),
+            "weights": weights,
+            "keras": maker[0],
+            "backend": maker[1],
+            "arithmetic": [run.settings.precision, run.settings.runtime],
+            **run.data_key,
+        }
+
+    if recipe.name not in run.made_by:
+        here = maker_here()
+        makers = (maker for maker in (here, *run.workspace.makers()) if run.is_stored(recipe.name, by(maker)))
+        maker = run.made_by[recipe.name] = next(makers, here)
+        if maker != here:
+            run.note(f"{recipe.name} comes from a kernel with Keras {' '.join(maker)}; here is {' '.join(here)}.")
+    return by(run.made_by[recipe.name])
 
 
 def recognize(run: Run, recipe: Recipe) -> Source:
@@ -341,6 +355,7 @@ def _record(run: Run, name: str, path: Path, sources: Mapping[str, Source], veri
         "settings": asdict(run.settings),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"lmk": __version__} | {package: version(package) for package in VERSIONS},
+        "made_by": {recipe: " ".join(maker) for recipe, maker in run.made_by.items()},
         "predictions": {stage: f"{stage}-{source.key}" for stage, source in sources.items()},
         "stages": [stage for stage in stages if stage in sources],
         "root": str(run.competition.root),

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from lmk.data.images import resize
+from lmk.errors import LmkError
 from lmk.evaluation import gap_of
 from lmk.files import digest_of, write_json
 from lmk.models.extract import forward, view_features
@@ -27,7 +28,7 @@ from lmk.models.runtimes import Predictor, predictor
 from lmk.models.saved import load_network, save_network
 from lmk.models.train import Record, Trainer, TrainingSet, best_epochs
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.stages import TOP_K, Made, Run
+from lmk.stages import TOP_K, Made, Run, maker_here
 from lmk.store import ArrayStore
 
 SHARD = 256
@@ -67,9 +68,26 @@ class Recognizer:
         """(n, views, ...) float16, the pretrained extractor's; stored, whatever the fold."""
         unique = np.unique(photos)
         store = ArrayStore(self.run.workspace.stores, f"{self.recipe.name}-features", self.extractor_key)
-        run = self.run
-        found = view_features(lambda: self._frozen_predictor, self.recipe, run.read, unique, store, run.progress)
+        found = view_features(self._predictor_here, self.recipe, self.run.read, unique, store, self.run.progress)
         return found[np.searchsorted(unique, photos)]
+
+    def _predictor_here(self) -> Predictor:
+        self._computes("features")
+        return self._frozen_predictor
+
+    def _computes(self, what: str) -> None:
+        """Refuse to compute here what is to stand beside another Keras' results, under its name.
+
+        Raises:
+            LmkError: The recipe's results came from a kernel with another Keras.
+        """
+        there, here = self.run.made_by[self.recipe.name], maker_here()
+        if there != here:
+            raise LmkError(
+                f"{self.recipe.name} comes from a kernel with Keras {' '.join(there)}, but some of its {what} are not "
+                f"here, and Keras {' '.join(here)} would not give the same. Pull the kernel again, install that Keras, "
+                f"or remove {self.run.workspace.makers_file} to compute all of the recipe here."
+            )
 
     @property
     def extractor_key(self) -> dict[str, object]:
@@ -102,6 +120,7 @@ class Recognizer:
             load_network(network, path)
             self.histories[fold] = json.loads(history.read_text())
             return network
+        self._computes("networks")
         ids = np.concatenate([photos, distractors])
         data = TrainingSet(
             ids=ids,
@@ -161,7 +180,10 @@ class Recognizer:
         """Landmarks, scores and descriptors of photos by a network with a backbone of its own; stored by shard."""
         store = ArrayStore(self.run.workspace.stores, f"{self.recipe.name}-tuned", {**self.key, "fold": fold})
         unique = np.unique(photos)
-        network = self.network(fold) if len(store.missing(unique)) else None
+        network = None
+        if len(store.missing(unique)):
+            self._computes("predictions")
+            network = self.network(fold)
         fast = self._fast(network.extractor) if network else None
         classes = np.unique(self.run.training(fold)[1])
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from lmk.files import atomic_path, digest_of
 from lmk.models.recipes import Recipe, find_recipe
 from lmk.predictions import Predictions, best_of, concatenate
 from lmk.progress import Progress, silent
-from lmk.workspace import Workspace
+from lmk.workspace import Maker, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,11 @@ READ_SIDE = 1024
 
 Made = tuple[Predictions, Predictions, Mapping[str, np.ndarray]]
 """What a stage computes: predictions of dev and of test, and other arrays by name."""
+
+
+def maker_here() -> Maker:
+    """What computes here."""
+    return version("keras"), os.environ.get("KERAS_BACKEND", "tensorflow")
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,7 @@ class Run:
         unreadable: Photo id to the reason why it cannot be read; such photos are not trained on.
         seconds: Time by stage.
         reused: Stages whose result was stored.
+        made_by: Recipe to what computes or computed its results; `pipeline.recipe_key` finds it.
     """
 
     settings: Settings
@@ -112,6 +120,7 @@ class Run:
     note: Callable[[str], None] = lambda text: None
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
+    made_by: dict[str, Maker] = field(default_factory=dict)
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of that name, with what the settings change of it."""

@@ -1,10 +1,15 @@
 """Where data, stores, weights, runs and submissions lie."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmk.errors import LmkError
+from lmk.files import write_json
+
+Maker = tuple[str, str]
+"""What computed a result of a network: Keras' version, and its backend."""
 
 
 @dataclass(frozen=True)
@@ -59,3 +64,25 @@ class Workspace:
     def submissions(self) -> Path:
         """Submissions that no --out named."""
         return self.root / "submissions"
+
+    @property
+    def makers_file(self) -> Path:
+        """Remembers what computed the results that came from kernels."""
+        return self.root / "makers.json"
+
+    def makers(self) -> list[Maker]:
+        """What computed the results that came from kernels, the last first.
+
+        Raises:
+            LmkError: The file that remembers them is damaged.
+        """
+        try:
+            return [(str(keras), str(backend)) for keras, backend in json.loads(self.makers_file.read_text())]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError) as error:
+            raise LmkError(f"{self.makers_file} cannot be read ({error}). Remove it and pull again.") from error
+
+    def remember_maker(self, maker: Maker) -> None:
+        """Put a maker first."""
+        write_json(self.makers_file, [maker, *(known for known in self.makers() if known != maker)])

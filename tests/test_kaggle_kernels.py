@@ -245,7 +245,15 @@ def test_the_output_of_another_lmk_is_refused(kaggle, client, kernel, tmp_path):
 @pytest.mark.parametrize("name", ["../outside.csv", "/etc/passwd", "stores/../../x.csv", "kernel.py", "weights"])
 def test_a_list_that_leads_outside_the_workspace_is_refused(tmp_path, name):
     entry = {"sha256": "", "size": 0}
-    values = {"kernel": "x", "bundle": "", "competition": "", "recipes": [], "keras": "", "files": {name: entry}}
+    values = {
+        "kernel": "x",
+        "bundle": "",
+        "competition": "",
+        "recipes": [],
+        "keras": "",
+        "backend": "",
+        "files": {name: entry},
+    }
     (tmp_path / "lmk-kernel.json").write_text(json.dumps(values))
     with pytest.raises(LmkError, match="no place in a workspace"):
         read_manifest(tmp_path / "lmk-kernel.json")

@@ -201,7 +201,10 @@ def test_a_stage_by_itself_is_that_of_the_run(first, folder, workspace, capfd, m
         (["--competition", "landmark-recognition-2017"], "Did you mean `landmark-recognition-20"),
         (["--competition", "."], "has no train.csv"),
         (["--workspace", "file/inside"], "The workspace file/inside cannot be made"),
-        (["--fusion", "best"], "No fusion is named 'best'"),
+        (
+            ["--fusion", "seed-35"],
+            "No fusion is named 'seed-35'; there are learned, seed-0.85-0.15, seed-35-inliers. Did",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_1(arguments, message, folder, tmp_path, capfd, monkeypatch):

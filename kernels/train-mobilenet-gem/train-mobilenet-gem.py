@@ -12,4 +12,5 @@ RECIPE = "mobilenet-gem"
 
 options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights_folder()]
 lmk("make-submission", "--recipe", RECIPE, *options)
+lmk("ensemble", "--recipe", RECIPE, *options)  # stores the descriptors of all photos, which retrieval at home needs
 leave("train-mobilenet-gem", COMPETITION, [RECIPE], scratch())

@@ -12,4 +12,5 @@ RECIPE = "vgg16-bottleneck"
 
 options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights_folder()]
 lmk("make-submission", "--recipe", RECIPE, *options)
+lmk("ensemble", "--recipe", RECIPE, *options)  # stores the descriptors of all photos, which retrieval at home needs
 leave("train-vgg16-bottleneck", COMPETITION, [RECIPE], scratch())

@@ -181,9 +181,8 @@ def run(
 
 def tell_pulled(pulled: Pulled) -> None:
     """Print what came home, and how it is reused."""
-    from importlib import metadata
-
     from lmk.cli.console import note
+    from lmk.stages import maker_here
 
     manifest = pulled.manifest
     for kind, names in (("new", pulled.new), ("here already", pulled.kept)):
@@ -193,10 +192,11 @@ def tell_pulled(pulled: Pulled) -> None:
             typer.echo(f"{kind}: {', '.join(counts)}")
     recipes = " ".join(f"-r {recipe}" for recipe in manifest.recipes)
     note(f"Reused by `lmk make-submission -c {manifest.competition} {recipes}` with the kernel's other options.")
-    if manifest.keras != metadata.version("keras"):
+    there, here = (manifest.keras, manifest.backend), maker_here()
+    if there != here:
         note(
-            f"The kernel ran Keras {manifest.keras}, here is {metadata.version('keras')}: a run here has other digests "
-            "and computes anew. Bring the same Keras here, or to the kernel by --wheels."
+            f"The kernel ran Keras {' '.join(there)}, here is {' '.join(here)}: a run here takes its results as they "
+            "are and says so. To have the same Keras there, push with --wheels."
         )
 
 

@@ -67,14 +67,14 @@ def open_run_from(
     """The run that the options describe, on a competition that was read."""
     from lmk.data.competitions import DEMO, open_competition
     from lmk.ensemble.rules import RULES
-    from lmk.errors import LmkError
+    from lmk.errors import LmkError, did_you_mean
     from lmk.models.recipes import find_recipe
     from lmk.pipeline import open_run
     from lmk.stages import Settings
     from lmk.workspace import Workspace
 
     if fusion not in RULES:
-        raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.")
+        raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
     for name in recipe or ():
         find_recipe(name)
     place = Workspace.open(workspace)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lmk.errors import LmkError
+from lmk.errors import LmkError, did_you_mean
 from lmk.files import write_json
 from lmk.kaggle.client import Client
 from lmk.kaggle.metadata import FILE_NAME, Metadata, read_metadata, slugify
@@ -52,10 +52,9 @@ class Kernel:
         root = root or kernels_root()
         folder = root / name
         if not (folder / FILE_NAME).is_file():
-            known = ", ".join(sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))) or "none"
-            raise LmkError(
-                f"There is no kernel '{name}' in {root} (there: {known}). `lmk kernel new {name}` makes one."
-            )
+            known = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
+            hint = did_you_mean(name, known) or f" There are: {', '.join(known) or 'none'}."
+            raise LmkError(f"There is no kernel '{name}' in {root}.{hint} `lmk kernel new` makes one.")
         return cls(folder)
 
     @property

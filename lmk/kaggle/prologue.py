@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 NEEDED = ("cv2", "joblib", "keras", "numpy", "pandas", "pyarrow", "rich", "scipy", "sklearn", "typer")
@@ -43,20 +44,28 @@ def unpack_lmk(payload: str, digest: str) -> Path:
 
 
 def _install_wheels(folder: Path) -> None:
-    """Install, without the internet, the attached wheels of modules that are missing."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if not missing:
-        return
-    root = os.environ.get("LMK_KAGGLE_INPUT", "/kaggle/input")
-    found = [Path(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names]
-    wheels = sorted(path for path in found if path.suffix == ".whl")
+    """Install, without the internet, the attached wheels of packages that are missing or of another version here."""
+    root = Path(os.environ.get("LMK_KAGGLE_INPUT", "/kaggle/input"))
+    # A competition's photos lie deeper than a dataset's files; looking at a million of them takes minutes.
+    found = [path for depth in ("*/*.whl", "*/*/*.whl", "*/*/*/*.whl") for path in root.glob(depth)]
+    wheels = sorted(path for path in found if _is_news(path))
     if wheels:
+        print(f"wheels: {', '.join(path.name for path in wheels)}", flush=True)
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(folder)]
         subprocess.run([*pip, *map(str, wheels)], check=True)
         importlib.invalidate_caches()
-        missing = [name for name in missing if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise SystemExit(
             f"This kernel's image lacks {', '.join(missing)}. Download the wheels (`pip download`) and push the kernel "
             "with --wheels FOLDER."
         )
+
+
+def _is_news(wheel: Path) -> bool:
+    """Whether a wheel's version of its package is not installed."""
+    package, version = wheel.name.split("-")[:2]
+    try:
+        return metadata.version(package) != version
+    except metadata.PackageNotFoundError:
+        return True

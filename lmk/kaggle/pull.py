@@ -17,6 +17,7 @@ from lmk.kaggle.inside import KEPT, MANIFEST, sha256_of
 from lmk.kaggle.kernels import Kernel, Version, outputs_of, status_of
 from lmk.predictions import Predictions, read_submission
 from lmk.progress import Progress, silent
+from lmk.workspace import Workspace
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -38,6 +39,7 @@ class Manifest:
     competition: str
     recipes: list[str]
     keras: str
+    backend: str
     files: dict[str, Entry]
 
 
@@ -54,21 +56,26 @@ def read_manifest(path: Path) -> Manifest:
     """The list in `lmk-kernel.json`.
 
     Raises:
-        LmkError: The file is no such list, or names a file outside the folders that lmk brings home.
+        RemoteError: The file is no JSON.
+        LmkError: It is no such list, or names a file outside the folders that lmk brings home.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RemoteError(f"{path.name} came damaged or cut short ({error}); nothing is taken. Pull again.") from error
+    try:
         manifest = Manifest(
             kernel=str(values["kernel"]),
             bundle=str(values["bundle"]),
             competition=str(values["competition"]),
             recipes=[str(recipe) for recipe in values["recipes"]],
             keras=str(values["keras"]),
+            backend=str(values["backend"]),
             files={
                 str(name): Entry(int(entry["size"]), str(entry["sha256"])) for name, entry in values["files"].items()
             },
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LmkError(f"{path.name} is no list of a kernel's files ({error!r}).") from error
     for name in manifest.files:
         parts = PurePosixPath(name).parts
@@ -133,7 +140,8 @@ def take(
 ) -> Pulled:
     """Check the listed files in `folder` (where `bring` puts each first) and move them into the workspace.
 
-    A file that is in the workspace stays: its name holds the digest of all that it depends on.
+    A file that is in the workspace stays: its name holds the digest of all that it depends on. The workspace remembers
+    which Keras computed them, for its version is a part of these digests.
 
     Raises:
         RemoteError: A file differs from the list.
@@ -152,6 +160,7 @@ def take(
     for name in pulled.new:
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder / name, workspace / name)
+    Workspace(workspace).remember_maker((manifest.keras, manifest.backend))
     return pulled
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmk.errors import LmkError
+from lmk.errors import LmkError, did_you_mean
 
 FINAL_STAGES = ("fused", "ensemble")
 """Stages that a submission is made of where they were run; else it is the one recipe's."""
@@ -65,10 +65,11 @@ def find_run(runs: Path, name: str) -> RunFacts:
     """
     path = runs / name / "run.json"
     if not path.is_file():
-        known = ", ".join(sorted(folder.parent.name for folder in runs.glob("*/run.json"))[-5:])
-        raise LmkError(
-            f"'{name}' is neither a file nor a run in {runs}." + (f" The last runs: {known}." if known else "")
+        known = sorted(
+            (folder.parent.name for folder in runs.glob("*/run.json")), key=lambda run: (runs / run).stat().st_mtime
         )
+        last = f" The last runs: {', '.join(known[-5:])}." if known else ""
+        raise LmkError(f"'{name}' is neither a file nor a run in {runs}.{did_you_mean(name, known)}{last}")
     return read_run(path)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lmk.errors import LmkError
+from lmk.errors import LmkError, did_you_mean
 from lmk.kaggle.kernels import Kernel, new_kernel
 
 TRAIN = '''"""Train {recipe} on {competition}.
@@ -20,6 +20,7 @@ RECIPE = "{recipe}"
 
 options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights_folder()]
 lmk("make-submission", "--recipe", RECIPE, *options)
+lmk("ensemble", "--recipe", RECIPE, *options)  # stores the descriptors of all photos, which retrieval at home needs
 leave("{name}", COMPETITION, [RECIPE], scratch())
 '''
 
@@ -52,7 +53,7 @@ def make_kernel(
         LmkError: The kind is unknown, a recipe is missing, or the name is taken.
     """
     if kind not in KINDS:
-        raise LmkError(f"There is no kind of kernel '{kind}'; there are {', '.join(KINDS)}.")
+        raise LmkError(f"No kind of kernel is named '{kind}'; there are {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
     if not recipes or (kind == "train" and len(recipes) > 1):
         count = "one recipe" if kind == "train" else "one recipe or more"
         raise LmkError(f"A kernel of kind {kind} takes {count}: add --recipe NAME (`lmk recipes` lists them).")

@@ -1,0 +1,123 @@
+"""Results of a kernel with another Keras: taken as they are and said, never mixed with what is made here."""
+
+import json
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import tiny
+
+from lmk.data.competitions import read_competition
+from lmk.errors import LmkError
+from lmk.kaggle.inside import leave
+from lmk.kaggle.pull import read_manifest, take
+from lmk.pipeline import make_submission, open_run, recipe_key, retrieve, train
+from lmk.stages import Run, Settings, maker_here
+from lmk.workspace import Workspace
+
+SETTINGS = Settings(recipes=tiny.RECIPE_NAMES, weights="none", folds=3, jobs=1)
+THERE = ("3.0.0", "tensorflow")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def recipes():
+    with pytest.MonkeyPatch.context() as patch:
+
+        def put(holder, name, value):
+            patch.setitem(holder, name, value) if isinstance(holder, dict) else patch.setattr(holder, name, value)
+
+        tiny.install(put)
+        tiny.install_network(put)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tiny.draw_competition(tmp_path_factory.mktemp("competitions") / "walls")
+
+
+def opened(folder: Path, workspace: Path, notes: list[str] | None = None, **changes) -> Run:
+    competition = read_competition(folder.name, folder)
+    tell = (lambda text: None) if notes is None else notes.append
+    return open_run(replace(SETTINGS, **changes), competition, Workspace.open(workspace), note=tell)
+
+
+def keras_is(patch: pytest.MonkeyPatch, version: str) -> None:
+    known = metadata.version
+    patch.setattr(metadata, "version", lambda name: version if name == "keras" else known(name))
+    patch.setattr("lmk.stages.version", metadata.version)
+
+
+@pytest.fixture(scope="module")
+def left(folder, tmp_path_factory) -> Path:
+    """What a kernel with an older Keras left: both recipes, each run by itself."""
+    root = tmp_path_factory.mktemp("kernel")
+    with pytest.MonkeyPatch.context() as patch:
+        keras_is(patch, THERE[0])
+        patch.setenv("LMK_KAGGLE_WORKING", str(root / "working"))
+        for name in tiny.RECIPE_NAMES:
+            make_submission(opened(folder, root / "workspace", recipes=(name,), ensemble=False))
+            run = opened(folder, root / "workspace", recipes=(name,))
+            retrieve(run, [run.recipe(name)])  # as `lmk ensemble` in the kernels that come with lmk
+        leave("both", folder.name, tiny.RECIPE_NAMES, root / "workspace")
+    return root / "working"
+
+
+@pytest.fixture
+def home(left, tmp_path) -> Path:
+    """A workspace into which it was pulled."""
+    workspace = tmp_path / "workspace"
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    manifest = read_manifest(left / "lmk-kernel.json")
+    for name in manifest.files:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes((left / name).read_bytes())
+    take(manifest, copy, workspace)
+    return workspace
+
+
+def test_they_are_taken_and_named_and_the_rest_is_made_of_them(folder, home, tmp_path):
+    notes: list[str] = []
+    run = opened(folder, home, notes)
+    found = make_submission(run)
+    assert set(tiny.RECIPE_NAMES) <= set(run.reused)
+    assert set(run.made_by.values()) == {THERE}
+    said = [note for note in notes if "comes from a kernel with Keras 3.0.0 tensorflow" in note]
+    assert len(said) == 2
+    record = json.loads((home / "runs" / found.name / "run.json").read_text())
+    assert record["made_by"] == dict.fromkeys(tiny.RECIPE_NAMES, "3.0.0 tensorflow")
+    # The Keras that pretended to be older is the one here, so the numbers are those of a run that is all of this place.
+    alone = make_submission(opened(folder, tmp_path / "alone"))
+    assert found.gap == alone.gap
+    assert found.submission.read_bytes() == alone.submission.read_bytes()
+    assert found.name != alone.name
+
+
+def test_what_was_made_here_goes_before_what_was_pulled(folder, home):
+    known = json.loads((home / "makers.json").read_text())
+    (home / "makers.json").unlink()
+    for name in tiny.RECIPE_NAMES[:1]:
+        make_submission(opened(folder, home, recipes=(name,), ensemble=False))
+    (home / "makers.json").write_text(json.dumps(known))
+    run = opened(folder, home)
+    keys = [recipe_key(run, run.recipe(name)) for name in tiny.RECIPE_NAMES]
+    assert [key["keras"] for key in keys] == [maker_here()[0], THERE[0]]
+
+
+@pytest.mark.parametrize(("lost", "what"), [("stores", "features"), ("weights", "networks")])
+def test_what_a_kernel_did_not_leave_is_not_computed_by_another_keras(folder, home, lost, what):
+    for path in (home / lost).rglob("*.*"):
+        path.unlink()
+    run = opened(folder, home)
+    with pytest.raises(LmkError, match=rf"some of its {what} are not here.*[rR]emove .*makers\.json"):
+        make_submission(run) if lost == "stores" else train(run, run.recipe("tiny-frozen"))
+    (home / "makers.json").unlink()
+    assert recipe_key(opened(folder, home), run.recipe("tiny-frozen"))["keras"] == maker_here()[0]
+
+
+def test_a_damaged_memory_of_makers_is_named(home):
+    (home / "makers.json").write_text("[1")
+    with pytest.raises(LmkError, match=r"makers\.json cannot be read"):
+        Workspace.open(home).makers()
