@@ -48,7 +48,7 @@ TABLE = [
     ("hang", "", PUSH, 5, "asked to save kernel tester/lmk-hello"),
     ("kernel-fails", "", [*PUSH, "&&", *STATUS], 1, "exited with code 1. See `lmk kernel logs hello`"),
     ("html", "", [*PUSH, "&&", *STATUS, "&&", *PULL], 5, "web page in place of the file"),
-    ("half", "", [*PUSH, "&&", *STATUS, "&&", *PULL], 1, "is no list of a kernel's files"),
+    ("half", "", [*PUSH, "&&", *STATUS, "&&", *PULL], 5, "came damaged or cut short"),
     # not switched on: what a person mistypes
     (
         "",
