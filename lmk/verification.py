@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lmk.data.splits import photo_of
+from lmk.data.splits import choose_galleries, photo_of
 from lmk.errors import LmkError
 from lmk.files import atomic_path, digest_of
 from lmk.local.compare import Settings, compare
@@ -79,12 +79,7 @@ def comparison_settings(run: Run) -> Settings:
 def galleries(run: Run) -> dict[int, list[str]]:
     """At most `Settings.gallery` training photos of each landmark, a seeded choice."""
     ids, landmarks, _ = run.training(None)
-    order = np.random.default_rng(run.settings.seed).permutation(len(ids))
-    order = order[np.argsort(landmarks[order], kind="stable")]
-    known, starts = np.unique(landmarks[order], return_index=True)
-    groups = np.split(ids[order], starts[1:])
-    most = run.settings.gallery
-    return {int(landmark): sorted(group[:most].tolist()) for landmark, group in zip(known, groups, strict=True)}
+    return choose_galleries(ids, landmarks, run.settings.gallery, run.settings.seed)
 
 
 def picture_of(run: Run, query: str, gallery: str, path: Path) -> int:

@@ -116,3 +116,9 @@ def test_the_k_largest_are_those_of_a_full_sort_equal_values_in_their_order(valu
 def test_the_k_largest_of_distinct_values_in_long_rows_are_those_of_a_full_sort():
     values = np.random.default_rng(0).random((20, 15_000), np.float32)
     np.testing.assert_array_equal(largest(values, 20), np.argsort(-values, axis=1)[:, :20])
+
+
+def test_the_largest_of_wide_rows_may_be_minus_infinity():
+    values = np.full((2, 5000), -np.inf)
+    values[0, [4999, 70]] = 1, 2
+    assert largest(values, 3).tolist() == [[70, 4999, 0], [0, 1, 2]]

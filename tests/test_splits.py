@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmk.data.splits import NEVER, make_split, photo_of
+from lmk.data.splits import NEVER, choose_galleries, make_split, photo_of
 from lmk.predictions import NO_LANDMARK
 
 
@@ -91,3 +91,21 @@ def test_a_split_of_two_folds_or_an_impossible_share_is_refused():
     for folds, share in ((2, 0.5), (3, 0.0), (3, 1.0)):
         with pytest.raises(ValueError, match="folds"):
             make_split(*competition([3, 3], 3), folds, share, 0)
+
+
+@given(competitions, st.integers(1, 5), st.integers(0, 99))
+def test_a_gallery_holds_photos_of_its_landmark_and_all_where_they_are_few(tables, most, seed):
+    ids, landmarks, _ = tables
+    chosen = choose_galleries(ids, landmarks, most, seed)
+    assert chosen.keys() == set(landmarks.tolist())
+    for landmark, photos in chosen.items():
+        there = ids[landmarks == landmark].tolist()
+        assert set(photos) <= set(there)
+        assert len(set(photos)) == len(photos) == min(most, len(there))
+        assert photos == sorted(photos)
+    assert chosen == choose_galleries(ids, landmarks, most, seed)
+
+
+def test_another_seed_chooses_another_gallery():
+    ids, landmarks, _ = competition([40], 0)
+    assert choose_galleries(ids, landmarks, 10, 0) != choose_galleries(ids, landmarks, 10, 1)

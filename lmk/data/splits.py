@@ -128,6 +128,28 @@ def make_split(
     )
 
 
+def choose_galleries(ids: np.ndarray, landmarks: np.ndarray, most: int, seed: int) -> dict[int, list[str]]:
+    """Photos that stand for each landmark when a query is compared with it.
+
+    Args:
+        ids: (n,) str, training photos.
+        landmarks: (n,) int64, what they show.
+        most: Photos of a landmark, at the most; which, the seed chooses.
+        seed: Of that choice.
+
+    Returns:
+        A landmark to its photos' ids, ascending.
+    """
+    order = np.random.default_rng(seed).permutation(len(ids))
+    order = order[np.argsort(landmarks[order], kind="stable")]
+    known, starts = np.unique(landmarks[order], return_index=True)
+    ends = np.append(starts[1:], len(ids))
+    return {
+        landmark: sorted(ids[order[start : min(end, start + most)]].tolist())
+        for landmark, start, end in zip(known.tolist(), starts.tolist(), ends.tolist(), strict=True)
+    }
+
+
 def _deal_landmarks(counts: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
     """(c,) int: a fold for each landmark; large ones are dealt first, forth and back, so that folds weigh alike."""
     order = np.lexsort((rng.permutation(len(counts)), -counts))
