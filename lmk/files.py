@@ -1,12 +1,19 @@
-"""Files that are whole or absent, and digests that name what they hold."""
+"""Files that are whole or absent, folders that one process holds, and digests that name what files hold."""
 
+import fcntl
 import glob
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from lmk.errors import LmkError
+
+LOCK = ".lock"
+"""The file by which a process holds a folder; it stays, empty, and means nothing by itself."""
 
 
 @contextmanager
@@ -41,6 +48,31 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process while the block runs.
+
+    The kernel keeps the lock and lets go of it when the process ends, however it ends: nothing stale can block.
+
+    Raises:
+        LmkError: Another process holds it; the text tells which.
+    """
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "it has not said which yet"
+            raise LmkError(
+                f"Another lmk works in {folder} ({holder}). Wait until it has ended, or name another --workspace."
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, `{' '.join(['lmk', *sys.argv[1:]])[:200]}`\n")
+        file.flush()
+        yield
+        file.truncate(0)
 
 
 def write_json(path: Path, value: object) -> None:

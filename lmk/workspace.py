@@ -2,11 +2,12 @@
 
 import json
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmk.errors import LmkError
-from lmk.files import write_json
+from lmk.files import alone_in, write_json
 
 Maker = tuple[str, str]
 """What computed a result of a network: Keras' version, and its backend."""
@@ -34,6 +35,16 @@ class Workspace:
         if not os.access(root, os.W_OK):
             raise LmkError(f"The workspace {root} cannot be written to. Name another by --workspace.")
         return cls(root)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the workspace while stages compute: two runs in one would compute the same shards twice.
+
+        What only reads needs no hold, and is never locked out.
+
+        Raises:
+            LmkError: Another process holds it; the text names it.
+        """
+        return alone_in(self.root)
 
     @property
     def competitions(self) -> Path:

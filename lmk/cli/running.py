@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -19,7 +20,11 @@ DEMO_RECIPES = ("tinymobilenetv2-gem", "tinymobilenet-gem")
 CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
 GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
 
+INNER = {"ensemble", "computes"}
+"""Parameters of `open_run_from` that are no options."""
 
+
+@contextmanager
 def open_run_from(
     competition: CompetitionOption = DEFAULT_COMPETITION,
     recipe: Annotated[
@@ -63,8 +68,9 @@ def open_run_from(
         ),
     ] = True,
     ensemble: bool = True,
-) -> Run:
-    """The run that the options describe, on a competition that was read."""
+    computes: bool = True,
+) -> Iterator[Run]:
+    """The run that the options describe, on a competition that was read; if it computes, alone in its workspace."""
     from lmk.data.competitions import DEMO, open_competition
     from lmk.ensemble.rules import RULES
     from lmk.errors import LmkError, did_you_mean
@@ -78,7 +84,6 @@ def open_run_from(
     for name in recipe or ():
         find_recipe(name)
     place = Workspace.open(workspace)
-    opened = open_competition(competition, place.competitions, progress)
     demo = competition == DEMO and not recipe and not weights  # nothing is downloaded for it
     settings = Settings(
         recipes=tuple(dict.fromkeys(recipe or (DEMO_RECIPES if demo else default_recipes()))),
@@ -96,7 +101,9 @@ def open_run_from(
         jobs=jobs,
         answer_unreadable=answer_unreadable,
     )
-    return open_run(settings, opened, place, progress, note)
+    with place.alone() if computes else nullcontext():
+        opened = open_competition(competition, place.competitions, progress)
+        yield open_run(settings, opened, place, progress, note)
 
 
 def default_recipes() -> tuple[str, ...]:
@@ -106,11 +113,12 @@ def default_recipes() -> tuple[str, ...]:
     return GPU_RECIPES if shutil.which("nvidia-smi") else CPU_RECIPES
 
 
-def run_command(function: Callable[..., None]) -> Callable[..., None]:
+def run_command(function: Callable[..., None], computes: bool = True) -> Callable[..., None]:
     """Give a command the options of a run; its first argument becomes the run that they describe.
 
     A parameter `recipe` or `ensemble` of the command's own takes the place of the option and still goes into the run.
-    No run is opened where a command's context says that a command below it does the work.
+    A command that keeps nothing it computes, or runs dry, does not hold the workspace. No run is opened where a
+    command's context says that a command below it does the work.
     """
     own = [
         part
@@ -119,7 +127,7 @@ def run_command(function: Callable[..., None]) -> Callable[..., None]:
     ]
     names = {part.name for part in own}
     shared = inspect.signature(open_run_from, eval_str=True, locals={"Run": object}).parameters
-    offered = [part for part in shared.values() if part.name not in names | {"ensemble"}]
+    offered = [part for part in shared.values() if part.name not in names | INNER]
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
@@ -129,7 +137,9 @@ def run_command(function: Callable[..., None]) -> Callable[..., None]:
         options = {name: given[name] for name in shared if name in given}
         if isinstance(options["recipe"], str):
             options["recipe"] = [options["recipe"]]
-        function(open_run_from(**options), **{name: given[name] for name in names})
+        options["computes"] = computes and not given.get("dry_run", False)
+        with open_run_from(**options) as run:
+            function(run, **{name: given[name] for name in names})
 
     parameters = sorted([*own, *offered], key=lambda part: part.default is not inspect.Parameter.empty)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +48,7 @@ def verify_all(run: Run, context: typer.Context, json: JsonOption = False) -> No
 
 
 @verify.command()
-@run_command
+@partial(run_command, computes=False)
 def show(
     run: Run,
     query: Annotated[str, typer.Argument(help="Id of a photo of the competition.")],
