@@ -23,6 +23,8 @@ from lmk.ensemble.tune import cross_fit
 from lmk.errors import LmkError
 from lmk.evaluation import check_submission, gap_and_interval, gap_of
 from lmk.files import atomic_path, write_json
+from lmk.local.evidence import Evidence
+from lmk.local_features import features_key, kinds_of
 from lmk.models.catalogue import weights_digest
 from lmk.models.recipes import Recipe
 from lmk.predictions import NO_LANDMARK, Predictions, positions, read_submission, write_submission
@@ -275,10 +277,10 @@ def _learned(run: Run, parts: list[Source], blended: Source, verified: Verified)
     photo_counts = dict(zip(landmarks.tolist(), counts.tolist(), strict=True))
     similar = next(part.extras for part in parts if part.name == RETRIEVAL)
     dev_features = proposal_features(
-        blended.dev, [part.dev for part in parts], photo_counts, similar["dev"], verified.dev.proposals()
+        blended.dev, [part.dev for part in parts], photo_counts, similar["dev"], _proposals(verified.dev)
     )
     test_features = proposal_features(
-        blended.test, [part.test for part in parts], photo_counts, similar["test"], verified.test.proposals()
+        blended.test, [part.test for part in parts], photo_counts, similar["test"], _proposals(verified.test)
     )
     right = (blended.dev.landmarks == truth[:, None]) & (blended.dev.landmarks != NO_LANDMARK)
 
@@ -291,12 +293,22 @@ def _learned(run: Run, parts: list[Source], blended: Source, verified: Verified)
     return dev, fusion(blended.test, test_features), {"optimism": np.array(optimism)}
 
 
+def _proposals(evidence: Mapping[str, Evidence]) -> dict[str, np.ndarray]:
+    """The evidence of all kinds, by kind and name."""
+    return {f"{kind}:{name}": values for kind, one in evidence.items() for name, values in one.proposals().items()}
+
+
+def _first(evidence: Mapping[str, Evidence]) -> Evidence:
+    """What the published rules look at: they knew one kind."""
+    return next(iter(evidence.values()))
+
+
 def _published_sum(run: Run, parts: list[Source], blended: Source, verified: Verified) -> Made:
     from lmk.ensemble.fuse import published_sum
 
-    largest = float(verified.dev.inliers[:, 0].max(initial=1))
+    largest = float(_first(verified.dev).inliers[:, 0].max(initial=1))
     dev, test = (
-        published_sum(predictions, evidence.inliers, largest)
+        published_sum(predictions, _first(evidence).inliers, largest)
         for predictions, evidence in ((blended.dev, verified.dev), (blended.test, verified.test))
     )
     return dev, test, {}
@@ -306,7 +318,7 @@ def _published_threshold(run: Run, parts: list[Source], blended: Source, verifie
     from lmk.ensemble.fuse import published_threshold
 
     dev, test = (
-        published_threshold(predictions, evidence.counts)
+        published_threshold(predictions, _first(evidence).counts)
         for predictions, evidence in ((blended.dev, verified.dev), (blended.test, verified.test))
     )
     return dev, test, {}
@@ -362,12 +374,14 @@ def _record(run: Run, name: str, path: Path, sources: Mapping[str, Source], veri
         "digest": run.competition.digest,
         "read_side": READ_SIDE,
         "comparison": comparison_settings(run).key(),
+        "local_features": {kind: features_key(run, kind) for kind in kinds_of(run)} if verified else {},
     }
     folder = run.workspace.runs / name
     with atomic_path(folder / "dev.npz") as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, ids=run.dev.ids, photos=run.dev.photos, truth=truth)
     if verified is not None:
-        verified.dev.save(folder / "evidence.npz")
+        for place, (kind, evidence) in enumerate(verified.dev.items()):
+            evidence.save(folder / (f"evidence-{kind}.npz" if place else "evidence.npz"))
     told["spent"] = _spent(run, folder / "run.json")
     write_json(folder / "run.json", result.to_dict() | told)
     return result

@@ -57,6 +57,7 @@ class Settings:
         share_without_landmark: Of the dev queries.
         ensemble: Whether the recipes and retrieval are blended, verified and fused.
         fusion: One of `ensemble.fuse.RULES`.
+        local_features: What verifies: one of `lmk.local.kinds.KINDS`.
         candidates: Landmarks verified a query.
         gallery: Photos compared a landmark, at the most.
         precision: In which networks compute: `auto` (as the device does fastest without harm), `float32` or `bf16`.
@@ -75,6 +76,7 @@ class Settings:
     share_without_landmark: float = 0.6
     ensemble: bool = True
     fusion: str = "learned"
+    local_features: str = "rootsift"
     candidates: int = 5
     gallery: int = 32
     precision: str = "auto"

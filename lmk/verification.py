@@ -14,22 +14,26 @@ from lmk.files import atomic_path, digest_of
 from lmk.local.compare import Settings, compare
 from lmk.local.draw import draw_matches
 from lmk.local.evidence import Evidence
-from lmk.local.features import extract
-from lmk.local.rootsift import RootSift
+from lmk.local.features import FeatureTable
 from lmk.local.verify import verify
+from lmk.local_features import features_key, kinds_of, local_features
+from lmk.predictions import Predictions
 from lmk.stages import Run, Source
 from lmk.store import ArrayStore
-
-EXTRACTOR = RootSift()
 
 
 @dataclass(frozen=True, eq=False)
 class Verified:
-    """Evidence in line with the ensemble's predictions of dev and of test; `key` names all it depends on."""
+    """Evidence by its kind, in line with the ensemble's predictions of dev and of test.
+
+    Attributes:
+        key: Names all that it depends on.
+        dev, test: By kind, the one that pictures and the published rules take first.
+    """
 
     key: str
-    dev: Evidence
-    test: Evidence
+    dev: dict[str, Evidence]
+    test: dict[str, Evidence]
 
 
 def verify_proposals(run: Run, source: Source) -> Verified:
@@ -38,33 +42,33 @@ def verify_proposals(run: Run, source: Source) -> Verified:
     The gallery holds all training photos but the query's own: features and comparisons serve dev and test, every
     fold and every later run with the same photos.
     """
-    features_store = ArrayStore(run.workspace.stores, "rootsift", features_key(run))
-    pairs_store = ArrayStore(run.workspace.stores, "verification", pairs_key(run))
-    gallery, settings = galleries(run), comparison_settings(run)
+    gallery = galleries(run)
     ids = np.unique(np.concatenate([*gallery.values(), photo_of(source.dev.ids), source.test.ids]))
-    features = extract(run.read, ids, features_store, EXTRACTOR, run.settings.jobs, run.progress)
-    dev, test = (
-        verify(found, gallery, features, features, pairs_store, settings, jobs=run.settings.jobs, progress=run.progress)
-        for found in (source.dev, source.test)
-    )
+    dev, test = {}, {}
+    for kind in kinds_of(run):
+        features = local_features(run, kind, ids)
+        store = ArrayStore(run.workspace.stores, "verification", pairs_key(run, kind))
+        dev[kind], test[kind] = (_verified(run, found, gallery, features, store) for found in (source.dev, source.test))
     return Verified(evidence_key(run), dev, test)
+
+
+def _verified(
+    run: Run, found: Predictions, gallery: dict[int, list[str]], features: FeatureTable, store: ArrayStore
+) -> Evidence:
+    settings = comparison_settings(run)
+    return verify(found, gallery, features, features, store, settings, jobs=run.settings.jobs, progress=run.progress)
 
 
 def evidence_key(run: Run) -> str:
     """Names all that the evidence for a proposal depends on."""
-    return digest_of(pairs_key(run))
+    return digest_of({kind: pairs_key(run, kind) for kind in kinds_of(run)})
 
 
-def features_key(run: Run) -> dict[str, object]:
-    """All that local features depend on."""
-    return {"competition": run.competition.digest, "extractor": EXTRACTOR.key()}
-
-
-def pairs_key(run: Run) -> dict[str, object]:
+def pairs_key(run: Run, kind: str) -> dict[str, object]:
     """All that the comparison of a query with a landmark depends on."""
     settings = run.settings
     return {
-        **features_key(run),
+        **features_key(run, kind),
         "comparison": comparison_settings(run).key(),
         "gallery": [settings.gallery, settings.seed],
         "unreadable": sorted(run.unreadable),
@@ -83,7 +87,10 @@ def galleries(run: Run) -> dict[int, list[str]]:
 
 
 def picture_of(run: Run, query: str, gallery: str, path: Path) -> int:
-    """Write the match picture of two of the competition's photos; returns the number of inliers.
+    """Write the match picture of two of the competition's photos, by the run's first kind of local features.
+
+    Returns:
+        The number of inliers.
 
     Raises:
         LmkError: The competition has no photo of an id, or the file's suffix names no picture format.
@@ -92,7 +99,8 @@ def picture_of(run: Run, query: str, gallery: str, path: Path) -> int:
         if run.competition.photo(name) is None:
             raise LmkError(f"{run.competition.name} has no photo '{name}'. Ids stand in its CSV files.")
     left, right = run.read(query), run.read(gallery)
-    found, known = EXTRACTOR([left, right])
+    table = local_features(run, kinds_of(run)[0], np.unique([query, gallery]))
+    found, known = table[query], table[gallery]
     comparison = compare(found, known, comparison_settings(run))
     picture = draw_matches(left, right, found, known, comparison)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):

@@ -15,7 +15,15 @@ FLOORS = {
     2: {"lmk.predictions", "lmk.store", "lmk.workspace"},
     3: {"lmk.data", "lmk.local", "lmk.kaggle", "lmk.metrics"},
     4: {"lmk.models", "lmk.ensemble", "lmk.evaluation", "lmk.report"},
-    5: {"lmk.stages", "lmk.recognition", "lmk.verification", "lmk.pipeline", "lmk.plan"},
+    5: {
+        "lmk.stages",
+        "lmk.recognition",
+        "lmk.delf",
+        "lmk.local_features",
+        "lmk.verification",
+        "lmk.pipeline",
+        "lmk.plan",
+    },
     6: {"lmk.cli"},
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -19,7 +19,7 @@ from lmk.files import write_json
 from lmk.local import compare
 from lmk.pipeline import _report
 from lmk.report.page import MOST_BYTES, reader, write_report
-from lmk.report.pictures import Album
+from lmk.report.pictures import Album, Features
 from lmk.report.record import load_run
 from lmk.report.versus import BROKEN, MENDED, changed_queries, common_queries, write_comparison
 from lmk.stages import Run, Settings
@@ -120,8 +120,9 @@ def test_pictures_end_where_their_budget_does(workspace, competition):
     record = load_run(workspace, FIRST)
     read = reader(record, competition)
     photo = record.photos[0]
-    whole = Album(read, compare.Settings(), 10**6).thumbnail(photo, "a photo")
-    album = Album(read, compare.Settings(), len(whole.uri) * 2)
+    features = Features.of(record)
+    whole = Album(read, compare.Settings(), features, 10**6).thumbnail(photo, "a photo")
+    album = Album(read, compare.Settings(), features, len(whole.uri) * 2)
     assert [album.thumbnail(photo, "a photo") is None for _ in range(3)] == [False, False, True]
     assert album.refused == 1
 

@@ -11,6 +11,7 @@ COMMANDS = (
     "make_submission",
     "stages",
     "verify",
+    "delf",
     "evaluate",
     "blend",
     "recipes",

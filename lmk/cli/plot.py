@@ -46,11 +46,12 @@ def matches(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Draw a query beside the gallery photo that bears its answer out best, with a line for each inlier."""
+    from lmk.errors import LmkError
     from lmk.local.compare import Settings
     from lmk.report.examples import best_pair
     from lmk.report.figures import matches_figure, save_figure
     from lmk.report.page import reader
-    from lmk.report.pictures import matched
+    from lmk.report.pictures import Features, matched
     from lmk.report.record import load_run
     from lmk.workspace import Workspace
 
@@ -58,7 +59,11 @@ def matches(
     record = load_run(place, run)
     photo, other, landmark = best_pair(record, query)
     read = reader(record, photos_of(record, competition, place.competitions))
-    picture, comparison = matched(read(photo), read(other), Settings(**record.facts["comparison"]))
+    photos = [read(photo), read(other)]
+    features = Features.of(record)([photo, other], photos)
+    if features is None:
+        raise LmkError(f"The local features of {record.name} are gone. Run `lmk make-submission` again.")
+    picture, comparison = matched(photos[0], photos[1], features, Settings(**record.facts["comparison"]))
     title = f"query {photo}, photo {other} of landmark {landmark}: {len(comparison.inliers)} inliers"
     save_figure(matches_figure(picture, title), out)
     _told(record, out)

@@ -59,6 +59,10 @@ def open_run_from(
     runtime: Annotated[
         Literal["keras", "openvino"], typer.Option(help="Who predicts with trained networks on a CPU.")
     ] = "keras",
+    local_features: Annotated[
+        str | None,
+        typer.Option(help="What verifies: rootsift, delf or both. Default: what docs/results.md found best."),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes for photos and pairs.")] = 2,
     answer_unreadable: Annotated[
         bool,
@@ -74,6 +78,7 @@ def open_run_from(
     from lmk.data.competitions import DEMO, open_competition
     from lmk.ensemble.rules import RULES
     from lmk.errors import LmkError, did_you_mean
+    from lmk.local.kinds import KINDS, default_kinds
     from lmk.models.recipes import find_recipe
     from lmk.pipeline import open_run
     from lmk.stages import Settings
@@ -81,13 +86,16 @@ def open_run_from(
 
     if fusion not in RULES:
         raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
+    if local_features is not None and local_features not in KINDS:
+        raise LmkError(f"No local features are named '{local_features}'; there are {', '.join(KINDS)}.")
     for name in recipe or ():
         find_recipe(name)
     place = Workspace.open(workspace)
     demo = competition == DEMO and not recipe and not weights  # nothing is downloaded for it
+    chosen = weights or ("tiny" if demo else "imagenet")
     settings = Settings(
         recipes=tuple(dict.fromkeys(recipe or (DEMO_RECIPES if demo else default_recipes()))),
-        weights=weights or ("tiny" if demo else "imagenet"),
+        weights=chosen,
         image_size=image_size,
         epochs=epochs,
         views=views,
@@ -98,6 +106,7 @@ def open_run_from(
         fusion=fusion,
         precision=precision,
         runtime=runtime,
+        local_features=local_features or default_kinds(chosen),
         jobs=jobs,
         answer_unreadable=answer_unreadable,
     )

@@ -33,17 +33,21 @@ def verify_all(run: Run, context: typer.Context, json: JsonOption = False) -> No
     right = blended.dev.best == run.dev.truth
     if right.all() or not right.any():
         raise LmkError(f"{int(right.sum())} of {len(right)} first proposals are right on dev: nothing to tell apart.")
-    area = {name: float(roc_auc_score(right, values[:, 0])) for name, values in evidence.proposals().items()}
-    compared = int(evidence.compared.sum())
+    area = {
+        kind: {name: float(roc_auc_score(right, values[:, 0])) for name, values in one.proposals().items()}
+        for kind, one in evidence.items()
+    }
+    compared = {kind: int(one.compared.sum()) for kind, one in evidence.items()}
     if json:
-        print_json({"roc_area": area, "comparisons": compared, "queries": len(evidence), "seconds": run.seconds})
+        print_json({"roc_area": area, "comparisons": compared, "queries": len(right), "seconds": run.seconds})
         return
     from lmk.cli.tables import print_table
 
+    kinds = list(area)
     print_table(
-        f"Evidence for the first proposal on dev: {len(evidence):,} queries, {compared:,} comparisons",
-        ("evidence", "ROC area, right against wrong"),
-        [(name, f"{value:.4f}") for name, value in area.items()],
+        f"Evidence for the first proposal on dev: {len(right):,} queries, {sum(compared.values()):,} comparisons",
+        ("evidence", *(f"ROC area by {kind}, right against wrong" for kind in kinds)),
+        [(name, *(f"{area[kind][name]:.4f}" for kind in kinds)) for name in area[kinds[0]]],
     )
 
 

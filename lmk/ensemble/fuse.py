@@ -19,7 +19,7 @@ from lmk.errors import LmkError
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 
 SHARES = ("inlier_ratio", "coverage")
-"""Evidence in [0, 1]; other evidence counts something."""
+"""Evidence in [0, 1], whatever kind it is of; other evidence counts something."""
 
 
 def published_sum(predictions: Predictions, inliers: np.ndarray, largest: float) -> Predictions:
@@ -93,7 +93,8 @@ def proposal_features(
         sources: What was blended, aligned with them.
         photo_counts: A landmark to its number of training photos.
         query_features: (n, q) of each query as a whole, such as its similarity to distractors.
-        evidence: By name, (n, k) arrays >= 0; all but `SHARES` by their logarithm. Empty where nothing was verified.
+        evidence: By `name` or `kind:name`, (n, k) arrays >= 0; all but `SHARES` by their logarithm. Empty where nothing
+            was verified.
 
     For scores and for inliers the lead over the best other landmark counts as much as the value.
     """
@@ -109,7 +110,7 @@ def proposal_features(
     columns += [named, np.log1p(photos)]
     columns += [np.tile(column[:, None], (1, k)) for column in query_features.T]
     for name, values in evidence.items():
-        values = values if name in SHARES else np.log1p(values)
+        values = values if name.rpartition(":")[2] in SHARES else np.log1p(values)
         columns += [values, _lead(values)]
     return np.stack(columns, axis=2).astype(np.float64)
 

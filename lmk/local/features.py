@@ -164,6 +164,9 @@ def extract(
         return extractor([read(name) for name in names.tolist()])
 
     def compute(names: np.ndarray) -> dict[str, np.ndarray]:
+        if extractor.batch_size >= SHARD:  # it has threads of its own; what they would wait for is the reading
+            photos = pool(delayed(read)(name) for name in names.tolist())
+            return FeatureTable.pack(names, extractor(photos), extractor).arrays()
         steps = range(0, len(names), extractor.batch_size)
         batches = pool(delayed(batch)(names[start : start + extractor.batch_size]) for start in steps)
         return FeatureTable.pack(names, [photo for photos in batches for photo in photos], extractor).arrays()

@@ -5,12 +5,16 @@ Noh et al., ICCV 2017 (arXiv:1612.06321).
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
+from lmk.errors import LmkError
+from lmk.files import atomic_path
 from lmk.local.delf import Cells, Dense, Strongest
 from lmk.models.backbones import build_backbone, network_of
 from lmk.models.delf_recipe import cut_of
@@ -107,3 +111,27 @@ def build_attention(channels: int) -> keras.Model:
     x = keras.layers.Conv2D(1, 1, dtype=full_precision(), name="attention_conv2")(x)
     attention = keras.layers.Activation("softplus", dtype=full_precision(), name="attention")(x)
     return keras.Model(features, attention, name="attention")
+
+
+def save_delf(network: DelfNetwork, path: Path) -> None:
+    """Write the weights of both parts to `path`, which ends in `.weights.h5`."""
+    with atomic_path(path) as draft:
+        _whole(network).save_weights(draft)
+
+
+def load_delf(network: DelfNetwork, path: Path) -> None:
+    """Read what `save_delf` wrote into a network of the same backbone.
+
+    Raises:
+        LmkError: The file is damaged or holds another network.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of another network: raised below
+            _whole(network).load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise LmkError(f"{path} holds no weights of this DELF ({reason}). Remove it to train anew.") from error
+
+
+def _whole(network: DelfNetwork) -> keras.Model:
+    return keras.Model(network.backbone.inputs, network.attention(network.backbone.outputs[0]), name="delf")

@@ -11,6 +11,7 @@ import numpy as np
 from lmk.data.competitions import Competition
 from lmk.data.splits import UNSEEN
 from lmk.errors import LmkError
+from lmk.local.evidence import Evidence
 from lmk.metrics import rank
 from lmk.predictions import NO_LANDMARK
 from lmk.progress import Progress, silent
@@ -207,7 +208,14 @@ def _column(record: RunRecord, row: int, landmark: int) -> int | None:
 def _evidence(record: RunRecord, row: int, column: int | None) -> list[tuple[str, str]]:
     if record.evidence is None or column is None:
         return []
-    values: dict[str, Any] = {name: getattr(record.evidence, name)[row, column] for name in EVIDENCE}
+    told = _in_words(record.evidence, row, column)
+    for kind, evidence in record.further.items():
+        told += [(f"{words}, by {kind}", value) for words, value in _in_words(evidence, row, column)]
+    return told
+
+
+def _in_words(evidence: Evidence, row: int, column: int) -> list[tuple[str, str]]:
+    values: dict[str, Any] = {name: getattr(evidence, name)[row, column] for name in EVIDENCE}
     shares = ("inlier_ratio", "coverage")
     return [
         (words, f"{values[name]:.0%}" if name in shares else f"{values[name]:.4g}") for name, words in EVIDENCE.items()

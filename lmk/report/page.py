@@ -19,7 +19,7 @@ from lmk.predictions import NO_LANDMARK
 from lmk.progress import Progress, silent
 from lmk.report import svg
 from lmk.report.examples import dearest_mistakes, query_rows, verified_pairs
-from lmk.report.pictures import Album, cached
+from lmk.report.pictures import Album, Features, cached
 from lmk.report.record import RunRecord
 from lmk.report.statistics import (
     Bin,
@@ -57,7 +57,7 @@ def write_report(record: RunRecord, competition: Competition, path: Path, progre
         LmkError: No dev query shows a landmark, or the competition is not the one that the run saw.
     """
     check_record(record, competition)
-    album = Album(cached(reader(record, competition)), Settings(**record.facts["comparison"]), PICTURE_BYTES)
+    album = album_of(record, competition, PICTURE_BYTES)
     counts = photo_counts(record, competition)
     answers, truth = record.final, record.truth
     ranked, bins, landmarks = (
@@ -162,6 +162,12 @@ def reader(record: RunRecord, competition: Competition) -> Callable[[str], np.nd
         return read_photo(path, side)
 
     return read
+
+
+def album_of(record: RunRecord, competition: Competition, budget: int) -> Album:
+    """Pictures of a run's photos, of so many characters."""
+    read = cached(reader(record, competition))
+    return Album(read, Settings(**record.facts["comparison"]), Features.of(record), budget)
 
 
 def photo_counts(record: RunRecord, competition: Competition) -> dict[int, int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +17,8 @@ from lmk.local.compare import Comparison, Settings, compare
 from lmk.local.draw import draw_matches
 from lmk.local.features import FeatureTable, LocalFeatures
 from lmk.local.rootsift import RootSift
+from lmk.report.record import RunRecord
+from lmk.store import ArrayStore
 
 QUALITY = 62
 """Of WebP, from 0 to 100."""
@@ -31,6 +35,39 @@ class Picture:
     alt: str
 
 
+@dataclass(frozen=True)
+class Features:
+    """Local features as a run's verification used them: those of the store, which keeps descriptors in few bits.
+
+    Attributes:
+        stores: The workspace's folder of stores.
+        kind, key: Name the store.
+    """
+
+    stores: Path
+    kind: str
+    key: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Features:
+        """Of the kind whose evidence comes first."""
+        kind, key = next(iter(record.facts.get("local_features", {}).items()), ("rootsift", {}))
+        return cls(record.folder.parent.parent / "stores", kind, key)
+
+    def __call__(self, names: list[str], photos: list[np.ndarray]) -> list[LocalFeatures] | None:
+        """Of photos by id, with their pixels RGB (h, w, 3) uint8: RootSIFT is made anew where the store lacks it, of
+        what needs a network there is None then."""
+        store = ArrayStore(self.stores, self.kind, self.key)
+        ids = np.array(names)
+        if not len(store.missing(ids)):
+            table = FeatureTable(ids, **store.load(ids))
+        elif self.kind == "rootsift":
+            table = FeatureTable.pack(ids, RootSift()(photos), RootSift())
+        else:
+            return None
+        return [table.row(row) for row in range(len(names))]
+
+
 @dataclass(eq=False)
 class Album:
     """Makes pictures until their budget is spent; then there are none, and the page says so.
@@ -38,12 +75,14 @@ class Album:
     Attributes:
         read: A photo's id to RGB (h, w, 3) uint8.
         settings: Of comparisons, as verification used them.
+        features: Local features of photos, as verification used them.
         budget: Characters of data URIs that may be made yet.
         refused: Pictures that the budget did not allow.
     """
 
     read: Callable[[str], np.ndarray]
     settings: Settings
+    features: Features
     budget: int
     refused: int = 0
     lost: set[str] = field(default_factory=set)
@@ -62,7 +101,10 @@ class Album:
         left, right = self._pixels(query), self._pixels(index)
         if left is None or right is None:
             return None, 0
-        drawn, comparison = matched(left, right, self.settings)
+        features = self.features([query, index], [left, right])
+        if features is None:
+            return None, 0
+        drawn, comparison = matched(left, right, features, self.settings)
         height, width = drawn.shape[:2]
         zoom = min(1.0, MATCH_WIDTH / width)
         inliers = len(comparison.inliers)
@@ -86,18 +128,13 @@ class Album:
         return Picture(uri, pixels.shape[1], pixels.shape[0], alt)
 
 
-def matched(query: np.ndarray, index: np.ndarray, settings: Settings) -> tuple[np.ndarray, Comparison]:
+def matched(
+    query: np.ndarray, index: np.ndarray, features: list[LocalFeatures], settings: Settings
+) -> tuple[np.ndarray, Comparison]:
     """The match picture of two photos RGB (h, w, 3) uint8, and their comparison, as verification makes it."""
-    first, second = stored_features([query, index])
+    first, second = features
     comparison = compare(first, second, settings)
     return draw_matches(query, index, first, second, comparison), comparison
-
-
-def stored_features(photos: list[np.ndarray]) -> list[LocalFeatures]:
-    """Local features as they come from a store, which keeps descriptors in 8 bits: the same inliers, then."""
-    extractor = RootSift()
-    table = FeatureTable.pack([str(row) for row in range(len(photos))], extractor(photos), extractor)
-    return [table.row(row) for row in range(len(photos))]
 
 
 def cached(read: Callable[[str], np.ndarray], photos: int = 64) -> Callable[[str], np.ndarray]:

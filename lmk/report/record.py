@@ -6,7 +6,7 @@ import difflib
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class RunRecord:
         ids, photos, truth: (n,) str, (n,) str, (n,) int64: the dev queries, the photo that each shows, its landmark.
         dev: Dev predictions by stage, in the order of the stages, their rows as `ids`.
         evidence: For the ensemble's proposals on dev, its rows as `ids`; None where nothing was verified.
+        further: Evidence by the other kinds of local features, where the run used two.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class RunRecord:
     truth: np.ndarray
     dev: Mapping[str, Predictions]
     evidence: Evidence | None
+    further: Mapping[str, Evidence] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -93,4 +95,6 @@ def load_run(workspace: Workspace, name: str | None = None) -> RunRecord:
             f"The record in {folder} is not whole ({error}). Run `lmk make-submission` again: what is stored is reused."
         ) from error
     path = folder / "evidence.npz"
-    return RunRecord(folder, facts, ids, photos, truth, dev, Evidence.load(path) if path.exists() else None)
+    kinds = list(facts.get("local_features", {}))
+    further = {kind: Evidence.load(folder / f"evidence-{kind}.npz") for kind in kinds[1:]}
+    return RunRecord(folder, facts, ids, photos, truth, dev, Evidence.load(path) if path.exists() else None, further)

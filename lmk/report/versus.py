@@ -9,13 +9,12 @@ import numpy as np
 
 from lmk.data.competitions import Competition
 from lmk.errors import LmkError
-from lmk.local.compare import Settings
 from lmk.predictions import NO_LANDMARK, Predictions, positions
 from lmk.progress import Progress, silent
 from lmk.report.costs import QUIET, RIGHT, mistake_costs, outcomes
 from lmk.report.examples import kind_of
-from lmk.report.page import PICTURE_BYTES, check_record, reader, render, run_rows
-from lmk.report.pictures import Album, Picture, cached
+from lmk.report.page import PICTURE_BYTES, album_of, check_record, render, run_rows
+from lmk.report.pictures import Picture
 from lmk.report.record import RunRecord
 from lmk.report.statistics import Difference, difference
 
@@ -146,7 +145,7 @@ def _shown(
     second: Predictions,
     progress: Progress,
 ) -> list[Shown]:
-    album = Album(cached(reader(record, competition)), Settings(**record.facts["comparison"]), PICTURE_BYTES)
+    album = album_of(record, competition, PICTURE_BYTES)
 
     def photos(landmark: int, query: str) -> list[Picture]:
         known = competition.train_ids[competition.train_landmarks == landmark].tolist()

@@ -1,0 +1,144 @@
+"""DELF on a run's competition: its network trained where it is not stored, its PCA, and the extractor of both.
+
+Attention learns from all training photos of the run, once: the networks that answer dev queries are trained fold by
+fold, this one is not, for it would have to look at every photo anew in each fold. docs/design.md says what that means
+for dev.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from lmk.errors import LmkError
+from lmk.files import digest_of, write_json
+from lmk.local.delf import Delf, DelfOptions
+from lmk.local.features import SHARD, LocalFeatures
+from lmk.local.pca import Pca
+from lmk.models.catalogue import weights_digest
+from lmk.models.delf_recipe import DelfRecipe
+from lmk.stages import Run
+
+if TYPE_CHECKING:
+    from lmk.models.delf import DelfNetwork
+    from lmk.models.delf_training import Record
+
+PCA_PHOTOS, PCA_FEATURES = 128, 200
+"""Training photos whose features the PCA is fitted to, and how many of each: seeded choices."""
+GPU_PHOTOS = 8
+"""Photos of one size that a GPU gets at once; a CPU is as fast with one, which makes rounding the same always."""
+
+
+def default_recipe(weights: str) -> DelfRecipe:
+    """What suits the weights of a run's backbones."""
+    return DelfRecipe("tinymobilenetv2" if weights == "tiny" else "mobilenetv2")
+
+
+@dataclass(eq=False)
+class DelfOf:
+    """A run's DELF, an `Extractor`: its network is built, or trained, when the first photo comes."""
+
+    run: Run
+    recipe: DelfRecipe
+    options: DelfOptions
+
+    batch_size: ClassVar[int] = SHARD
+    stored_as: ClassVar[type] = np.float16
+
+    @classmethod
+    def of(cls, run: Run) -> DelfOf:
+        """With the options that the run has."""
+        return cls(run, default_recipe(run.settings.weights), DelfOptions())
+
+    @property
+    def max_features(self) -> int:
+        """The most features of a photo."""
+        return self.options.max_features
+
+    @cached_property
+    def network_key(self) -> dict[str, object]:
+        """All that the network and its PCA depend on: neither the split nor the run's seed.
+
+        Raises:
+            LmkError: The weights of the backbone cannot be had, or there are none.
+        """
+        weights = self.run.settings.weights
+        if weights == "none":
+            raise LmkError("DELF needs pretrained weights: give --weights, or --local-features rootsift.")
+        return {
+            "recipe": self.recipe.key(),
+            "weights": weights_digest(self.recipe.backbone, weights),
+            "keras": version("keras"),
+            "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+            "competition": self.run.competition.digest,
+            "unreadable": sorted(self.run.unreadable),
+            "pca": [PCA_PHOTOS, PCA_FEATURES],
+        }
+
+    def key(self) -> dict[str, object]:
+        """All that the features depend on besides the photo."""
+        return self.options.key(self.network_key)
+
+    def __call__(self, photos: Sequence[np.ndarray]) -> list[LocalFeatures]:
+        """Features of RGB photos (h, w, 3) uint8."""
+        return self._ready(photos)
+
+    def train(self) -> list[Record]:
+        """Train what is not trained yet, fit the PCA, and keep both in the workspace; returns the history."""
+        network, pca = self.files
+        if not pca.exists():
+            self._ready  # noqa: B018  - builds, trains and keeps
+        return json.loads(network.with_suffix("").with_suffix(".json").read_text(encoding="utf-8"))
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """Of the network's weights and of the PCA."""
+        name = f"delf-{digest_of(self.network_key)}"
+        folder = self.run.workspace.weights
+        return folder / f"{name}.weights.h5", folder / f"{name}.npz"
+
+    @cached_property
+    def _ready(self) -> Delf:
+        from lmk.models.start import start_keras
+
+        start_keras()
+        from lmk.models.delf import build_delf, load_delf, save_delf
+        from lmk.models.delf_training import train_delf
+        from lmk.models.device import has_gpu
+
+        self.network_key  # noqa: B018  - raises before anything is computed
+        weights, pca = self.files
+        run, recipe = self.run, self.recipe
+        network = build_delf(recipe.backbone, run.settings.weights)
+        if weights.exists():
+            load_delf(network, weights)
+        else:
+            ids, landmarks, _ = run.training(None)
+            history = train_delf(network, ids, landmarks, run.read, recipe.training, run.progress)
+            write_json(weights.with_suffix("").with_suffix(".json"), history)
+            save_delf(network, weights)
+        if not pca.exists():
+            self._fit_pca(network).save(pca)
+        at_once = GPU_PHOTOS if has_gpu() else 1
+        return Delf(network.dense(self.max_features), network.fields, Pca.load(pca), self.options, at_once)
+
+    def _fit_pca(self, network: DelfNetwork) -> Pca:
+        """Of features of training photos, as they are extracted."""
+        rng = np.random.default_rng(self.recipe.training.seed)
+        ids = np.sort(rng.permutation(self.run.training(None)[0])[:PCA_PHOTOS])
+        whole = Delf(network.dense(self.max_features), network.fields, None, self.options)
+        chosen = []
+        with self.run.progress("DELF: PCA", len(ids), "photos") as advance:
+            for name in ids.tolist():
+                descriptors = whole([self.run.read(name)])[0].descriptors
+                chosen.append(descriptors[np.sort(rng.permutation(len(descriptors))[:PCA_FEATURES])])
+                advance(1)
+        return Pca.fit(np.concatenate(chosen), self.recipe.dimensions)

@@ -1,0 +1,41 @@
+"""The kinds of local features that verify, by name, and their tables for a run's photos."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmk.delf import DelfOf
+from lmk.local.features import Extractor, FeatureTable, extract
+from lmk.local.kinds import DELF, KINDS
+from lmk.local.rootsift import RootSift
+from lmk.stages import Run
+from lmk.store import ArrayStore
+
+
+def kinds_of(run: Run) -> tuple[str, ...]:
+    """The kinds of evidence of a run."""
+    return KINDS[run.settings.local_features]
+
+
+def extractor_of(run: Run, kind: str) -> Extractor:
+    """What computes a kind of local features; a DELF loads Keras with its first photo only."""
+    return DelfOf.of(run) if kind == DELF else RootSift()
+
+
+def features_key(run: Run, kind: str) -> dict[str, object]:
+    """All that a kind of local features depends on."""
+    return {"competition": run.competition.digest, "extractor": extractor_of(run, kind).key()}
+
+
+def store_of(run: Run, kind: str) -> ArrayStore:
+    """Where a run's local features lie."""
+    return ArrayStore(run.workspace.stores, kind, features_key(run, kind))
+
+
+def local_features(run: Run, kind: str, ids: np.ndarray) -> FeatureTable:
+    """Features of photos (n,) str, from the store or computed now."""
+    store = store_of(run, kind)
+    extractor = extractor_of(run, kind)
+    if isinstance(extractor, DelfOf) and len(store.missing(ids)):
+        extractor.train()
+    return extract(run.read, ids, store, extractor, run.settings.jobs, run.progress)

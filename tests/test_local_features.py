@@ -1,0 +1,147 @@
+"""Local features of a run: kinds by option, DELF trained once and stored, evidence of each kind under its own key."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+
+from lmk.cli.main import main
+from lmk.data.competitions import read_competition
+from lmk.delf import DelfOf, default_recipe
+from lmk.errors import LmkError
+from lmk.local.delf import DelfOptions
+from lmk.local.kinds import KINDS, default_kinds
+from lmk.local_features import local_features, store_of
+from lmk.models.delf_recipe import DelfRecipe, DelfTraining
+from lmk.pipeline import open_run
+from lmk.predictions import Predictions
+from lmk.stages import Run, Settings, Source
+from lmk.verification import evidence_key, verify_proposals
+from lmk.workspace import Workspace
+
+SETTINGS = Settings(
+    recipes=("tinymobilenetv2-gem",), weights="tiny", folds=3, jobs=1, local_features="both", candidates=2
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tiny.draw_competition(tmp_path_factory.mktemp("competitions") / "walls")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+def opened(folder: Path, workspace: Path, **changes) -> Run:
+    return open_run(replace(SETTINGS, **changes), read_competition(folder.name, folder), Workspace.open(workspace))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Two epochs, small views: what is learned is measured elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        recipe = DelfRecipe("tinymobilenetv2", training=DelfTraining(side=64, views=1, epochs=2))
+        patch.setattr("lmk.delf.default_recipe", lambda weights: recipe)
+        patch.setattr("lmk.delf.PCA_PHOTOS", 8)
+        yield
+
+
+@pytest.fixture(scope="module")
+def verified(folder, workspace):
+    run = opened(folder, workspace)
+    proposed = np.tile(np.array([40, 7]), (len(run.dev), 1))
+    dev = Predictions(run.dev.ids, proposed, np.ones(proposed.shape))
+    test = Predictions(run.test_ids, proposed[: len(run.test_ids)], np.ones((len(run.test_ids), 2)))
+    return verify_proposals(run, Source("ensemble", "0" * 12, dev, test))
+
+
+def test_both_give_evidence_of_two_kinds(verified):
+    assert list(verified.dev) == list(verified.test) == ["rootsift", "delf"]
+    for evidence in verified.dev.values():
+        assert evidence.compared.sum() > 0
+        assert evidence.inliers.max() >= 3
+    assert (verified.dev["rootsift"].compared == verified.dev["delf"].compared).all()
+    assert (verified.dev["rootsift"].inliers != verified.dev["delf"].inliers).any()
+
+
+def test_features_do_not_depend_on_the_split_nor_on_what_else_is_asked(verified, folder, workspace):
+    run = opened(folder, workspace, seed=1, folds=4)
+    assert not len(store_of(run, "delf").missing(run.split.train_ids))  # of the run before
+    ids = run.split.train_ids[:3]
+    stored = local_features(run, "delf", ids)
+    alone = DelfOf.of(run)([run.read(ids[1])])[0]
+    np.testing.assert_allclose(stored[ids[1]].locations, alone.locations, atol=1e-3)
+    np.testing.assert_allclose(stored[ids[1]].descriptors, alone.descriptors, atol=2e-3)
+
+
+def test_delf_has_40_dimensions_of_half_precision(verified, folder, workspace):
+    table = local_features(opened(folder, workspace), "delf", np.array(["l40n0", "t00"]))
+    assert table.descriptors.dtype == np.float16 and table.descriptors.shape[2] == 40
+    assert (table.counts > 10).all() and table.sizes.tolist() == [[96, 96], [96, 96]]
+
+
+def test_keys_name_the_kinds_and_the_network(folder, workspace):
+    runs = {kind: opened(folder, workspace, local_features=kind) for kind in KINDS}
+    assert len({evidence_key(run) for run in runs.values()}) == 3
+    recipe, options = default_recipe("tiny"), DelfOptions()
+    key = DelfOf(runs["delf"], recipe, options).key()
+    others = [replace(recipe, dimensions=20), replace(recipe, training=DelfTraining(seed=1))]
+    assert all(DelfOf(runs["delf"], other, options).key() != key for other in others)
+    assert DelfOf(runs["delf"], recipe, DelfOptions(side=240)).key() != key
+
+
+def test_without_weights_delf_is_refused_and_is_no_default(folder, workspace):
+    with pytest.raises(LmkError, match="DELF needs pretrained weights"):
+        verify_proposals(
+            opened(folder, workspace, weights="none"),
+            Source("ensemble", "", *[Predictions(np.array(["t00"]), np.array([[40]]), np.ones((1, 1)))] * 2),
+        )
+    assert default_kinds("none") == "rootsift"
+
+
+def lmk(*arguments: str, capfd, monkeypatch) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `lmk ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["lmk", *arguments])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main()
+    out, err = capfd.readouterr()
+    return left.value.code or 0, out, err
+
+
+def test_training_is_stored_and_told(verified, folder, workspace, capfd, monkeypatch):
+    files = {path: path.stat().st_mtime_ns for path in (workspace / "weights").glob("delf-*")}
+    assert {path.suffix for path in files} == {".h5", ".json", ".npz"}
+    common = ["-c", str(folder), "-w", str(workspace), "--weights", "tiny", "--jobs", "1", "--json"]
+    code, out, _ = lmk("delf", "train", *common, capfd=capfd, monkeypatch=monkeypatch)
+    told = json.loads(out)
+    assert code == 0
+    assert told["backbone"] == "tinymobilenetv2" and len(told["history"]) == 2
+    assert {path: path.stat().st_mtime_ns for path in (workspace / "weights").glob("delf-*")} == files
+    code, out, _ = lmk("delf", "extract", *common, capfd=capfd, monkeypatch=monkeypatch)
+    told = json.loads(out)
+    assert code == 0 and told["photos"] == 25 + 8 + 8 and told["computed"] <= 8
+
+
+def test_the_match_picture_follows_the_option(verified, folder, workspace, tmp_path, capfd, monkeypatch):
+    common = ["-c", str(folder), "-w", str(workspace), "--weights", "tiny", "--jobs", "1"]
+    told = {}
+    for kind in ("rootsift", "delf"):
+        picture = tmp_path / f"{kind}.png"
+        arguments = ["verify", "show", "l40n0", "l40n1", "--out", str(picture), "--local-features", kind]
+        code, out, _ = lmk(*arguments, *common, capfd=capfd, monkeypatch=monkeypatch)
+        assert code == 0 and cv2.imread(str(picture)).shape == (480, 968, 3)
+        told[kind] = out.split()[0]
+    assert told["rootsift"] != told["delf"]
+
+
+def test_an_unknown_kind_is_one_line(folder, workspace, capfd, monkeypatch):
+    code, _, err = lmk("verify", "-c", str(folder), "--local-features", "surf", capfd=capfd, monkeypatch=monkeypatch)
+    assert code == 1 and err.strip() == "error: No local features are named 'surf'; there are rootsift, delf, both."
