@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -24,7 +25,8 @@ from lmk.local.delf import Delf, DelfOptions
 from lmk.local.features import SHARD, LocalFeatures
 from lmk.local.pca import Pca
 from lmk.models.catalogue import weights_digest
-from lmk.models.delf_recipe import DelfRecipe
+from lmk.models.delf_files import published_digest
+from lmk.models.delf_recipe import DelfRecipe, cut_of
 from lmk.stages import Run
 
 if TYPE_CHECKING:
@@ -55,8 +57,24 @@ class DelfOf:
 
     @classmethod
     def of(cls, run: Run) -> DelfOf:
-        """With the options that the run has."""
-        return cls(run, default_recipe(run.settings.weights), DelfOptions())
+        """With the options that the run has.
+
+        Raises:
+            LmkError: It names neither a backbone that DELF can be trained on nor a folder.
+        """
+        named = run.settings.delf
+        recipe = default_recipe(run.settings.weights)
+        if named is not None:
+            recipe = replace(recipe, backbone=named)
+            if not Path(named).is_dir():
+                cut_of(named)
+        return cls(run, recipe, DelfOptions())
+
+    @property
+    def published(self) -> Path | None:
+        """The folder of a published model that the run names in place of a backbone."""
+        folder = Path(self.recipe.backbone)
+        return folder if folder.is_dir() else None
 
     @property
     def max_features(self) -> int:
@@ -70,18 +88,22 @@ class DelfOf:
         Raises:
             LmkError: The weights of the backbone cannot be had, or there are none.
         """
+        computed_by: dict[str, object] = {
+            "keras": version("keras"),
+            "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        }
+        if self.published is not None:
+            return {"published": published_digest(self.published), "dimensions": self.recipe.dimensions} | computed_by
         weights = self.run.settings.weights
         if weights == "none":
             raise LmkError("DELF needs pretrained weights: give --weights, or --local-features rootsift.")
         return {
             "recipe": self.recipe.key(),
             "weights": weights_digest(self.recipe.backbone, weights),
-            "keras": version("keras"),
-            "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
             "competition": self.run.competition.digest,
             "unreadable": sorted(self.run.unreadable),
             "pca": [PCA_PHOTOS, PCA_FEATURES],
-        }
+        } | computed_by
 
     def key(self) -> dict[str, object]:
         """All that the features depend on besides the photo."""
@@ -92,7 +114,10 @@ class DelfOf:
         return self._ready(photos)
 
     def train(self) -> list[Record]:
-        """Train what is not trained yet, fit the PCA, and keep both in the workspace; returns the history."""
+        """Train what is not trained yet, fit the PCA, and keep both in the workspace; returns the history, which a
+        published model has none of."""
+        if self.published is not None:
+            return []
         network, pca = self.files
         if not pca.exists():
             self._ready  # noqa: B018  - builds, trains and keeps
@@ -110,11 +135,20 @@ class DelfOf:
         from lmk.models.start import start_keras
 
         start_keras()
-        from lmk.models.delf import build_delf, load_delf, save_delf
-        from lmk.models.delf_training import train_delf
         from lmk.models.device import has_gpu
 
-        self.network_key  # noqa: B018  - raises before anything is computed
+        at_once = GPU_PHOTOS if has_gpu() else 1
+        if self.published is not None:
+            network, pca = import_module("lmk.models.delf_published").load_published(
+                self.published, self.recipe.dimensions
+            )
+            return Delf(network.dense(self.max_features), network.fields, pca, self.options, at_once)
+        return self._trained(at_once)
+
+    def _trained(self, at_once: int) -> Delf:
+        from lmk.models.delf import build_delf, load_delf, save_delf
+        from lmk.models.delf_training import train_delf
+
         weights, pca = self.files
         run, recipe = self.run, self.recipe
         network = build_delf(recipe.backbone, run.settings.weights)
@@ -127,7 +161,6 @@ class DelfOf:
             save_delf(network, weights)
         if not pca.exists():
             self._fit_pca(network).save(pca)
-        at_once = GPU_PHOTOS if has_gpu() else 1
         return Delf(network.dense(self.max_features), network.fields, Pca.load(pca), self.options, at_once)
 
     def _fit_pca(self, network: DelfNetwork) -> Pca:

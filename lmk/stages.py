@@ -58,6 +58,7 @@ class Settings:
         ensemble: Whether the recipes and retrieval are blended, verified and fused.
         fusion: One of `ensemble.fuse.RULES`.
         local_features: What verifies: one of `lmk.local.kinds.KINDS`.
+        delf: The backbone that DELF trains on, or the folder of a published one; None: what suits the weights.
         candidates: Landmarks verified a query.
         gallery: Photos compared a landmark, at the most.
         precision: In which networks compute: `auto` (as the device does fastest without harm), `float32` or `bf16`.
@@ -77,6 +78,7 @@ class Settings:
     ensemble: bool = True
     fusion: str = "learned"
     local_features: str = "rootsift"
+    delf: str | None = None
     candidates: int = 5
     gallery: int = 32
     precision: str = "auto"

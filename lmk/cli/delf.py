@@ -21,10 +21,13 @@ app.add_typer(delf, name="delf")
 def train(run: Run, json: JsonOption = False) -> None:
     """Train attention on the competition's training photos, and fit the PCA to their features."""
     from lmk.delf import DelfOf
+    from lmk.errors import LmkError
 
     found = DelfOf.of(run)
     with run.timed("delf"):
         history = found.train()
+    if not history:
+        raise LmkError(f"The DELF in {found.published} is trained already: there is nothing to train.")
     weights, pca = found.files
     last = history[-1]
     if json:

@@ -63,6 +63,10 @@ def open_run_from(
         str | None,
         typer.Option(help="What verifies: rootsift, delf or both. Default: what docs/results.md found best."),
     ] = None,
+    delf: Annotated[
+        str | None,
+        typer.Option(help="Backbone that DELF trains on, or folder of a published DELF. Default: by the weights."),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes for photos and pairs.")] = 2,
     answer_unreadable: Annotated[
         bool,
@@ -107,6 +111,7 @@ def open_run_from(
         precision=precision,
         runtime=runtime,
         local_features=local_features or default_kinds(chosen),
+        delf=delf,
         jobs=jobs,
         answer_unreadable=answer_unreadable,
     )
