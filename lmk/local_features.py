@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmk.delf import DelfOf
-from lmk.local.features import Extractor, FeatureTable, extract
+from lmk.local.features import Extractor, FeatureTable, LocalFeatures, extract
 from lmk.local.kinds import DELF, KINDS
 from lmk.local.rootsift import RootSift
 from lmk.stages import Run
@@ -39,3 +39,14 @@ def local_features(run: Run, kind: str, ids: np.ndarray) -> FeatureTable:
     if isinstance(extractor, DelfOf) and len(store.missing(ids)):
         extractor.train()
     return extract(run.read, ids, store, extractor, run.settings.jobs, run.progress)
+
+
+def features_of(run: Run, kind: str, names: list[str]) -> list[LocalFeatures]:
+    """Features of a few photos as the store would give them; nothing is put there."""
+    store, ids = store_of(run, kind), np.array(names)
+    if not len(store.missing(ids)):
+        table = FeatureTable(ids, **store.load(ids))
+    else:
+        extractor = extractor_of(run, kind)
+        table = FeatureTable.pack(ids, extractor([run.read(name) for name in names]), extractor)
+    return [table.row(row) for row in range(len(names))]

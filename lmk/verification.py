@@ -16,7 +16,7 @@ from lmk.local.draw import draw_matches
 from lmk.local.evidence import Evidence
 from lmk.local.features import FeatureTable
 from lmk.local.verify import verify
-from lmk.local_features import features_key, kinds_of, local_features
+from lmk.local_features import features_key, features_of, kinds_of, local_features
 from lmk.predictions import Predictions
 from lmk.stages import Run, Source
 from lmk.store import ArrayStore
@@ -99,8 +99,7 @@ def picture_of(run: Run, query: str, gallery: str, path: Path) -> int:
         if run.competition.photo(name) is None:
             raise LmkError(f"{run.competition.name} has no photo '{name}'. Ids stand in its CSV files.")
     left, right = run.read(query), run.read(gallery)
-    table = local_features(run, kinds_of(run)[0], np.unique([query, gallery]))
-    found, known = table[query], table[gallery]
+    found, known = features_of(run, kinds_of(run)[0], [query, gallery])
     comparison = compare(found, known, comparison_settings(run))
     picture = draw_matches(left, right, found, known, comparison)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
