@@ -39,7 +39,10 @@ def new(
     """Make kernels/NAME: settings that pass Kaggle's checks, and a short script to read and change."""
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.templates import make_kernel
+    from lmk.models.recipes import find_recipe
 
+    for word in recipe:
+        find_recipe(word)
     made = make_kernel(kernels_root(), name, kind, recipe, kaggle_slug(competition), dataset, gpu)
     typer.echo(str(made.folder))
 

@@ -115,14 +115,15 @@ def sample_ids(competition: str, competitions: Path) -> np.ndarray:
     """(n,) str, the ids that a submission to a fetched competition, or to one in a folder, must answer."""
     from lmk.data.competitions import SAMPLES
     from lmk.data.tables import read_sample, read_test
-    from lmk.errors import LmkError
+    from lmk.errors import LmkError, did_you_mean
 
     fetched = competitions / competition
     folder = fetched if fetched.is_dir() else Path(competition).expanduser()
     tables = [folder / name for name in (*SAMPLES, "test.csv") if (folder / name).is_file()]
     if not tables:
+        hint = did_you_mean(competition, [path.name for path in competitions.glob("*")])
         raise LmkError(
-            f"{folder} has no sample submission to check against. Run `lmk data fetch -c {competition}` first."
+            f"{folder} has no sample submission to check against.{hint} Run `lmk data fetch -c {competition}` first."
         )
     return read_test(tables[0])[0] if tables[0].name == "test.csv" else read_sample(tables[0])
 

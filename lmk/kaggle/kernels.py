@@ -53,7 +53,9 @@ class Kernel:
         folder = root / name
         if not (folder / FILE_NAME).is_file():
             known = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
-            hint = did_you_mean(name, known) or f" There are: {', '.join(known) or 'none'}."
+            hint = did_you_mean(name, known) or (
+                f" There are {', '.join(known)}." if known else " There is none at all."
+            )
             raise LmkError(f"There is no kernel '{name}' in {root}.{hint} `lmk kernel new` makes one.")
         return cls(folder)
 

@@ -102,7 +102,8 @@ def pull(client: Client, kernel: Kernel, workspace: Path, seconds: float, progre
     status = status_of(client, version.ref)
     if status.state != "complete":
         why = f": {status.failure}" if status.failure else ""
-        raise LmkError(f"Kernel {version.ref} is {status.state}{why}. See `lmk kernel logs {kernel.name}`.")
+        state = "failed" if status.state == "error" else f"is {status.state}"
+        raise LmkError(f"Kernel {version.ref} {state}{why}. See `lmk kernel logs {kernel.name}`.")
     urls = {output.name: output.url for output in outputs_of(client, version.ref)}
     if MANIFEST not in urls:
         raise LmkError(f"Kernel {version.ref} left no {MANIFEST}; let its script end with `lmk.kaggle.inside.leave`.")
