@@ -3,6 +3,7 @@
 import time
 import zipfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import kaggle_server
@@ -157,14 +158,14 @@ def test_a_version_whose_run_has_not_ended_well_is_refused(kaggle, kernel, tmp_p
     assert records.all() == []
 
 
-def wheel(folder: Path, version: str) -> Path:
-    """A wheel of one module, `wheeled`, that knows its version."""
+def wheel(folder: Path, version: str, name: str = "wheeled") -> Path:
+    """A wheel of one module that knows its version."""
     folder.mkdir(exist_ok=True)
-    path = folder / f"wheeled-{version}-py3-none-any.whl"
-    info = f"wheeled-{version}.dist-info"
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as bundle:
-        bundle.writestr("wheeled.py", f"VERSION = '{version}'\n")
-        bundle.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: wheeled\nVersion: {version}\n")
+        bundle.writestr(f"{name}.py", f"VERSION = '{version}'\n")
+        bundle.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         bundle.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         bundle.writestr(f"{info}/RECORD", "")
     return path
@@ -196,6 +197,19 @@ def test_a_module_that_the_image_lacks_comes_from_the_attached_wheels_without_th
     assert str(tmp_path / "play" / "tmp") in stage.log.read_text()  # this machine's own packages stay as they are
     with pytest.raises(LmkError, match="image lacks wheeled"):
         play(lacking, {}, tmp_path / "play", 60)
+
+
+def test_an_attached_wheel_of_another_version_goes_before_what_the_image_has(kernel, tmp_path):
+    script = kernel.folder / "honest.py"
+    script.write_text("import importlib.metadata as m, six\nprint('six', m.version('six'), six.__file__)\n")
+    installed = metadata.version("six")
+    for version, says in (("999.0", "six 999.0"), (installed, f"six {installed}")):
+        folder = tmp_path / version
+        wheel(folder, version, "six")
+        stage = play(make_bundle(script), {"lmk-honest-wheels": folder}, tmp_path / "play", 60)
+        assert says in stage.log.read_text()
+        assert ("wheels: six" in stage.log.read_text()) == (version != installed)
+        assert (str(tmp_path / "play" / "tmp") in stage.log.read_text()) == (version != installed)
 
 
 def test_a_submission_written_by_lmk_is_read_back_by_the_scored_run(competition, tmp_path):

@@ -67,6 +67,10 @@ TABLE = [
     ("", "", ["submit", "absent", "-c", SLUG], 1, "'absent' is neither a file nor a run"),
     ("", "", ["kernel", "status", "hello"], 1, "was never pushed from here"),
     ("", "", ["kernel", "push", "absent"], 1, "There is no kernel 'absent'"),
+    ("", "", ["kernel", "push", "helo"], 1, "Did you mean 'hello'?"),
+    ("", "", ["kernel", "new", "x", "--recipe", "mobilnet-gem"], 1, "Did you mean 'mobilenet-gem'?"),
+    ("", "", ["kernel", "new", "x", "--kind", "trian", "--recipe", "mobilenet-gem"], 1, "Did you mean 'train'?"),
+    ("", "", ["submit", "answers.csv", "-c", "tinny"], 1, "Did you mean 'tiny'?"),
 ]
 
 
