@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install submission test lint bench kaggle-server clean
+.PHONY: help install submission test lint docs package bench kaggle-server clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ lint: $(VENV)/.installed-tests ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-tests ## Build the documents into site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+
+package: $(VENV)/.installed-tests ## Build sdist and wheel, and try the wheel in a fresh environment
+	PYTHON=$(BIN)/python .ci/package
 
 bench: $(VENV)/.installed-tests ## Measure: make bench ARGS=verification
 	$(BIN)/lmk bench $(ARGS)

@@ -13,6 +13,14 @@ from lmk.verification import verify_proposals
 from lmk.workspace import Workspace
 
 LANDMARKS = (3, 14, 159, 2653, 58979, 323846)
+TITLES = {
+    3: "Tour_de_l%27Horloge",
+    14: "Old_Market",
+    159: "Tom_%26_Tim%27s_Inn",
+    2653: "Elms_<Upper>",
+    58979: "Lighthouse",
+}
+"""Wikimedia's names of the landmarks but for the last."""
 RECIPE = "mobilenetv2-gem"
 SIDE = 200
 
@@ -79,5 +87,7 @@ def make_competition(folder: Path) -> Path:
     train = [f"{name},{landmark}" for part, name, landmark in rows if part == "train"]
     test = [f"{name}," for part, name, _ in rows if part == "test"]
     (folder / "train.csv").write_text("id,landmark_id\n" + "\n".join(train) + "\n")
+    pages = [f"{landmark},http://commons.wikimedia.org/wiki/Category:{title}" for landmark, title in TITLES.items()]
+    (folder / "train_label_to_category.csv").write_text("landmark_id,category\n" + "\n".join(pages) + "\n")
     (folder / "sample_submission.csv").write_text("id,landmarks\n" + "\n".join(test) + "\n")
     return folder

@@ -72,6 +72,11 @@ class Sources(HTMLParser):
                 self.ids.append(value)
 
 
+def test_landmarks_stand_with_their_names_and_those_without_one_by_their_id(page):
+    assert "3 (Tour de l&#39;Horloge)" in page and "2653 (Elms &lt;Upper&gt;)" in page
+    assert ">323846<" in page and "323846 (" not in page
+
+
 def test_a_record_holds_what_the_run_left(workspace):
     record = load_run(workspace, FIRST)
     assert list(record.dev) == ["mobilenetv2-gem", "retrieval", "ensemble", "fused"]
@@ -186,7 +191,7 @@ def test_two_runs_differ_by_the_difference_of_their_gap_and_change_what_they_ans
     gaps = [gap_and_interval(record.final, record.truth)[0] for record in (first, second)]
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (tmp_path / "versus.html").read_text()))
     assert f"GAP {gaps[1] - gaps[0]:+.5f} ,".replace("-", "−") in words
-    changes, rows = changed_queries(ids, truth, first.final, second.final)
+    changes, rows = changed_queries(ids, truth, first.final, second.final, {})
     other = set(np.flatnonzero(first.final.best != second.final.best).tolist())
     assert other <= set(rows)
     for change, row in zip(changes, rows, strict=True):

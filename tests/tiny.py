@@ -80,23 +80,28 @@ def install(put: Callable[[object, object, object], None]) -> None:
 
 def install_network(put: Callable[[object, object, object], None]) -> None:
     """Give the backbone `tiny` a network; this loads Keras."""
-    import keras
-
     import lmk.models.network
 
-    def build(name: str, weights: str, image_size: int, provider: str) -> keras.Model:
+    def build(name: str, weights: str, image_size: int, provider: str):
         assert (name, weights) == ("tiny", "none")
-        inner = keras.Input((image_size, image_size, 3))
-        x = inner
-        for place, width in enumerate((8, 16)):
-            x = keras.layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False, name=f"conv{place}")(x)
-            x = keras.layers.BatchNormalization(name=f"norm{place}")(x)
-            x = keras.layers.ReLU(name=f"relu{place}")(x)
-        images = keras.Input((image_size, image_size, 3), name="images")
-        network = keras.Model(inner, x, name="network")
-        return keras.Model(images, network(keras.layers.Rescaling(1 / 127.5, -1)(images)), name="tiny")
+        return small_backbone(name, image_size)
 
     put(lmk.models.network, "build_backbone", build)
+
+
+def small_backbone(name: str, image_size: int):
+    """A backbone of two layers, from RGB (batch, side, side, 3) to (batch, side / 4, side / 4, 16)."""
+    import keras
+
+    inner = keras.Input((image_size, image_size, 3))
+    x = inner
+    for place, width in enumerate((8, 16)):
+        x = keras.layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False, name=f"conv{place}")(x)
+        x = keras.layers.BatchNormalization(name=f"norm{place}")(x)
+        x = keras.layers.ReLU(name=f"relu{place}")(x)
+    images = keras.Input((image_size, image_size, 3), name="images")
+    network = keras.Model(inner, x, name="network")
+    return keras.Model(images, network(keras.layers.Rescaling(1 / 127.5, -1)(images)), name=name)
 
 
 def _put(holder: object, name: str, value: object) -> None:

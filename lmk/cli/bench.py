@@ -23,7 +23,7 @@ PLUMBING = {"__init__", "output", "timing"}
 )
 def bench(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Which. Without: the list of all.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which. Without: the list of all.")] = None,
 ) -> None:
     """Measure lmk: `lmk bench NAME --json`; `lmk bench NAME --help` tells a benchmark's options."""
     known = benchmarks()

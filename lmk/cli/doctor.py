@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from lmk.cli.app import (
     app,
     print_json,
 )
-from lmk.cli.running import default_recipes
+from lmk.cli.running import default_recipes, with_defaults
 
 LEAST_GIGABYTES = 5.0
 """Free space under which a run may not fit: stores of a small competition, its photos, trained weights."""
@@ -57,7 +57,7 @@ def doctor(
     findings = [
         *versions(),
         *devices(),
-        *backbone_weights(recipe, weights or ("none" if competition == "demo" else "imagenet")),
+        *backbone_weights(*with_defaults(competition, recipe, weights)),
         *credentials(),
         *disk(workspace),
         *photos(competition, workspace),
@@ -151,17 +151,17 @@ def _silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def backbone_weights(recipes: list[str] | None, weights: str) -> Iterator[Finding]:
+def backbone_weights(recipes: Sequence[str], weights: str) -> Iterator[Finding]:
     """Where the weights of the recipes' backbones come from."""
     from lmk.errors import LmkError
     from lmk.models.catalogue import weights_file
     from lmk.models.recipes import find_recipe
 
     if weights == "none":
-        mend = "Only the demo does with that. Name ImageNet's by --weights."
+        mend = "They learn little from a few thousand photos. Name ImageNet's by --weights."
         yield Finding("weights", "note", "none: networks start untrained", mend)
         return
-    for backbone in dict.fromkeys(find_recipe(name).backbone for name in recipes or default_recipes()):
+    for backbone in dict.fromkeys(find_recipe(name).backbone for name in recipes):
         what = f"weights of {backbone}"
         if weights == "imagenet":
             yield _published(what, backbone)

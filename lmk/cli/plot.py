@@ -46,6 +46,7 @@ def matches(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Draw a query beside the gallery photo that bears its answer out best, with a line for each inlier."""
+    from lmk.data.names import label, read_names
     from lmk.errors import LmkError
     from lmk.local.compare import Settings
     from lmk.report.examples import best_pair
@@ -58,13 +59,15 @@ def matches(
     place = Workspace.open(workspace)
     record = load_run(place, run)
     photo, other, landmark = best_pair(record, query)
-    read = reader(record, photos_of(record, competition, place.competitions))
+    seen = photos_of(record, competition, place.competitions)
+    read = reader(record, seen)
     photos = [read(photo), read(other)]
     features = Features.of(record)([photo, other], photos)
     if features is None:
         raise LmkError(f"The local features of {record.name} are gone. Run `lmk make-submission` again.")
     picture, comparison = matched(photos[0], photos[1], features, Settings(**record.facts["comparison"]))
-    title = f"query {photo}, photo {other} of landmark {landmark}: {len(comparison.inliers)} inliers"
+    named = label(landmark, read_names(seen.root))
+    title = f"query {photo}, photo {other} of landmark {named}: {len(comparison.inliers)} inliers"
     save_figure(matches_figure(picture, title), out)
     _told(record, out)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lmk.data.competitions import Competition
     from lmk.report.record import RunRecord
 
-RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's name. Default: the newest run.")]
+RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="A run's name. Default: the newest run.")]
 PhotosOption = Annotated[
     str | None,
     typer.Option("--competition", "-c", help="Where the run's photos lie. Default: where the run found them."),

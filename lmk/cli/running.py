@@ -79,7 +79,7 @@ def open_run_from(
     computes: bool = True,
 ) -> Iterator[Run]:
     """The run that the options describe, on a competition that was read; if it computes, alone in its workspace."""
-    from lmk.data.competitions import DEMO, open_competition
+    from lmk.data.competitions import open_competition
     from lmk.ensemble.rules import RULES
     from lmk.errors import LmkError, did_you_mean
     from lmk.local.kinds import KINDS, default_kinds
@@ -95,11 +95,10 @@ def open_run_from(
     for name in recipe or ():
         find_recipe(name)
     place = Workspace.open(workspace)
-    demo = competition == DEMO and not recipe and not weights  # nothing is downloaded for it
-    chosen = weights or ("tiny" if demo else "imagenet")
+    recipes, weights = with_defaults(competition, recipe, weights)
     settings = Settings(
-        recipes=tuple(dict.fromkeys(recipe or (DEMO_RECIPES if demo else default_recipes()))),
-        weights=chosen,
+        recipes=recipes,
+        weights=weights,
         image_size=image_size,
         epochs=epochs,
         views=views,
@@ -110,7 +109,7 @@ def open_run_from(
         fusion=fusion,
         precision=precision,
         runtime=runtime,
-        local_features=local_features or default_kinds(chosen),
+        local_features=local_features or default_kinds(weights),
         delf=delf,
         jobs=jobs,
         answer_unreadable=answer_unreadable,
@@ -118,6 +117,13 @@ def open_run_from(
     with place.alone() if computes else nullcontext():
         opened = open_competition(competition, place.competitions, progress)
         yield open_run(settings, opened, place, progress, note)
+
+
+def with_defaults(competition: str, recipe: list[str] | None, weights: str | None) -> tuple[tuple[str, ...], str]:
+    """Recipes and weights, as they are asked for or by default; for the demo nothing is downloaded."""
+    demo = competition == DEFAULT_COMPETITION and not recipe and not weights
+    names = recipe or (DEMO_RECIPES if demo else default_recipes())
+    return tuple(dict.fromkeys(names)), weights or ("tiny" if demo else "imagenet")
 
 
 def default_recipes() -> tuple[str, ...]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @app.command()
 def submit(
     what: Annotated[
-        str | None, typer.Argument(metavar="[CSV|RUN]", help="A submission, or the run that made it.")
+        str | None, typer.Argument(metavar="CSV|RUN", help="A submission, or the run that made it.")
     ] = None,
     message: Annotated[str, typer.Option("--message", "-m", help="What Kaggle shows beside the score.")] = "",
     competition: CompetitionOption = DEFAULT_COMPETITION,

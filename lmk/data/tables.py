@@ -90,6 +90,19 @@ def read_solution(path: Path) -> Solution:
     return Solution(ids, _truth(path, table["landmarks"]), usage)
 
 
+def read_labels(path: Path, column: str) -> tuple[np.ndarray, list[str]]:
+    """Read a table of landmarks: `landmark_id` and another column.
+
+    Returns:
+        landmarks (n,) int64; what `column` says of each.
+
+    Raises:
+        LmkError: As for `read_train`.
+    """
+    table = _read(path, ["landmark_id", column], f"landmark_id,{column}")
+    return _landmarks(path, table["landmark_id"]), table[column].to_pylist()
+
+
 def to_numpy(strings: pa.ChunkedArray) -> np.ndarray:
     """(n,) str from Arrow strings, without an object a row where all are ASCII."""
     return np.concatenate([np.empty(0, "<U1"), *(_chunk_to_numpy(chunk) for chunk in strings.chunks)])

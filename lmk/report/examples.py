@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lmk.data.competitions import Competition
+from lmk.data.names import label
 from lmk.data.splits import UNSEEN
 from lmk.errors import LmkError
 from lmk.local.evidence import Evidence
@@ -38,7 +39,7 @@ EVIDENCE = {
 
 @dataclass(frozen=True)
 class Query:
-    """A dev query in words; `rank` is 0 without an answer, `truth` and `answer` are empty for none."""
+    """A dev query in words; `rank` is 0 without an answer, `truth` and `answer`, ids with names, are empty for none."""
 
     id: str
     kind: str
@@ -70,33 +71,40 @@ class Pair:
 
     query: str
     photo: str
-    landmark: int
+    landmark: str
     right: bool
     inliers: int
     picture: Picture | None
 
 
-def query_rows(record: RunRecord, most: int) -> list[Query]:
-    """The queries in words, the dearest first, then by rank."""
+def query_rows(record: RunRecord, names: dict[int, str], most: int) -> list[Query]:
+    """The queries in words, the dearest first, then by rank; `names` are those of landmarks."""
     answers, truth = record.final, record.truth
-    costs, outcome = mistake_costs(answers, truth), outcomes(answers, truth)
-    ranks = np.zeros(len(truth), dtype=int)
-    ranked = rank(answers.ids, answers.best, answers.confidence)
-    ranks[ranked] = np.arange(1, len(ranked) + 1)
-    order = np.lexsort((np.where(ranks == 0, len(ranks) + 1, ranks), -costs))[:most]
+    outcome = outcomes(answers, truth)
+    order, costs, ranks = dearest_first(record)
     return [
         Query(
             id=str(record.photos[row]),
             kind=kind_of(str(record.ids[row]), int(truth[row])),
             outcome=str(outcome[row]),
-            truth=_name(int(truth[row])),
-            answer=_name(int(answers.best[row])),
+            truth=label(int(truth[row]), names),
+            answer=label(int(answers.best[row]), names),
             score=float(answers.confidence[row]) if ranks[row] else None,
             rank=int(ranks[row]),
             cost=float(costs[row]),
         )
-        for row in order.tolist()
+        for row in order[:most].tolist()
     ]
+
+
+def dearest_first(record: RunRecord) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of all queries, the dearest first, then by rank; by row, their costs and their ranks (0: no answer)."""
+    answers = record.final
+    costs = mistake_costs(answers, record.truth)
+    ranks = np.zeros(len(costs), dtype=int)
+    ranked = rank(answers.ids, answers.best, answers.confidence)
+    ranks[ranked] = np.arange(1, len(ranked) + 1)
+    return np.lexsort((np.where(ranks == 0, len(ranks) + 1, ranks), -costs)), costs, ranks
 
 
 def kind_of(query: str, truth: int) -> str:
@@ -107,20 +115,20 @@ def kind_of(query: str, truth: int) -> str:
 
 
 def dearest_mistakes(
-    record: RunRecord, competition: Competition, album: Album, progress: Progress = silent
+    record: RunRecord, competition: Competition, names: dict[int, str], album: Album, progress: Progress = silent
 ) -> list[Mistake]:
-    """The mistakes that cost most GAP, the dearest first, with pictures."""
-    costs = mistake_costs(record.final, record.truth)
-    rows = [row for row in np.argsort(-costs, kind="stable")[:MISTAKES].tolist() if costs[row] > 0]
+    """The mistakes that cost most GAP, the dearest first, with pictures; `names` are those of landmarks."""
+    order, costs, _ = dearest_first(record)
+    rows = [row for row in order[:MISTAKES].tolist() if costs[row] > 0]
     found = []
     with progress("Drawing mistakes", len(rows), "queries") as advance:
-        for row, query in zip(rows, query_rows(record, len(rows)), strict=True):
+        for row, query in zip(rows, query_rows(record, names, len(rows)), strict=True):
             found.append(_mistake(record, competition, album, row, query))
             advance(1)
     return found
 
 
-def verified_pairs(record: RunRecord, album: Album, progress: Progress = silent) -> list[Pair]:
+def verified_pairs(record: RunRecord, names: dict[int, str], album: Album, progress: Progress = silent) -> list[Pair]:
     """The best pair of each landmark that is right, those with the most inliers first; then the best wrong ones."""
     evidence = record.evidence
     if evidence is None:
@@ -136,7 +144,8 @@ def verified_pairs(record: RunRecord, album: Album, progress: Progress = silent)
         for row, column, good in chosen:
             query, photo = str(record.photos[row]), str(evidence.best_photo[row, column])
             picture, inliers = album.matches(query, photo)
-            pairs.append(Pair(query, photo, int(evidence.landmarks[row, column]), good, inliers, picture))
+            shown = label(int(evidence.landmarks[row, column]), names)
+            pairs.append(Pair(query, photo, shown, good, inliers, picture))
             advance(1)
     return pairs
 
@@ -232,7 +241,3 @@ def _photos(
     names = [name for name in dict.fromkeys([first, *known]) if name and name != query][:most]
     pictures = (album.thumbnail(name, f"Photo {name} of landmark {landmark}.", 130) for name in names)
     return [picture for picture in pictures if picture is not None]
-
-
-def _name(landmark: int) -> str:
-    return "" if landmark == NO_LANDMARK else str(landmark)

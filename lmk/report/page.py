@@ -12,6 +12,7 @@ import numpy as np
 from lmk import __version__
 from lmk.data.competitions import Competition
 from lmk.data.images import UnreadablePhoto, read_photo
+from lmk.data.names import label, read_names
 from lmk.errors import LmkError
 from lmk.files import atomic_path
 from lmk.local.compare import Settings
@@ -58,7 +59,7 @@ def write_report(record: RunRecord, competition: Competition, path: Path, progre
     """
     check_record(record, competition)
     album = album_of(record, competition, PICTURE_BYTES)
-    counts = photo_counts(record, competition)
+    counts, names = photo_counts(record, competition), read_names(competition.root)
     answers, truth = record.final, record.truth
     ranked, bins, landmarks = (
         ranking(answers, truth),
@@ -67,8 +68,8 @@ def write_report(record: RunRecord, competition: Competition, path: Path, progre
     )
     scores = histogram(answers, truth)
     stages = stage_rows(record.dev, truth, list(record.facts["settings"]["recipes"]))
-    mistakes = dearest_mistakes(record, competition, album, progress)
-    pairs = verified_pairs(record, album, progress)
+    mistakes = dearest_mistakes(record, competition, names, album, progress)
+    pairs = verified_pairs(record, names, album, progress)
     return render(
         "report.html",
         path,
@@ -84,20 +85,20 @@ def write_report(record: RunRecord, competition: Competition, path: Path, progre
             "precision": svg.precision_chart(ranked, stages[-1].gap),
             "scores": svg.histogram_chart(scores),
             "calibration": svg.calibration_chart(bins),
-            "landmarks": svg.landmark_chart(landmarks),
+            "landmarks": svg.landmark_chart(landmarks, names),
         },
         tables={
             "precision": precision_table(ranked),
             "scores": score_table(scores),
             "calibration": calibration_table(bins),
-            "landmarks": landmark_table(landmarks[:MOST_ROWS]),
+            "landmarks": landmark_table(landmarks[:MOST_ROWS], names),
         },
         error=calibration_error(bins),
         more_landmarks=max(0, len(landmarks) - MOST_ROWS),
         mistakes=mistakes,
         kinds=sorted({mistake.outcome for mistake in mistakes}),
         pairs=pairs,
-        queries=query_rows(record, MOST_ROWS),
+        queries=query_rows(record, names, MOST_ROWS),
         unreadable=sorted(record.facts["unreadable"].items())[:MOST_ROWS],
         times=time_rows(record),
         run=run_rows(record),
@@ -215,13 +216,13 @@ def calibration_table(bins: list[Bin]) -> Table:
     }
 
 
-def landmark_table(rows: list[LandmarkRow]) -> Table:
-    """Landmarks in numbers."""
+def landmark_table(rows: list[LandmarkRow], names: dict[int, str]) -> Table:
+    """Landmarks in numbers, and by name where they have one."""
     return {
         "columns": ["landmark", "training photos", "queries", "right", "share right", "wrongly named"],
         "rows": [
             [
-                str(row.landmark),
+                label(row.landmark, names),
                 f"{row.photos:,}",
                 f"{row.queries:,}",
                 f"{row.right:,}",

@@ -8,6 +8,7 @@ from html import escape
 
 import numpy as np
 
+from lmk.data.names import label
 from lmk.report.costs import RIGHT, STRANGER, WRONG
 from lmk.report.statistics import DRAWN, Bin, Histogram, LandmarkRow, Ranking, within_unit
 
@@ -180,7 +181,7 @@ def calibration_chart(bins: Sequence[Bin]) -> str:
     return str(chart)
 
 
-def landmark_chart(rows: Sequence[LandmarkRow]) -> str:
+def landmark_chart(rows: Sequence[LandmarkRow], names: dict[int, str]) -> str:
     """The share of each landmark's queries that is answered rightly against its training photos; area by queries."""
     asked = [row for row in rows if row.queries and row.photos]
     most = max((row.photos for row in asked), default=1)
@@ -196,7 +197,7 @@ def landmark_chart(rows: Sequence[LandmarkRow]) -> str:
     largest = max((sum(row.queries for row in group) for group in grouped.values()), default=1)
     for (photos, share), group in grouped.items():
         queries = sum(row.queries for row in group)
-        named = f"landmark {group[0].landmark}" if len(group) == 1 else f"{len(group)} landmarks"
+        named = f"landmark {label(group[0].landmark, names)}" if len(group) == 1 else f"{len(group)} landmarks"
         words = f"{named}: {photos} training photos, {share:.0%} of {queries} queries right"
         chart.dot(chart.x(photos), chart.y(share), 3 + 9 * np.sqrt(queries / largest), "right spot", words)
     return str(chart)

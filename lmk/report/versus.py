@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lmk.data.competitions import Competition
+from lmk.data.names import label, read_names
 from lmk.errors import LmkError
 from lmk.predictions import NO_LANDMARK, Predictions, positions
 from lmk.progress import Progress, silent
@@ -61,7 +62,7 @@ def write_comparison(
         raise LmkError(f"{first.name} and {second.name} ran on different photos, so their GAP does not compare.")
     ids, truth = common_queries(first, second)
     a, b = first.final.align(ids), second.final.align(ids)
-    changes, rows = changed_queries(ids, truth, a, b)
+    changes, rows = changed_queries(ids, truth, a, b, read_names(competition.root))
     return render(
         "versus.html",
         path,
@@ -104,25 +105,28 @@ def stage_differences(
 
 
 def changed_queries(
-    ids: np.ndarray, truth: np.ndarray, first: Predictions, second: Predictions
+    ids: np.ndarray, truth: np.ndarray, first: Predictions, second: Predictions, names: dict[int, str]
 ) -> tuple[list[Change], list[int]]:
-    """Queries whose answer or cost differs, the largest difference in cost first; and their rows."""
+    """Queries whose answer or cost differs, the largest difference in cost first; and their rows.
+
+    names: Of landmarks.
+    """
     before, after = outcomes(first, truth), outcomes(second, truth)
     cost = mistake_costs(second, truth) - mistake_costs(first, truth)
     good = [np.isin(outcome, (RIGHT, QUIET)) for outcome in (before, after)]
     other = first.best != second.best
-    names = np.where(other, OTHER, MOVED)
-    names = np.where(~good[0] & good[1], MENDED, np.where(good[0] & ~good[1], BROKEN, names))
+    changed = np.where(other, OTHER, MOVED)
+    changed = np.where(~good[0] & good[1], MENDED, np.where(good[0] & ~good[1], BROKEN, changed))
     rows = np.flatnonzero(other | (np.abs(cost) > 1e-12))
     rows = rows[np.argsort(-np.abs(cost[rows]), kind="stable")]
     changes = [
         Change(
             str(ids[row]).split("@", 1)[0],
             kind_of(str(ids[row]), int(truth[row])),
-            str(names[row]),
-            _name(int(truth[row])),
-            _name(int(first.best[row])),
-            _name(int(second.best[row])),
+            str(changed[row]),
+            label(int(truth[row]), names),
+            label(int(first.best[row]), names),
+            label(int(second.best[row]), names),
             float(cost[row]),
         )
         for row in rows.tolist()
@@ -162,7 +166,3 @@ def _shown(
             shown.append(Shown(change, query, *answers))
             advance(1)
     return shown
-
-
-def _name(landmark: int) -> str:
-    return "" if landmark == NO_LANDMARK else str(landmark)

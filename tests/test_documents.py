@@ -1,0 +1,292 @@
+"""The documents: each code block and command in them works, links lead somewhere, and the reference is whole.
+
+Python blocks are run. So are commands of `lmk`, in the order in which a document gives them, on a demo of few photos
+with networks of two layers. What cannot be run here is checked as far as it can be, and says why in `REASONS`:
+a block or command that is neither is a failure.
+"""
+
+import itertools
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+from tiny import small_backbone
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROSE = {"text", "csv", "json", "toml"}
+"""Languages of blocks that show something and ask for nothing."""
+REASONS = {
+    r"make ": "it installs, tests or serves; its target exists",
+    r"(pip|uv) |python -m (pip|venv|build)|\. \.venv": "tests/package.sh builds, installs and tries the package",
+    r"kaggle |curl |export KAGGLE": "it asks a server",
+    r"cat |head |ls |grep |cp |mkdir |for |[A-Z_]+=\S+ lmk": "a shell's own business",
+    r"lmk .*(--install-completion|--show-completion)": "it depends on the shell, see test_completion",
+    r"lmk (data fetch|submit|leaderboard|kernel (push|status|logs|pull|run))\b": "it asks Kaggle; options are checked",
+    r"lmk .*(submissions --update|--watch)\b": "it asks Kaggle; options are checked",
+    r"lmk (bench \w|scores)": "it takes minutes or scored submissions; options are checked",
+    r"lmk .*(landmark-recognition-|provence|my-photos|COMPETITION)": "its photos are not here; options are checked",
+}
+"""What is not run, by the beginning of the command, and why."""
+CHECKED = {
+    "docs/results.md": "each command takes minutes; the figures that it gave stand beside it",
+    "docs/scale.md": "each command takes minutes or hours; the figures that it gave stand beside it",
+    "docs/tour.md": "it asks Kaggle; docs/walk.py runs it against a stand-in and writes what it printed",
+}
+"""Documents whose commands are checked and not run, and why."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A code block: its document, its first line there, its language, and what stands in it."""
+
+    document: Path
+    line: int
+    language: str
+    text: str
+
+    def commands(self) -> list[str]:
+        """Its lines that a person would type; of a console block those after the prompt."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        if self.language == "console":
+            lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def blocks(document: Path) -> Iterator[Block]:
+    """Of a document; an indented block is one of commands if it begins like one."""
+    for token in MarkdownIt().parse(document.read_text(encoding="utf-8")):
+        if token.type == "fence":
+            yield Block(document, token.map[0] + 1, token.info.split(" ")[0], token.content)
+        elif token.type == "code_block":
+            is_command = re.match(r"(lmk|make|kaggle|curl|python|pip) ", token.content)
+            yield Block(document, token.map[0] + 1, "sh" if is_command else "text", token.content)
+
+
+def name(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+def reason(command: str) -> str | None:
+    """Why a command is not run, None if it is."""
+    return next((why for pattern, why in REASONS.items() if re.match(pattern, command)), None)
+
+
+def calls(command: str) -> list[list[str]]:
+    """The arguments of each `lmk` in a line of shell."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars="();|&<>")
+    lexer.whitespace_split = True
+    parts: list[list[str]] = [[]]
+    words = iter(lexer)
+    for word in words:
+        if word[0] in "<>":  # a redirection: the number before it and the file after it are the shell's
+            if parts[-1] and parts[-1][-1] in ("1", "2"):
+                parts[-1].pop()
+            next(words, None)
+        elif word[0] in "();|&":
+            parts.append([])
+        elif word != "$":
+            parts[-1].append(word)
+    return [part[part.index("lmk") + 1 :] for part in parts if "lmk" in part]
+
+
+@pytest.fixture(scope="module")
+def command_line():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import hooks
+
+        return hooks.command_line()
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+
+
+def check_options(words: list[str], command) -> None:
+    """Fails where a command or an option is not known, or a value is out of its range."""
+    path = "lmk"
+    words = [word for word in words if word not in ("-q", "--quiet", "-v", "--verbose")]
+    while hasattr(command, "commands") and words and not words[0].startswith("-") and words[0] in command.commands:
+        path += f" {words[0]}"
+        command, words = command.commands[words[0]], words[1:]
+    if path == "lmk" and words and not words[0].startswith("-"):
+        pytest.fail(f"`lmk {words[0]}` is no command")
+    try:
+        command.make_context(path, list(words), resilient_parsing=False)
+    except SystemExit as end:
+        assert end.code == 0, words
+    except Exception as error:  # typer's own kinds are not public
+        if type(error).__name__ != "Exit":
+            pytest.fail(f"{path} {' '.join(words)}: {error}")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Iterator[Path]:
+    """A folder with a demo of few photos and two finished runs, of networks of two layers that train one epoch."""
+    import lmk.models.network
+    from lmk.data import demo
+    from lmk.models.recipes import RECIPES, Stage
+
+    folder = tmp_path_factory.mktemp("documents")
+    amounts = demo.Amounts(
+        train=(4, 3, 3, 2), test=(2, 1, 1, 1), train_scenes=4, test_scenes=2, train_others=(2,), test_others=(2,)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for variable in ("LMK_COMPETITION", "LMK_WORKSPACE", "LMK_WEIGHTS", "LMK_SEED", "KAGGLE_API_TOKEN"):
+            patch.delenv(variable, raising=False)
+        patch.setattr(demo, "make_demo", partial(demo.make_demo, amounts=amounts))
+        patch.setattr("typer.launch", lambda page: 0)
+        for recipe in ("tinymobilenet-gem", "tinymobilenetv2-gem"):
+            quick = replace(RECIPES[recipe], image_size=64, stages=(Stage(1, 2e-3, batch_size=256),))
+            patch.setitem(RECIPES, recipe, quick)
+        patch.setattr(lmk.models.network, "build_backbone", lambda name, weights, side, by: small_backbone(name, side))
+        run(["make-submission", "--ensemble", "--fusion", "seed-35-inliers"])
+        run(["make-submission", "--ensemble"])
+        yield folder
+
+
+def run(words: list[str], expected: int = 0) -> None:
+    """`lmk WORDS` in this process."""
+    from lmk.cli.main import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["lmk", *words])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+    assert code == expected, f"`lmk {' '.join(words)}` ended with {code}"
+
+
+def names(world: Path) -> dict[str, str]:
+    """What words in capitals stand for in the small world."""
+    import json
+
+    from lmk.report.examples import best_pair
+    from lmk.report.record import load_run
+    from lmk.workspace import Workspace
+
+    records = sorted((world / "workspace" / "runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    other, newest = (json.loads(path.read_text())["run"] for path in records[-2:])
+    query, photo, _ = best_pair(load_run(Workspace.open(world / "workspace"), newest), None)
+    files = {"SUBMISSION": f"workspace/submissions/{newest}.csv", "FOLDER": "workspace/competitions/demo"}
+    return {
+        "RUN": newest,
+        "OTHER": other,
+        "QUERY": query,
+        "PHOTO": photo,
+        "RECIPE": "tinymobilenet-gem",
+        "SEED": "1",
+        "SIZE": "64",
+        "SIZE": "64",
+        **files,
+    }
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_every_command_in_it_works(document, world, command_line, capsys):
+    for block in blocks(document):
+        where = f"{name(document)}, line {block.line}"
+        assert block.language in PROSE | {"python", "console", "sh"}, f"{where}: what is a block of '{block.language}'?"
+        if block.language in PROSE:
+            assert not re.search(r"^(\$ |lmk |make [a-z-]+$)", block.text, re.MULTILINE), f"{where}: commands, no prose"
+        if block.language in PROSE | {"python"}:
+            continue
+        for command in block.commands():
+            check_command(command, where, world, command_line)
+            if name(document) not in CHECKED and reason(command) is None:
+                run_command(command, where, world)
+
+
+def filled(command: str, world: Path) -> str:
+    """The command without a remark, with names of the small world for words in capitals."""
+    stand_for = names(world)
+    command = re.sub(r"\bdemo-[0-9a-f]{12}\b", stand_for["RUN"], command.partition("  #")[0])
+    return re.sub(r"\b[A-Z]{3,}\b", lambda word: stand_for.get(word[0], word[0]), command)
+
+
+def check_command(command: str, where: str, world: Path, command_line) -> None:
+    """What can be checked of any command: `lmk` knows it and its options, the Makefile its target."""
+    for words in calls(filled(command, world)):
+        check_options(words, command_line)
+    if command.startswith("make "):
+        target = command.split()[1]
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), f"{where}: no target {target}"
+
+
+def run_command(command: str, where: str, world: Path) -> None:
+    """Each `lmk` of a line, in this process."""
+    assert command.startswith("lmk "), f"{where}: is `{command}` run, or why not? (REASONS)"
+    for words in calls(filled(command, world)):
+        run(words)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_every_python_block_in_it_runs(document, world):
+    shared: dict[str, object] = {"__name__": "__document__"}
+    for block in blocks(document):
+        if block.language == "python":
+            padding = "\n" * block.line  # a traceback names the document's line
+            exec(compile(padding + block.text, str(document), "exec"), shared)
+
+
+def test_calls_are_found_in_lines_of_shell():
+    assert calls("lmk submit p.csv -m 'a b' --wait 2>/dev/null") == [["submit", "p.csv", "-m", "a b", "--wait"]]
+    assert calls("X=1 lmk recipes 2>&1 | grep a; lmk doctor && ls") == [["recipes"], ["doctor"]]
+
+
+@pytest.mark.parametrize("wrong", ["lmk recipe", "lmk recipes --jsn", "lmk predict R --folds 1", "lmk verify show ONE"])
+def test_a_command_that_lmk_does_not_know_is_seen(wrong, command_line):
+    with pytest.raises(pytest.fail.Exception):
+        for words in calls(wrong):
+            check_options(words, command_line)
+
+
+def test_every_option_has_a_help_text(command_line):
+    import hooks
+
+    for path, command in hooks.walk("lmk", command_line):
+        assert command.help, path
+        for parameter in command.params:
+            assert parameter.help, f"{path}: {parameter.name} has no help"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_the_site_is_built_without_a_warning_and_has_every_command_and_option(site, command_line):
+    import hooks
+
+    page = (site / "commands.html").read_text(encoding="utf-8")
+    for path, command in hooks.walk("lmk", command_line):
+        assert f'id="{path.replace(" ", "-")}"' in page
+        for option in itertools.chain.from_iterable(each.opts for each in command.params):
+            assert option in page, f"{path} {option}"
+
+
+def test_the_site_documents_every_module_but_the_command_line(site):
+    text = "".join(path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html"))
+    for path in (ROOT / "lmk").rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if path.stem != "__init__" and not module.startswith("lmk.cli"):
+            assert f'id="{module}"' in text, module
+
+
+def test_the_site_loads_nothing_from_elsewhere(site):
+    for path in site.rglob("*.html"):
+        found = re.findall(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"?(https?:[^\s\">]+)", path.read_text())
+        assert found == [], path.name
