@@ -186,7 +186,6 @@ def names(world: Path) -> dict[str, str]:
         "RECIPE": "tinymobilenet-gem",
         "SEED": "1",
         "SIZE": "64",
-        "SIZE": "64",
         **files,
     }
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lmk import __version__
+from lmk.cli.complete import competition_names
 
 app = typer.Typer(
     name="lmk",
@@ -23,6 +24,7 @@ CompetitionOption = Annotated[
         "--competition",
         "-c",
         envvar="LMK_COMPETITION",
+        autocompletion=competition_names,
         help="Slug (landmark-recognition-2020 ...), `demo`, or a folder with train.csv.",
     ),
 ]

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
+from lmk.cli.complete import run_names
 
 if TYPE_CHECKING:
     from lmk.data.competitions import Competition
     from lmk.report.record import RunRecord
 
-RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="A run's name. Default: the newest run.")]
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="RUN", autocompletion=run_names, help="A run's name. Default: the newest run."),
+]
 PhotosOption = Annotated[
     str | None,
     typer.Option("--competition", "-c", help="Where the run's photos lie. Default: where the run found them."),
@@ -23,7 +27,9 @@ PhotosOption = Annotated[
 @app.command()
 def report(
     run: RunArgument = None,
-    against: Annotated[str | None, typer.Option(help="Another run, to which the first is compared.")] = None,
+    against: Annotated[
+        str | None, typer.Option(autocompletion=run_names, help="Another run, to which the first is compared.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The page. Default: one in the run's folder.")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     competition: PhotosOption = None,

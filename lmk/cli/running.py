@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lmk.cli.app import DEFAULT_COMPETITION, DEFAULT_WORKSPACE, CompetitionOption, SeedOption, WorkspaceOption
+from lmk.cli.complete import recipe_names
 from lmk.cli.console import note, progress
 
 if TYPE_CHECKING:
@@ -28,7 +29,13 @@ INNER = {"ensemble", "computes"}
 def open_run_from(
     competition: CompetitionOption = DEFAULT_COMPETITION,
     recipe: Annotated[
-        list[str] | None, typer.Option("--recipe", "-r", help="Recipe; repeat it for several. Default: by the device.")
+        list[str] | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            autocompletion=recipe_names,
+            help="Recipe; repeat it for several. Default: by the device.",
+        ),
     ] = None,
     weights: Annotated[
         str | None,

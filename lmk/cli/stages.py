@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import JsonOption, app, print_json
+from lmk.cli.complete import recipe_names
 from lmk.cli.running import run_command
 
 if TYPE_CHECKING:
     from lmk.stages import Run, Source
 
-RecipeArgument = Annotated[str, typer.Argument(help="A recipe; `lmk recipes` lists them.")]
+RecipeArgument = Annotated[str, typer.Argument(autocompletion=recipe_names, help="A recipe; `lmk recipes` lists them.")]
 
 
 @app.command()

@@ -1,0 +1,32 @@
+"""What the shell completes: names of recipes, competitions and runs."""
+
+from pathlib import Path
+
+import typer
+
+
+def recipe_names(incomplete: str) -> list[tuple[str, str]]:
+    """Recipes that begin so, with what is told of each."""
+    from lmk.models.recipes import RECIPES
+
+    return [(name, recipe.about) for name, recipe in RECIPES.items() if name.startswith(incomplete)]
+
+
+def competition_names(context: typer.Context, incomplete: str) -> list[str]:
+    """The demo, the editions, what was fetched, and folders."""
+    from lmk.data.competitions import DEMO, SLUGS
+
+    fetched = (path.parent.name for path in _workspace(context).glob("competitions/*/train.csv"))
+    parent = Path(incomplete).parent if "/" in incomplete else Path()
+    folders = (str(path.parent) for path in parent.glob("*/train.csv"))
+    return [name for name in dict.fromkeys([DEMO, *SLUGS, *fetched, *folders]) if name.startswith(incomplete)]
+
+
+def run_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Runs of the workspace, the newest first."""
+    records = sorted(_workspace(context).glob("runs/*/run.json"), key=lambda path: -path.stat().st_mtime)
+    return [path.parent.name for path in records if path.parent.name.startswith(incomplete)]
+
+
+def _workspace(context: typer.Context) -> Path:
+    return Path(context.params.get("workspace") or "workspace")
