@@ -166,8 +166,9 @@ def run(words: list[str], expected: int = 0) -> None:
     assert code == expected, f"`lmk {' '.join(words)}` ended with {code}"
 
 
-def names(world: Path) -> dict[str, str]:
-    """What words in capitals stand for in the small world."""
+@pytest.fixture(scope="module")
+def stand_for(world) -> dict[str, str]:
+    """What words in capitals mean in the small world."""
     import json
 
     from lmk.report.examples import best_pair
@@ -175,23 +176,17 @@ def names(world: Path) -> dict[str, str]:
     from lmk.workspace import Workspace
 
     records = sorted((world / "workspace" / "runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime)
-    other, newest = (json.loads(path.read_text())["run"] for path in records[-2:])
-    query, photo, _ = best_pair(load_run(Workspace.open(world / "workspace"), newest), None)
-    files = {"SUBMISSION": f"workspace/submissions/{newest}.csv", "FOLDER": "workspace/competitions/demo"}
+    other, run = (json.loads(path.read_text())["run"] for path in records)
+    query, photo, _ = best_pair(load_run(Workspace.open(world / "workspace"), run), None)
     return {
-        "RUN": newest,
-        "OTHER": other,
-        "QUERY": query,
-        "PHOTO": photo,
-        "RECIPE": "tinymobilenet-gem",
-        "SEED": "1",
-        "SIZE": "64",
-        **files,
+        **{"RUN": run, "OTHER": other, "QUERY": query, "PHOTO": photo},
+        **{"RECIPE": "tinymobilenet-gem", "SEED": "1", "SIZE": "64"},
+        **{"SUBMISSION": f"workspace/submissions/{run}.csv", "FOLDER": "workspace/competitions/demo"},
     }
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
-def test_every_command_in_it_works(document, world, command_line, capsys):
+def test_every_command_in_it_works(document, stand_for, command_line, capsys):
     for block in blocks(document):
         where = f"{name(document)}, line {block.line}"
         assert block.language in PROSE | {"python", "console", "sh"}, f"{where}: what is a block of '{block.language}'?"
@@ -200,31 +195,31 @@ def test_every_command_in_it_works(document, world, command_line, capsys):
         if block.language in PROSE | {"python"}:
             continue
         for command in block.commands():
-            check_command(command, where, world, command_line)
+            command = filled(command, stand_for)
+            check_command(command, where, command_line)
             if name(document) not in CHECKED and reason(command) is None:
-                run_command(command, where, world)
+                run_command(command, where)
 
 
-def filled(command: str, world: Path) -> str:
-    """The command without a remark, with names of the small world for words in capitals."""
-    stand_for = names(world)
+def filled(command: str, stand_for: dict[str, str]) -> str:
+    """The command without a remark, with names of the small world for words in capitals and for runs of the demo."""
     command = re.sub(r"\bdemo-[0-9a-f]{12}\b", stand_for["RUN"], command.partition("  #")[0])
     return re.sub(r"\b[A-Z]{3,}\b", lambda word: stand_for.get(word[0], word[0]), command)
 
 
-def check_command(command: str, where: str, world: Path, command_line) -> None:
+def check_command(command: str, where: str, command_line) -> None:
     """What can be checked of any command: `lmk` knows it and its options, the Makefile its target."""
-    for words in calls(filled(command, world)):
+    for words in calls(command):
         check_options(words, command_line)
     if command.startswith("make "):
         target = command.split()[1]
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), f"{where}: no target {target}"
 
 
-def run_command(command: str, where: str, world: Path) -> None:
+def run_command(command: str, where: str) -> None:
     """Each `lmk` of a line, in this process."""
     assert command.startswith("lmk "), f"{where}: is `{command}` run, or why not? (REASONS)"
-    for words in calls(filled(command, world)):
+    for words in calls(command):
         run(words)
 
 
