@@ -42,8 +42,10 @@ def synthetic_lists(queries: int, count: int, seed: int) -> tuple[list[Predictio
     """
     rng = np.random.default_rng(seed)
     shown = rng.random(queries) < SHARE_SHOWN
-    truth = np.where(shown, rng.integers(0, LANDMARKS, queries), NO_LANDMARK)
-    labels = np.column_stack([rng.integers(0, LANDMARKS, (queries, RIVALS)), np.where(shown, truth, 0)])
+    own, stride = rng.integers(0, LANDMARKS, queries), rng.integers(1, LANDMARKS // (RIVALS + 1), queries)
+    truth = np.where(shown, own, NO_LANDMARK)
+    rivals = (own[:, None] + stride[:, None] * np.arange(1, RIVALS + 1)) % LANDMARKS  # no label twice
+    labels = np.column_stack([rivals, own])
     difficulty, lure = rng.normal(0, 1, queries), rng.normal(0, 1, (queries, RIVALS))
     families = rng.normal(0, 1, (FAMILIES, queries))
     ids = np.char.mod("%016x", np.arange(queries))

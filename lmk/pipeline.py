@@ -27,6 +27,7 @@ from lmk.local.evidence import Evidence
 from lmk.local_features import features_key, kinds_of
 from lmk.models.catalogue import weights_digest
 from lmk.models.recipes import Recipe
+from lmk.models.retrieval import Options
 from lmk.predictions import NO_LANDMARK, Predictions, positions, read_submission, write_submission
 from lmk.progress import Progress, silent
 from lmk.stages import READ_SIDE, Made, Run, Settings, Source, maker_here
@@ -140,7 +141,7 @@ def stage_keys(run: Run) -> dict[str, Mapping[str, object]]:
     recipes = {name: recipe_key(run, run.recipe(name)) for name in settings.recipes}
     keys: dict[str, Mapping[str, object]] = dict(recipes)
     if settings.ensemble:
-        keys[RETRIEVAL] = {"recipes": list(recipes.values())}
+        keys[RETRIEVAL] = {"recipes": list(recipes.values()), "options": asdict(Options())}
         parts = [run.digest(stage, key) for stage, key in keys.items()]
         keys[ENSEMBLE] = {"parts": parts, "k": settings.candidates, "seed": settings.seed}
         blend = run.digest(ENSEMBLE, keys[ENSEMBLE])
@@ -196,9 +197,8 @@ def retrieve(run: Run, recipes: list[Recipe]) -> Source:
 
     def compute() -> Made:
         with _networks(run) as networks:
-            return networks.retrieve(
-                run, [networks.Recognizer(run, recipe, recipe_key(run, recipe)) for recipe in recipes]
-            )
+            sources = [networks.Recognizer(run, recipe, recipe_key(run, recipe)) for recipe in recipes]
+            return networks.retrieve(run, sources, Options())
 
     return run.stored(RETRIEVAL, stage_keys(run)[RETRIEVAL], compute)
 

@@ -16,14 +16,7 @@ from lmk.models.extract import forward, view_features
 from lmk.models.network import Network, build_extractor, build_network, calibrate_normalization
 from lmk.models.predict import predict_features
 from lmk.models.recipes import Recipe
-from lmk.models.retrieval import (
-    NEIGHBOURS,
-    Whitening,
-    landmark_predictions,
-    mean_similarity,
-    nearest,
-    photo_descriptors,
-)
+from lmk.models.retrieval import Options, find_landmarks, photo_descriptors, side_by_side
 from lmk.models.runtimes import Predictor, predictor
 from lmk.models.saved import load_network, save_network
 from lmk.models.train import Record, Trainer, TrainingSet, best_epochs
@@ -35,8 +28,6 @@ SHARD = 256
 """Photos a shard where a tuned network predicts."""
 CALIBRATION_PHOTOS = 8
 """Photos that give a backbone without weights the statistics of its normalization, all at once in memory."""
-NEAREST_DISTRACTORS = 5
-"""Distractors whose mean cosine tells how much a query looks like one."""
 
 
 class Recognizer:
@@ -212,7 +203,7 @@ class Recognizer:
         return gap_of(found, queries.truth)
 
 
-def retrieve(run: Run, recognizers: list[Recognizer]) -> Made:
+def retrieve(run: Run, recognizers: list[Recognizer], options: Options) -> Made:
     """kNN of all recipes' descriptors, side by side, whitened on the fold's training photos and distractors.
 
     Returns:
@@ -224,13 +215,11 @@ def retrieve(run: Run, recognizers: list[Recognizer]) -> Made:
     def answer(fold: int | None, ids: np.ndarray, photos: np.ndarray) -> Predictions:
         gallery, landmarks, distractors = run.training(fold)
         names = np.concatenate([gallery, distractors, photos])
-        found = np.concatenate([source.descriptors(fold, names) for source in recognizers], axis=1)
-        known, others, queries = np.split(found, np.cumsum([len(gallery), len(distractors)]))
-        whiten = Whitening.fit(np.concatenate([known, others]))
-        mean = mean_similarity(whiten(queries), whiten(others), NEAREST_DISTRACTORS)
-        similar["test" if fold is None else "dev"].append(mean[:, None])
-        neighbours = nearest(whiten(queries), whiten(known), NEIGHBOURS)
-        return landmark_predictions(ids, neighbours, landmarks, TOP_K)
+        described = [source.descriptors(fold, names) for source in recognizers]
+        known, others, queries = np.split(side_by_side(described, options.weights), [len(gallery), -len(photos)])
+        found, likeness = find_landmarks(ids, known, landmarks, others, queries, options)
+        similar["test" if fold is None else "dev"].append(likeness[:, None])
+        return found
 
     dev, test = run.by_fold(answer)
     return dev, test, {part: np.concatenate(columns) for part, columns in similar.items()}

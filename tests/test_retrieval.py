@@ -8,14 +8,20 @@ from hypothesis import strategies as st
 from lmk.models import retrieval
 from lmk.models.retrieval import (
     Neighbours,
+    Options,
     Whitening,
+    augment_gallery,
+    expand_queries,
+    find_landmarks,
     landmark_predictions,
     mean_similarity,
     nearest,
     normalize,
     photo_descriptors,
+    side_by_side,
+    with_logits,
 )
-from lmk.predictions import NO_LANDMARK
+from lmk.predictions import NO_LANDMARK, best_of
 
 RNG = np.random.default_rng(5)
 
@@ -84,6 +90,64 @@ def test_landmarks_are_each_once_with_their_largest_cosine(queries, k, seed):
         )
 
 
+def test_the_top_score_is_the_mean_of_the_nearest_and_of_the_mean_of_three():
+    neighbours = Neighbours(np.array([[0, 1, 2, 3, 4, 5]]), np.float32([[0.9, 0.8, 0.7, 0.6, 0.5, 0.1]]))
+    landmarks = np.array([7, 8, 7, 8, 7, 7, 8, 9])  # the third photo of 8 is no neighbour: as near as the last, 0.1
+    found = landmark_predictions(np.array(["q"]), neighbours, landmarks, 2, "top")
+    assert found.landmarks.tolist() == [[7, 8]]
+    np.testing.assert_allclose(found.scores, [[(0.9 + 0.7) / 2, (0.8 + (0.8 + 0.6 + 0.1) / 3) / 2]], rtol=1e-6)
+
+
+def test_the_powers_of_all_neighbours_are_summed():
+    neighbours = Neighbours(np.array([[0, 1, 2]]), np.float32([[0.9, 0.88, -0.5]]))
+    found = landmark_predictions(np.array(["q"]), neighbours, np.array([7, 8, 7]), 2, "powers")
+    np.testing.assert_allclose(found.scores, [[0.9**10, 0.88**10]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("score", ["max", "top", "powers"])
+def test_no_queries_have_no_landmarks(score):
+    found = landmark_predictions(np.empty(0, str), nearest(np.empty((0, 6)), directions(4), 3), np.arange(4), 2, score)
+    assert len(found) == 0
+
+
+def test_an_augmented_photo_leans_to_its_own_landmark_alone():
+    gallery = normalize(np.float32([[1, 0, 0], [0.8, 0.6, 0], [0.9, 0, 0.4]]))
+    found = augment_gallery(gallery, np.array([5, 5, 6]), 1)
+    cosine = 0.8**3
+    np.testing.assert_allclose(found[0], normalize(gallery[:1] + cosine * gallery[1:2])[0], rtol=1e-5)
+    np.testing.assert_allclose(found[2], gallery[2], rtol=1e-5)
+
+
+def test_an_expanded_query_leans_to_its_nearest_photos():
+    gallery = normalize(np.float32([[1, 0, 0], [0.8, 0.6, 0], [0, 0, 1]]))
+    found = expand_queries(np.float32([[1, 0, 0]]), gallery, 2)
+    np.testing.assert_allclose(found, normalize(2 * gallery[:1] + 0.8**3 * gallery[1:2]), rtol=1e-5)
+
+
+def test_photos_and_head_must_agree():
+    ids = np.array(["q"])
+    sums = best_of(ids, np.array([[1, 2]]), np.array([[0.5, 0.4]]), 2)
+    heads = best_of(ids, np.array([[2, 9]]), np.array([[0.9, 0.05]]), 2)
+    found = with_logits(sums, heads, 0.5, 2)
+    assert found.landmarks.tolist() == [[2, 1]]
+    np.testing.assert_allclose(found.scores, np.log([[0.4 * 0.9**0.5, 0.5 * 0.05**0.5]]))
+
+
+def test_likeness_to_distractors_is_taken_off_gallery_photos():
+    gallery = normalize(np.float32([[1, 0.2, 0], [1, 0, 0.3]]))
+    around = normalize(np.float32([[1, 1, 0]]))
+    asked = (np.array(["q"]), gallery, np.array([4, 5]), around, np.float32([[1, 0, 0]]))
+    plain, likeness = find_landmarks(*asked, Options(power=0, score="max"))
+    less, same = find_landmarks(*asked, Options(power=0, score="max", index_bias=1.0))
+    assert plain.best.tolist() != less.best.tolist()
+    np.testing.assert_array_equal(likeness, same)
+
+
+def test_weights_make_a_networks_descriptors_count_more():
+    found = side_by_side([np.ones((2, 3)), np.ones((2, 1))], [2, 0.5])
+    assert found.tolist() == [[2, 2, 2, 0.5]] * 2
+
+
 def stretched(count: int) -> np.ndarray:
     """Points of unequal spread in rotated directions, away from the origin."""
     rng = np.random.default_rng(1)
@@ -93,20 +157,45 @@ def stretched(count: int) -> np.ndarray:
 
 def test_full_whitening_makes_all_directions_equal():
     points = stretched(4000)
-    whiten = Whitening.fit(points, dimensions=5, power=0.5)
+    whiten = Whitening.fit(points, shrinkage=0.001, power=0.5)
     covariance = np.cov(((points - whiten.mean) @ whiten.matrix).T)
-    np.testing.assert_allclose(covariance, np.eye(5), atol=0.01)
+    np.testing.assert_allclose(covariance, np.trace(covariance) / 5 * np.eye(5), atol=0.1 * np.trace(covariance) / 5)
 
 
-def test_without_power_whitening_is_a_rotation():
+def test_without_power_whitening_changes_nothing_but_the_mean():
     points = stretched(200)
-    whiten = Whitening.fit(points, dimensions=5, power=0)
-    np.testing.assert_allclose(whiten.matrix.T @ whiten.matrix, np.eye(5), atol=1e-5)
+    np.testing.assert_allclose(Whitening.fit(points, power=0).matrix, np.eye(5), atol=1e-6)
 
 
-def test_the_directions_of_most_variance_are_kept_first():
+def test_a_direction_is_divided_by_its_variance_over_the_floor():
+    points = np.random.default_rng(2).normal(size=(50, 4)) * [6, 3, 1, 0.1]
+    variances, turn = np.linalg.eigh(np.cov(points.T, bias=True))
+    whiten = Whitening.fit(points, shrinkage=2.0, power=0.25)
+    expected = turn @ np.diag((1 + variances / (2 * variances.mean())) ** -0.25) @ turn.T
+    np.testing.assert_allclose(whiten.matrix, expected, atol=1e-5)
+
+
+def test_what_few_photos_cannot_tell_stays():
+    """Two photos span one direction; across it queries keep their differences."""
+    whiten = Whitening.fit(np.float32([[1, 0, 0], [-1, 0, 0]]))
+    across = np.float32([[0, 1, 0], [0, 0, 1], [0, 3, 4]])
+    np.testing.assert_allclose((across - whiten.mean) @ whiten.matrix, across, atol=1e-6)
+
+
+def test_few_photos_give_the_whitening_that_the_covariance_gives():
+    """Fewer photos than dimensions: by the products of photos; the truth by those of dimensions."""
+    points = np.random.default_rng(3).normal(size=(6, 10))
+    variances, turn = np.linalg.eigh(np.cov(points.T, bias=True))
+    variances = np.maximum(variances, 0)
+    expected = turn @ np.diag((1 + variances / (10 * variances.mean())) ** -0.25) @ turn.T
+    np.testing.assert_allclose(Whitening.fit(points).matrix, expected, atol=1e-5)
+
+
+def test_of_many_descriptors_the_widest_directions_are_kept(monkeypatch):
+    monkeypatch.setattr(retrieval, "MANY", 1000)
+    monkeypatch.setattr(retrieval, "DIMENSIONS", 2)
     points = stretched(2000)
-    whiten = Whitening.fit(points, dimensions=2, power=0)
+    whiten = Whitening.fit(points, power=0)
     variances = ((points - whiten.mean) @ whiten.matrix).var(axis=0)
     assert variances == pytest.approx([81, 16], rel=0.1)
 
@@ -114,13 +203,6 @@ def test_the_directions_of_most_variance_are_kept_first():
 def test_whitened_descriptors_have_length_1():
     points = stretched(50)
     np.testing.assert_allclose(np.linalg.norm(Whitening.fit(points)(points), axis=1), 1, rtol=1e-5)
-
-
-def test_few_photos_give_fewer_dimensions():
-    points = RNG.normal(size=(4, 20))
-    found = Whitening.fit(points)(points)
-    assert found.shape[1] <= 3
-    assert np.isfinite(found).all()
 
 
 def test_whitening_of_equal_photos_is_finite():

@@ -20,13 +20,12 @@ PASSES = 8
 """Of coordinate search over the sources, at the most."""
 SHARES = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Of the blend that a step of hill climbing tries to give to a source."""
-FACTORS = (0.0, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0)
-FINE_FACTORS = (0.0, 0.85, 0.95, 1.05, 1.18)
-"""What coordinate search multiplies a weight with, and where a sample of the queries told the weights roughly."""
+FACTORS = (0.0, 0.6, 0.8, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.25, 1.6)
+"""What coordinate search multiplies a weight with."""
 FIRST = 0.05
 """Share of the other weights from which coordinate search lets a source without weight grow."""
 SAMPLE = 25_000
-"""Queries that tell the weights roughly where there are many more."""
+"""Queries that tell where to start where there are many more."""
 
 _INFINITY, _ZERO = np.float32(np.inf), np.float32(0)
 
@@ -207,21 +206,17 @@ def hill_climb(
 def coordinate(found: Candidates, truth: np.ndarray) -> Found:
     """One weight after the other moved to where GAP is best with the others held, until a pass over all gains nothing.
 
-    After a pass that gains, only sources with weight are tried again. The search starts from greedy selection; where
-    there are many queries, from what it finds on a sample of them.
+    After a pass that gains, only sources with weight are tried again. The search starts from greedy selection, where
+    there are many queries on a sample of them.
     """
-    many = len(truth) > 2 * SAMPLE
-    if many:
-        rows = np.linspace(0, len(truth) - 1, SAMPLE).astype(int)
-        start = coordinate(found.take(rows), truth[rows])
-    else:
-        start = greedy(found, truth)
+    rows = np.linspace(0, len(truth) - 1, min(SAMPLE, len(truth))).astype(int)
+    start = greedy(found.take(rows), truth[rows])
     climb, weights, gap = Climb(found, truth), start.weights, -1.0
     everyone, done = True, 0
     while done < PASSES:
         before = gap
         sources = np.arange(len(weights)) if everyone else np.flatnonzero(weights)
-        weights, gap = _pass(climb, weights, sources, FINE_FACTORS if many else FACTORS)
+        weights, gap = _pass(climb, weights, sources)
         done += 1
         if everyone and gap <= before:
             break
@@ -229,7 +224,7 @@ def coordinate(found: Candidates, truth: np.ndarray) -> Found:
     return Found(weights / weights.sum(), gap, done)
 
 
-def _pass(climb: Climb, weights: np.ndarray, sources: np.ndarray, factors: Sequence[float]) -> tuple[np.ndarray, float]:
+def _pass(climb: Climb, weights: np.ndarray, sources: np.ndarray) -> tuple[np.ndarray, float]:
     """The weights after each of `sources` was moved once, and their GAP."""
     weights = weights.copy()
     climb.reset(weights)
@@ -239,7 +234,7 @@ def _pass(climb: Climb, weights: np.ndarray, sources: np.ndarray, factors: Seque
         if others <= 0:
             continue
         line = climb.line(source, weights[source])
-        tried = np.multiply(factors, weights[source] or FIRST * others)
+        tried = np.multiply(FACTORS, weights[source] or FIRST * others)
         gaps = [line.gap(weight) for weight in tried]
         if max(gaps) > gap:
             weights[source], gap = tried[int(np.argmax(gaps))], max(gaps)

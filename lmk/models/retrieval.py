@@ -2,47 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from lmk.predictions import Predictions, from_pairs, largest
+from lmk.predictions import NO_LANDMARK, Predictions, best_of, from_pairs, largest
 
-DIMENSIONS = 128
-"""Kept by whitening; with few photos more of them are noise."""
+DIMENSIONS = 256
+"""Kept of a large gallery's descriptors, for speed; of `MANY` descriptors or fewer all are kept."""
+MANY = 20_000
 POWER = 0.25
-"""Of the variances that whitening divides by: 0.5 makes all directions equal, 0 is a mere rotation."""
+"""Of the spread that whitening divides by: 0.5 makes all large directions equal, 0 changes nothing."""
+SHRINKAGE = 10.0
+"""Variance, in means over all directions, that a direction needs to count as a large one."""
+NEAREST_OF_LANDMARK = 3
+"""Photos of a landmark whose mean cosine counts beside that of the nearest one."""
+NEAREST_DISTRACTORS = 5
+"""Distractors whose mean cosine tells how much a photo looks like one."""
+COSINE_POWER = 10
+"""Of the cosines that `powers` sums."""
 NEIGHBOURS = 50
 """Training photos that a query is given, nearest first."""
 BLOCK_COSINES = 64_000_000
 """Cosines held at once: 256 MB."""
 
 
+@dataclass(frozen=True)
+class Options:
+    """How landmarks are found by their photos; the defaults are what paid on dev (`lmk bench ablation`).
+
+    Attributes:
+        shrinkage, power: As for `Whitening.fit`; power 0 leaves descriptors as they are.
+        score: Of a landmark, from its photos' cosines: `max`, the nearest one's; `top`, the mean of that and of the
+            mean of the three nearest; `powers`, the sum of their 10th powers.
+        augment: Nearest photos of the same landmark that each gallery descriptor is averaged with.
+        expand: Nearest gallery photos that each query is averaged with.
+        weights: Of the recipes' descriptors where they are put side by side; None for equal ones.
+        index_bias: Share of a gallery photo's likeness to distractors that is taken off its cosines (C of A - B - C).
+    """
+
+    shrinkage: float = SHRINKAGE
+    power: float = POWER
+    score: Literal["max", "top", "powers"] = "top"
+    augment: int = 0
+    expand: int = 0
+    weights: tuple[float, ...] | None = None
+    index_bias: float = 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """PCA whitening learned on training photos: descriptors (n, d) to (n, dimensions), of length 1.
+    """PCA whitening learned on training photos, shrunk: descriptors (n, d) to (n, m), of length 1.
 
-    Jégou and Chum, ECCV 2012; the power as in Radenović et al., arXiv:1711.02512.
+    Along a direction of variance v a descriptor is divided by (1 + v / floor)^power. What few photos cannot tell the
+    variance of stays as it is: cutting it off, as plain whitening does, costs most where photos are fewest. Jégou and
+    Chum, ECCV 2012; the power as in Radenović et al., arXiv:1711.02512.
     """
 
     mean: np.ndarray
     matrix: np.ndarray
 
     @classmethod
-    def fit(cls, descriptors: np.ndarray, dimensions: int = DIMENSIONS, power: float = POWER) -> Whitening:
-        """Learn from (n, d) descriptors; at most a third as many dimensions are kept: variances of more are noise."""
+    def fit(cls, descriptors: np.ndarray, shrinkage: float = SHRINKAGE, power: float = POWER) -> Whitening:
+        """Learn from (n, d) descriptors; m = d, or `DIMENSIONS` of the widest directions of more than `MANY`.
+
+        shrinkage: The floor, in means of the variances of all d directions.
+        """
         mean = descriptors.mean(axis=0)
         centred = (descriptors - mean).astype(np.float64)
-        covariance = centred.T @ centred / len(centred)
-        variances, directions = np.linalg.eigh(covariance)
-        kept = min(dimensions, max(1, len(descriptors) // 3), len(variances))
-        variances, directions = variances[::-1][:kept], directions[:, ::-1][:, :kept]
-        matrix = directions / np.maximum(variances, 1e-12) ** power
+        variances, directions = _principal(centred)
+        variances = np.maximum(variances, 0)
+        floor = max(shrinkage * variances.sum() / centred.shape[1], 1e-12)
+        factors = (1 + variances / floor) ** -power
+        if len(descriptors) > MANY:
+            widest = np.argsort(-variances * factors**2, kind="stable")[:DIMENSIONS]
+            return cls(mean, (directions[:, widest] * factors[widest]).astype(np.float32))
+        matrix = np.eye(centred.shape[1]) + (directions * (factors - 1)) @ directions.T
         return cls(mean, matrix.astype(np.float32))
 
     def __call__(self, descriptors: np.ndarray) -> np.ndarray:
-        """(n, dimensions) float32, of length 1."""
+        """(n, m) float32, of length 1."""
         return normalize((descriptors - self.mean) @ self.matrix)
+
+
+def _principal(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variances, ascending, and directions (d, m) of length 1; from the smaller of both products of the (n, d) rows."""
+    count, dimensions = centred.shape
+    if count >= dimensions:
+        return np.linalg.eigh(centred.T @ centred / count)
+    variances, shares = np.linalg.eigh(centred @ centred.T / count)
+    directions = centred.T @ shares
+    return variances, directions / np.maximum(np.linalg.norm(directions, axis=0), 1e-12)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +117,48 @@ def photo_descriptors(features: np.ndarray) -> np.ndarray:
     return normalize((features / np.maximum(lengths, 1e-12)).mean(axis=1))
 
 
+def side_by_side(descriptors: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
+    """Descriptors (n, d) of several networks, each times its weight, as one (n, sum of d)."""
+    shares = [1.0] * len(descriptors) if weights is None else weights
+    return np.concatenate([share * part for share, part in zip(shares, descriptors, strict=True)], axis=1)
+
+
+def find_landmarks(
+    ids: np.ndarray,
+    gallery: np.ndarray,
+    landmarks: np.ndarray,
+    distractors: np.ndarray,
+    queries: np.ndarray,
+    options: Options,
+    k: int = 20,
+) -> tuple[Predictions, np.ndarray]:
+    """The k best landmarks of each query by a gallery's photos, as the options say.
+
+    Args:
+        ids: (n,) str, of the queries.
+        gallery, landmarks: (m, d) descriptors and (m,) int64.
+        distractors: (r, d), of photos of no landmark; r may be 0.
+        queries: (n, d).
+        options: Whitening, scores, and what is averaged or taken off.
+        k: Landmarks kept a query.
+
+    Returns:
+        The predictions, and (n,) float32, each query's mean cosine to the nearest distractors.
+    """
+    whiten = Whitening.fit(np.concatenate([gallery, distractors]), options.shrinkage, options.power)
+    gallery, distractors, queries = whiten(gallery), whiten(distractors), whiten(queries)
+    likeness = mean_similarity(queries, distractors, NEAREST_DISTRACTORS)
+    if options.augment:
+        gallery = augment_gallery(gallery, landmarks, options.augment)
+    if options.expand:
+        queries = expand_queries(queries, gallery, options.expand)
+    found = nearest(queries, gallery, NEIGHBOURS)
+    if options.index_bias:
+        bias = options.index_bias * mean_similarity(gallery, distractors, NEAREST_DISTRACTORS)
+        found = Neighbours(found.rows, found.cosines - bias[found.rows])
+    return landmark_predictions(ids, found, landmarks, k, options.score), likeness
+
+
 def nearest(queries: np.ndarray, gallery: np.ndarray, count: int) -> Neighbours:
     """The `count` nearest gallery rows of each query by cosine, exact, in blocks; ties by row.
 
@@ -81,19 +175,89 @@ def nearest(queries: np.ndarray, gallery: np.ndarray, count: int) -> Neighbours:
     return Neighbours(np.concatenate(rows), np.concatenate(cosines))
 
 
-def landmark_predictions(ids: np.ndarray, neighbours: Neighbours, landmarks: np.ndarray, k: int) -> Predictions:
-    """The k best landmarks by their nearest photo: its cosine is the score, in [-1, 1].
+def landmark_predictions(
+    ids: np.ndarray, neighbours: Neighbours, landmarks: np.ndarray, k: int, score: str = "max"
+) -> Predictions:
+    """The k best landmarks by their photos among the neighbours.
 
-    landmarks: (m,) int64, of each gallery row.
+    Args:
+        ids: (n,) str.
+        neighbours: Of each query; their cosines are in [-1, 1].
+        landmarks: (m,) int64, of each gallery row.
+        k: Landmarks kept a query.
+        score: As in `Options`. For `top` a photo that is not among the neighbours counts as near as the last of them.
     """
     width = neighbours.rows.shape[1]
     queries = np.arange(len(ids)).repeat(width)
     found = landmarks[neighbours.rows].ravel()
     order = np.lexsort((-neighbours.cosines.ravel(), found, queries))
-    queries, found, cosines = queries[order], found[order], neighbours.cosines.ravel()[order]
+    queries, found, cosines = queries[order], found[order], neighbours.cosines.ravel()[order].astype(np.float64)
     first = np.ones(len(order), dtype=bool)
     first[1:] = (queries[1:] != queries[:-1]) | (found[1:] != found[:-1])
-    return from_pairs(ids, queries[first], found[first], cosines[first], k)
+    starts = np.flatnonzero(first)
+    scores = cosines[starts]
+    if score == "powers":
+        scores = np.add.reduceat(np.maximum(cosines, 0) ** COSINE_POWER, starts) if len(starts) else scores
+    elif score == "top":
+        known, counts = np.unique(landmarks, return_counts=True)
+        wanted = np.minimum(counts[np.searchsorted(known, found[starts])], NEAREST_OF_LANDMARK)
+        place = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+        counted = place < NEAREST_OF_LANDMARK
+        group = np.cumsum(first)[counted] - 1
+        sums = np.bincount(group, weights=cosines[counted], minlength=len(starts))
+        lacking = np.maximum(wanted - np.bincount(group, minlength=len(starts)), 0)
+        furthest = neighbours.cosines.min(axis=1, initial=1).astype(np.float64)[queries[starts]]
+        scores = (scores + (sums + lacking * furthest) / wanted) / 2
+    return from_pairs(ids, queries[starts], found[starts], scores, k)
+
+
+def augment_gallery(gallery: np.ndarray, landmarks: np.ndarray, count: int, alpha: float = 3.0) -> np.ndarray:
+    """Each gallery descriptor, (m, d) of length 1, averaged with the `count` nearest of its own landmark.
+
+    A photo weighs by its cosine to the power alpha, the descriptor itself by 1. Database-side augmentation:
+    Arandjelović and Zisserman, CVPR 2012.
+    """
+    augmented = np.array(gallery)
+    for landmark in np.unique(landmarks):
+        rows = np.flatnonzero(landmarks == landmark)
+        found = nearest(gallery[rows], gallery[rows], count + 1)  # the nearest one is the descriptor itself
+        augmented[rows] = normalize(_weighted(found, gallery[rows], alpha))
+    return augmented
+
+
+def expand_queries(queries: np.ndarray, gallery: np.ndarray, count: int, alpha: float = 3.0) -> np.ndarray:
+    """Each query, (n, d) of length 1, averaged with its `count` nearest gallery photos by their cosine's power.
+
+    Alpha query expansion: Radenović et al., arXiv:1711.02512.
+    """
+    found = nearest(queries, gallery, count)
+    return normalize(queries + _weighted(found, gallery, alpha))
+
+
+def _weighted(found: Neighbours, gallery: np.ndarray, alpha: float) -> np.ndarray:
+    weights = np.maximum(found.cosines, 0) ** alpha
+    return np.einsum("nk,nkd->nd", weights, gallery[found.rows])
+
+
+def with_logits(found: Predictions, heads: Predictions, exponent: float, k: int) -> Predictions:
+    """Landmarks by log(sum of cosine powers * probability^exponent): both the photos and the head must agree.
+
+    Args:
+        found: Of `landmark_predictions` with `powers`.
+        heads: A head's probabilities in (0, 1] for the same queries; a landmark that it does not name has its smallest.
+        exponent: Of the probability, >= 0.
+        k: Landmarks kept a query.
+
+    Reference: the sum over neighbours that winners of 2019 and 2020 took, such as arXiv:2010.01650.
+    """
+    floor = np.where(np.isneginf(heads.scores), np.inf, heads.scores).min(axis=1)
+    probability = np.tile(np.where(np.isinf(floor), 1.0, floor)[:, None], found.landmarks.shape)
+    for column in range(heads.landmarks.shape[1]):
+        same = (heads.landmarks[:, column, None] == found.landmarks) & (found.landmarks != NO_LANDMARK)
+        probability = np.where(same, heads.scores[:, column, None], probability)
+    empty = np.isneginf(found.scores)
+    sums = np.log(np.maximum(np.where(empty, 1.0, found.scores), 1e-12))
+    return best_of(found.ids, found.landmarks, sums + exponent * np.log(np.maximum(probability, 1e-12)), k)
 
 
 def mean_similarity(queries: np.ndarray, others: np.ndarray, count: int) -> np.ndarray:
