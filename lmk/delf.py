@@ -8,12 +8,10 @@ for dev.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -23,11 +21,13 @@ from lmk.errors import LmkError
 from lmk.files import digest_of, write_json
 from lmk.local.delf import Delf, DelfOptions
 from lmk.local.features import SHARD, LocalFeatures
+from lmk.local.kinds import DELF
 from lmk.local.pca import Pca
 from lmk.models.catalogue import weights_digest
 from lmk.models.delf_files import published_digest
 from lmk.models.delf_recipe import DelfRecipe, cut_of
 from lmk.stages import Run
+from lmk.workspace import Maker
 
 if TYPE_CHECKING:
     from lmk.models.delf import DelfNetwork
@@ -42,6 +42,11 @@ GPU_PHOTOS = 8
 def default_recipe(weights: str) -> DelfRecipe:
     """What suits the weights of a run's backbones."""
     return DelfRecipe("tinymobilenetv2" if weights == "tiny" else "mobilenetv2")
+
+
+def stored_key(competition: str, extractor_key: Mapping[str, object]) -> dict[str, object]:
+    """All that stored local features depend on: a competition's digest, and what names the extractor."""
+    return {"competition": competition, "extractor": extractor_key}
 
 
 @dataclass(eq=False)
@@ -88,12 +93,17 @@ class DelfOf:
         Raises:
             LmkError: The weights of the backbone cannot be had, or there are none.
         """
-        computed_by: dict[str, object] = {
-            "keras": version("keras"),
-            "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
-        }
-        if self.published is not None:
-            return {"published": published_digest(self.published), "dimensions": self.recipe.dimensions} | computed_by
+        key = self._published_key(self.published) if self.published is not None else self._trained_key()
+
+        def by(maker: Maker) -> dict[str, object]:
+            return key | {"keras": maker[0], "backend": maker[1]}
+
+        return by(self.run.maker_of(DELF, lambda maker: self._has_features(by(maker))))
+
+    def _published_key(self, folder: Path) -> dict[str, object]:
+        return {"published": published_digest(folder), "dimensions": self.recipe.dimensions}
+
+    def _trained_key(self) -> dict[str, object]:
         weights = self.run.settings.weights
         if weights == "none":
             raise LmkError("DELF needs pretrained weights: give --weights, or --local-features rootsift.")
@@ -103,7 +113,12 @@ class DelfOf:
             "competition": self.run.competition.digest,
             "unreadable": sorted(self.run.unreadable),
             "pca": [PCA_PHOTOS, PCA_FEATURES],
-        } | computed_by
+        }
+
+    def _has_features(self, network_key: dict[str, object]) -> bool:
+        """Whether features of a network are stored."""
+        key = stored_key(self.run.competition.digest, self.options.key(network_key))
+        return any((self.run.workspace.stores / f"{DELF}-{digest_of(key)}").glob("*.npz"))
 
     def key(self) -> dict[str, object]:
         """All that the features depend on besides the photo."""
@@ -132,6 +147,7 @@ class DelfOf:
 
     @cached_property
     def _ready(self) -> Delf:
+        self.run.check_maker(DELF, "features")
         from lmk.models.start import start_keras
 
         start_keras()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmk.delf import DelfOf
+from lmk.delf import DelfOf, stored_key
 from lmk.local.features import Extractor, FeatureTable, LocalFeatures, extract
 from lmk.local.kinds import DELF, KINDS
 from lmk.local.rootsift import RootSift
@@ -24,7 +24,7 @@ def extractor_of(run: Run, kind: str) -> Extractor:
 
 def features_key(run: Run, kind: str) -> dict[str, object]:
     """All that a kind of local features depends on."""
-    return {"competition": run.competition.digest, "extractor": extractor_of(run, kind).key()}
+    return stored_key(run.competition.digest, extractor_of(run, kind).key())
 
 
 def store_of(run: Run, kind: str) -> ArrayStore:

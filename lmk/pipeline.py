@@ -30,7 +30,7 @@ from lmk.models.recipes import Recipe
 from lmk.models.retrieval import Options
 from lmk.predictions import NO_LANDMARK, Predictions, positions, read_submission, write_submission
 from lmk.progress import Progress, silent
-from lmk.stages import READ_SIDE, Made, Run, Settings, Source, maker_here
+from lmk.stages import READ_SIDE, Made, Run, Settings, Source
 from lmk.verification import Verified, comparison_settings, evidence_key, verify_proposals
 from lmk.workspace import Maker, Workspace
 
@@ -150,11 +150,7 @@ def stage_keys(run: Run) -> dict[str, Mapping[str, object]]:
 
 
 def recipe_key(run: Run, recipe: Recipe) -> dict[str, object]:
-    """All that a recipe's networks depend on: the key of its stage, too.
-
-    Features and networks differ a little from one Keras to another, so its version stands there: that of a kernel where
-    predictions of this recipe were pulled from it and none were made here.
-    """
+    """All that a recipe's networks depend on: the key of its stage, too."""
     weights = weights_digest(recipe.backbone, run.settings.weights)
 
     def by(maker: Maker) -> dict[str, object]:
@@ -167,13 +163,7 @@ def recipe_key(run: Run, recipe: Recipe) -> dict[str, object]:
             **run.data_key,
         }
 
-    if recipe.name not in run.made_by:
-        here = maker_here()
-        makers = (maker for maker in (here, *run.workspace.makers()) if run.is_stored(recipe.name, by(maker)))
-        maker = run.made_by[recipe.name] = next(makers, here)
-        if maker != here:
-            run.note(f"{recipe.name} comes from a kernel with Keras {' '.join(maker)}; here is {' '.join(here)}.")
-    return by(run.made_by[recipe.name])
+    return by(run.maker_of(recipe.name, lambda maker: run.is_stored(recipe.name, by(maker))))
 
 
 def recognize(run: Run, recipe: Recipe) -> Source:

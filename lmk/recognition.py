@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from lmk.data.images import resize
-from lmk.errors import LmkError
 from lmk.evaluation import gap_of
 from lmk.files import digest_of, write_json
 from lmk.models.extract import forward, view_features
@@ -21,7 +20,7 @@ from lmk.models.runtimes import Predictor, predictor
 from lmk.models.saved import load_network, save_network
 from lmk.models.train import Record, Trainer, TrainingSet, best_epochs
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.stages import TOP_K, Made, Run, maker_here
+from lmk.stages import TOP_K, Made, Run
 from lmk.store import ArrayStore
 
 SHARD = 256
@@ -63,22 +62,8 @@ class Recognizer:
         return found[np.searchsorted(unique, photos)]
 
     def _predictor_here(self) -> Predictor:
-        self._computes("features")
+        self.run.check_maker(self.recipe.name, "features")
         return self._frozen_predictor
-
-    def _computes(self, what: str) -> None:
-        """Refuse to compute here what is to stand beside another Keras' results, under its name.
-
-        Raises:
-            LmkError: The recipe's results came from a kernel with another Keras.
-        """
-        there, here = self.run.made_by[self.recipe.name], maker_here()
-        if there != here:
-            raise LmkError(
-                f"{self.recipe.name} comes from a kernel with Keras {' '.join(there)}, but some of its {what} are not "
-                f"here, and Keras {' '.join(here)} would not give the same. Pull the kernel again, install that Keras, "
-                f"or remove {self.run.workspace.makers_file} to compute all of the recipe here."
-            )
 
     @property
     def extractor_key(self) -> dict[str, object]:
@@ -111,7 +96,7 @@ class Recognizer:
             load_network(network, path)
             self.histories[fold] = json.loads(history.read_text())
             return network
-        self._computes("networks")
+        self.run.check_maker(self.recipe.name, "networks")
         ids = np.concatenate([photos, distractors])
         data = TrainingSet(
             ids=ids,
@@ -173,7 +158,7 @@ class Recognizer:
         unique = np.unique(photos)
         network = None
         if len(store.missing(unique)):
-            self._computes("predictions")
+            self.run.check_maker(self.recipe.name, "predictions")
             network = self.network(fold)
         fast = self._fast(network.extractor) if network else None
         classes = np.unique(self.run.training(fold)[1])

@@ -113,7 +113,7 @@ class Run:
         unreadable: Photo id to the reason why it cannot be read; such photos are not trained on.
         seconds: Time by stage.
         reused: Stages whose result was stored.
-        made_by: Recipe to what computes or computed its results; `pipeline.recipe_key` finds it.
+        made_by: Recipe to what computes or computed its results; `maker_of` finds it.
     """
 
     settings: Settings
@@ -137,6 +137,39 @@ class Run:
             most = settings.epochs
             recipe = replace(recipe, stages=tuple(replace(s, epochs=min(s.epochs, most)) for s in recipe.stages))
         return recipe
+
+    def maker_of(self, name: str, stored: Callable[[Maker], bool]) -> Maker:
+        """What computes the results of a network, or computed them: here, or in a kernel from which they were pulled
+        where none were made here; this is told once.
+
+        Features and networks differ a little from one Keras to another, so it stands in their keys.
+
+        Args:
+            name: A recipe, or another network.
+            stored: Whether a maker's results are in the workspace.
+        """
+        if name not in self.made_by:
+            here = maker_here()
+            makers = (maker for maker in (here, *self.workspace.makers()) if stored(maker))
+            maker = self.made_by[name] = next(makers, here)
+            if maker != here:
+                self.note(f"{name} comes from a kernel with Keras {' '.join(maker)}; here is {' '.join(here)}.")
+        return self.made_by[name]
+
+    def check_maker(self, name: str, what: str) -> None:
+        """Refuse to compute here what is to stand beside another Keras' results, under its name.
+
+        Raises:
+            LmkError: The network's results came from a kernel with another Keras.
+        """
+        here = maker_here()
+        there = self.made_by.get(name, here)
+        if there != here:
+            raise LmkError(
+                f"{name} comes from a kernel with Keras {' '.join(there)}, but some of its {what} are not here, and "
+                f"Keras {' '.join(here)} would not give the same. Pull the kernel again, install that Keras, or remove "
+                f"{self.workspace.makers_file} to compute all of it here."
+            )
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

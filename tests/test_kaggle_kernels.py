@@ -342,10 +342,12 @@ SHIPPED = Path(__file__).parents[1] / "kernels"
 TRAINED = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem", "mobilenetv2-gem", "mobilenet-gem")
 
 
-@pytest.mark.parametrize("name", [*(f"train-{recipe}" for recipe in TRAINED), "submission"])
+@pytest.mark.parametrize("name", [*(f"train-{recipe}" for recipe in TRAINED), "delf", "submission"])
 def test_the_kernels_that_come_with_lmk_are_what_new_makes_and_pass_all_checks(name, tmp_path):
-    recipes = [name.removeprefix("train-")] if name != "submission" else ["efficientnet-gem", "mobilenetv2-gem"]
     kind = name.split("-")[0]
+    recipes = {"delf": [], "submission": ["efficientnet-gem", "mobilenetv2-gem"]}.get(
+        name, [name.removeprefix("train-")]
+    )
     made = make_kernel(tmp_path, name, kind, recipes, "landmark-recognition-2021", ["lmk-backbones"], gpu=True)
     for path in made.folder.iterdir():
         assert (SHIPPED / name / path.name).read_text() == path.read_text()

@@ -28,7 +28,7 @@ DONE, FAILED = "complete", "error"
 @kernel.command()
 def new(
     name: NameArgument,
-    kind: Annotated[str, typer.Option(help="train or submission.")] = "train",
+    kind: Annotated[str, typer.Option(help="train, delf or submission.")] = "train",
     recipe: Annotated[list[str], typer.Option(help="Recipe to train, or recipes of the submission.")] = [],  # noqa: B006
     dataset: Annotated[list[str], typer.Option(metavar="OWNER/SLUG", help="Attach this, as the backbones.")] = [],  # noqa: B006
     gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="What it runs on.")] = True,
@@ -193,8 +193,8 @@ def tell_pulled(pulled: Pulled) -> None:
         counts = [f"{sum(name.startswith(folder + '/') for name in names)} in {folder}" for folder in folders]
         if counts:
             typer.echo(f"{kind}: {', '.join(counts)}")
-    recipes = " ".join(f"-r {recipe}" for recipe in manifest.recipes)
-    note(f"Reused by `lmk make-submission -c {manifest.competition} {recipes}` with the kernel's other options.")
+    recipes = "".join(f" -r {recipe}" for recipe in manifest.recipes)
+    note(f"Reused by `lmk make-submission -c {manifest.competition}{recipes}` with the kernel's other options.")
     there, here = (manifest.keras, manifest.backend), maker_here()
     if there != here:
         note(

@@ -24,6 +24,23 @@ lmk("ensemble", "--recipe", RECIPE, *options)  # stores the descriptors of all p
 leave("{name}", COMPETITION, [RECIPE], scratch())
 '''
 
+DELF = '''"""Train DELF on {competition} and extract its features of all photos.
+
+`lmk make-submission --local-features delf` at home verifies by them after `lmk kernel pull {name}`.
+The internet is off: a dataset of backbones without their classifier (files named as Keras names them) is attached by
+"dataset_sources" in kernel-metadata.json. Name the same files by --weights at home.
+"""
+
+from lmk.kaggle.inside import attached, leave, lmk, scratch, weights_folder
+
+COMPETITION = "{competition}"
+
+options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights_folder()]
+lmk("delf", "train", *options)
+lmk("delf", "extract", *options)
+leave("{name}", COMPETITION, [], scratch())
+'''
+
 SUBMISSION = '''"""Make the submission to {competition} with {recipes}.
 
 The scored run sees other photos and a part of the landmarks: everything is read from the attached competition, and
@@ -41,7 +58,7 @@ lmk("make-submission", "--ensemble", *recipes, *options, "--out", working() / "s
 leave("{name}", COMPETITION, RECIPES, scratch())
 '''
 
-KINDS = ("train", "submission")
+KINDS = ("train", "delf", "submission")
 
 
 def make_kernel(
@@ -54,15 +71,15 @@ def make_kernel(
     """
     if kind not in KINDS:
         raise LmkError(f"No kind of kernel is named '{kind}'; there are {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
-    if not recipes or (kind == "train" and len(recipes) > 1):
-        count = "one recipe" if kind == "train" else "one recipe or more"
-        raise LmkError(f"A kernel of kind {kind} takes {count}: add --recipe NAME (`lmk recipes` lists them).")
+    wanted = {"train": "one recipe", "delf": "no recipe", "submission": "one recipe or more"}[kind]
+    if not {"train": len(recipes) == 1, "delf": not recipes, "submission": bool(recipes)}[kind]:
+        raise LmkError(f"A kernel of kind {kind} takes {wanted}, by --recipe NAME (`lmk recipes` lists them).")
     values = {
         "name": name,
         "competition": competition,
-        "recipe": recipes[0],
+        "recipe": "".join(recipes[:1]),
         "recipes": ", ".join(recipes),
         "recipe_list": "[" + ", ".join(f'"{recipe}"' for recipe in recipes) + "]",
     }
-    script = {"train": TRAIN, "submission": SUBMISSION}[kind].format(**values)
+    script = {"train": TRAIN, "delf": DELF, "submission": SUBMISSION}[kind].format(**values)
     return new_kernel(root, name, script, competition, dataset_sources=list(datasets), enable_gpu=gpu)
