@@ -17,6 +17,7 @@ COMMANDS = (
     "recipes",
     "data",
     "fetch",
+    "download",
     "submit",
     "submissions",
     "leaderboard",

@@ -100,20 +100,44 @@ def open_competition(name: str, competitions: Path, progress: Progress = silent)
     Raises:
         LmkError: Nothing by that name, or files that cannot be used; the text says how to mend it.
     """
+    return read_competition(*find_competition(name, competitions, progress), progress)
+
+
+def find_competition(name: str, competitions: Path, progress: Progress = silent) -> tuple[str, Path]:
+    """The name of a competition and the folder of its files; arguments as for `open_competition`.
+
+    Raises:
+        LmkError: There is nothing by that name.
+    """
     if name == DEMO:
-        return read_competition(name, _demo(competitions, progress), progress)
+        return name, _demo(competitions, progress)
     if name in SLUGS:
-        return read_competition(name, _downloaded(name, competitions), progress)
+        return name, _downloaded(name, competitions)
     folder = Path(name).expanduser()
     if not folder.is_dir() and (competitions / name / "train.csv").is_file():  # fetched, but of another contest
         folder = competitions / name
     if folder.is_dir():
-        return read_competition(folder.resolve().name, folder, progress)
+        return folder.resolve().name, folder
     if folder.exists():
         raise LmkError(f"{name} is a file. Name the folder that holds train.csv.")
     near = difflib.get_close_matches(name.rstrip("/").rpartition("/")[2], [DEMO, *SLUGS], n=1, cutoff=0.5)
     meant = f" Did you mean `{near[0]}`?" if near else f" Competitions: {', '.join([DEMO, *SLUGS])}, or a folder."
     raise LmkError(f"There is no competition or folder '{name}'.{meant}")
+
+
+def photo_addresses(root: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Ids and addresses of the photos, by part ("train", "test"); a part whose table gives none is absent.
+
+    Raises:
+        LmkError: A table cannot be read, or none gives addresses.
+    """
+    tables = {"train": read_train(_train_table(root))[::2]}
+    if (root / "test.csv").is_file():
+        tables["test"] = read_test(root / "test.csv")
+    given = {part: (ids, urls) for part, (ids, urls) in tables.items() if urls is not None}
+    if not given:
+        raise LmkError(f"The tables in {root} give no addresses (no column `url`). `lmk data fetch` brings photos.")
+    return given
 
 
 def read_competition(name: str, root: Path, progress: Progress = silent) -> Competition:

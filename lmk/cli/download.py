@@ -1,0 +1,51 @@
+"""`lmk data download`: the photos of an edition that gives addresses."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lmk.cli.app import DEFAULT_WORKSPACE, CompetitionOption, JsonOption, WorkspaceOption, data, print_json
+
+
+@data.command()
+def download(
+    competition: CompetitionOption,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    side: Annotated[
+        int | None,
+        typer.Option(min=32, max=8192, help="Longest side in pixels; larger photos are scaled as they come."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Requests at once.")] = 64,
+    each_host: Annotated[int, typer.Option(min=1, max=256, help="Requests at once to one host.")] = 16,
+    tries: Annotated[int, typer.Option(min=1, max=10, help="Of an address whose failure may pass.")] = 3,
+    silence: Annotated[float, typer.Option(min=0.1, help="Seconds without an answer that a request waits.")] = 20.0,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again what failed in an earlier call.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the photos that train.csv and test.csv give addresses for (2018, 2019); goes on where it was stopped."""
+    from lmk.cli.console import progress
+    from lmk.data.address import Limits
+    from lmk.data.competitions import find_competition, photo_addresses
+    from lmk.data.download import Way
+    from lmk.data.download import download as bring
+    from lmk.files import alone_in
+    from lmk.workspace import Workspace
+
+    _, root = find_competition(competition, Workspace.open(workspace).competitions)
+    listed = photo_addresses(root)
+    way = Way(side, threads, each_host, tries, limits=Limits(silence=silence))
+    with alone_in(root):
+        found = {part: bring(*rows, root / part, way, progress, retry) for part, rows in listed.items()}
+    if as_json:
+        parts = {
+            part: {"stored": done.stored, "new": done.new, "reasons": dict(done.reasons), "table": str(done.table)}
+            for part, done in found.items()
+        }
+        print_json({"folder": str(root), "parts": parts})
+        return
+    for part, done in found.items():
+        typer.echo(f"{part}: {done.stored:,} photos, {done.new:,} of them new; what became of each: {done.table}")
+        for reason, count in sorted(done.reasons.items(), key=lambda item: -item[1]):
+            typer.echo(f"  {count:>9,}  {reason}")
