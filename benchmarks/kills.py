@@ -34,8 +34,10 @@ from lmk.errors import LmkError
 TESTS = Path(__file__).parents[1] / "tests"
 COMPARED = ("predictions/*", "stores/*/*", "weights/*", "submissions/*", "runs/*/*.npz")
 """Of a workspace; the rest (run.json, the report) tells times and must differ."""
-KILLS_A_RUN = 40
-"""About; a run's next kill comes after a random part of two of these of its whole time."""
+MOST_EVENTS = 6
+"""A kill comes up to so many lines of the journal after the start: runs get on, on slow machines too."""
+LONGEST_PAUSE = 1.0
+"""And up to so many seconds after that line, so that it falls anywhere."""
 LONGEST = 1800.0
 """Seconds after which a run that nobody kills is taken to hang."""
 
@@ -59,6 +61,10 @@ class Journal:
                 what, unit = json.loads(line)
                 found.append((what, unit))
         return found
+
+    def lines(self) -> int:
+        """How many lines there are."""
+        return self.path.read_bytes().count(b"\n") if self.path.exists() else 0
 
     def computed_again(self) -> list[str]:
         """Units that were computed although they had been stored."""
@@ -186,10 +192,20 @@ def whole_run(competition: Path, workspace: Path, jobs: int) -> float:
     return time.monotonic() - start
 
 
+def wait_for(child: int, journal: Journal, lines: int) -> int | None:
+    """The child's exit code, or None once the journal has so many lines."""
+    end = time.monotonic() + LONGEST
+    while journal.lines() < lines and time.monotonic() < end:
+        code = wait(child, 0.02)
+        if code is not None:
+            return code
+    return None
+
+
 def killed_run(
-    competition: Path, workspace: Path, jobs: int, pause: Callable[[], float], most: int
+    competition: Path, workspace: Path, jobs: int, rng: np.random.Generator, most: int
 ) -> tuple[int, Counter[str]]:
-    """A run that is killed after each `pause()` and started again, until it ends or was killed `most` times.
+    """A run that is killed at random moments and started again, until it ends or was killed `most` times.
 
     Returns:
         How often it was killed, and in which stages.
@@ -197,8 +213,11 @@ def killed_run(
     stages: Counter[str] = Counter()
     journal = Journal(Path(str(workspace) + ".journal"))
     while sum(stages.values()) < most:
+        wanted = journal.lines() + int(rng.integers(0, MOST_EVENTS + 1))
         child = fork_run(competition, workspace, workspace / "submissions" / "out.csv", jobs)
-        code = wait(child, pause())
+        code = wait_for(child, journal, wanted)
+        if code is None:
+            code = wait(child, rng.uniform(0, LONGEST_PAUSE))
         if code == 0:
             return sum(stages.values()), stages
         if code is not None:
@@ -243,7 +262,7 @@ def run(folder: Path, kills: int, jobs: int = 1, seed: int = 0, told: Callable[[
     quiet = folder / "quiet"
     seconds = whole_run(competition, quiet, jobs)
     expected = digests(quiet)
-    rng, longest = np.random.default_rng(seed), 2 * seconds / KILLS_A_RUN
+    rng = np.random.default_rng(seed)
     stages: Counter[str] = Counter()
     differing: list[str] = []
     again: list[str] = []
@@ -251,9 +270,7 @@ def run(folder: Path, kills: int, jobs: int = 1, seed: int = 0, told: Callable[[
     runs = 0
     while sum(stages.values()) < kills:
         workspace = folder / f"killed{runs:03d}"
-        count, where = killed_run(
-            competition, workspace, jobs, lambda: rng.uniform(0, longest), kills - sum(stages.values())
-        )
+        count, where = killed_run(competition, workspace, jobs, rng, kills - sum(stages.values()))
         found = digests(workspace)
         differing += [f"{workspace.name}/{name}" for name in expected if found.get(name) != expected[name]]
         differing += [f"{workspace.name}/{name}" for name in found if name not in expected]
