@@ -29,7 +29,9 @@ def stdout() -> Console:
 def _table(*columns: tuple[str, str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, justify in columns:
-        table.add_column(name, justify=justify, no_wrap=justify == "right", overflow="fold")  # type: ignore[arg-type]
+        whole = justify == "right" or name == "file"  # a name broken in two is not found again
+        overflow = "ellipsis" if name == "file" else "fold"
+        table.add_column(name, justify=justify, no_wrap=whole, overflow=overflow)  # type: ignore[arg-type]
     return table
 
 
@@ -142,7 +144,11 @@ def _medal_text(board: Sequence["Team"]) -> list[Text]:
 def trust_view(records: Sequence["Record"], found: "Trust", plot: Sequence[str], competition: str) -> RenderableType:
     """The plot of dev GAP against public score and what it says in words."""
     table = _table(
-        ("sent (UTC)", "left"), ("file", "left"), ("dev GAP", "right"), ("public", "right"), ("dev − public", "right")
+        ("sent (UTC)", "left"),
+        ("submission", "left"),
+        ("dev GAP", "right"),
+        ("public", "right"),
+        ("dev − public", "right"),
     )
     for record in records:
         difference = f"{record.dev['gap'] - (record.public or 0.0):+.5f}"

@@ -73,7 +73,7 @@ def make_kernel(
         raise LmkError(f"No kind of kernel is named '{kind}'; there are {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
     wanted = {"train": "one recipe", "delf": "no recipe", "submission": "one recipe or more"}[kind]
     if not {"train": len(recipes) == 1, "delf": not recipes, "submission": bool(recipes)}[kind]:
-        raise LmkError(f"A kernel of kind {kind} takes {wanted}, by --recipe NAME (`lmk recipes` lists them).")
+        raise LmkError(f"A kernel of kind {kind} takes {wanted} (--recipe NAME; `lmk recipes` lists them).")
     values = {
         "name": name,
         "competition": competition,
