@@ -1,6 +1,6 @@
 """Pages of the site that are made of the code and of files beside docs/ whenever it is built, so they are never stale.
 
-mkdocs calls `on_files`. The home page is README.md, the changes are CHANGELOG.md, `commands.md` is made of the command
+mkdocs calls `on_config` and `on_files`. The home page is README.md, the changes are CHANGELOG.md, `commands.md` is made of the command
 line itself, and `api/` names each module for mkdocstrings.
 """
 
@@ -14,6 +14,22 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[1]
 ROOMS = ("data", "models", "local", "ensemble", "kaggle", "report")
 sys.path.insert(0, str(ROOT))  # the code that stands beside these pages, whatever is installed
+
+
+def on_config(config):
+    """Put pages that mkdocs.yml does not name at the end of the list of pages."""
+    named = set(names_in(config["nav"]))
+    others = sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name not in named)
+    if others:
+        config["nav"].append({"More": others})
+    return config
+
+
+def names_in(nav) -> list[str]:
+    """The pages of a list of pages, whatever its depth."""
+    if isinstance(nav, str):
+        return [nav]
+    return [name for part in (nav.values() if isinstance(nav, dict) else nav) for name in names_in(part)]
 
 
 def on_files(files: Files, config) -> Files:

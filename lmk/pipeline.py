@@ -112,19 +112,7 @@ def make_submission(run: Run, out: Path | None = None) -> Result:
     Raises:
         LmkError: A mistake or a bad file; nothing that was computed is lost.
     """
-    recipes = [run.recipe(name) for name in run.settings.recipes]
-    sources = {recipe.name: recognize(run, recipe) for recipe in recipes}
-    verified = None
-    if run.settings.ensemble:
-        if not (run.dev.truth != NO_LANDMARK).any():
-            raise LmkError(
-                "No landmark has two photos, so no query can be held out and dev cannot teach how to blend. "
-                "Run without --ensemble."
-            )
-        sources[RETRIEVAL] = retrieve(run, recipes)
-        blended = ensemble(run, list(sources.values()))
-        verified = verify(run, blended)
-        sources |= {FUSED: fuse(run, list(sources.values()), blended, verified), ENSEMBLE: blended}
+    sources, verified = _all_stages(run)
     final = sources[FUSED if run.settings.ensemble else run.settings.recipes[0]]
     name = f"{run.competition.name}-{final.key}"
     with run.timed("submission"):
@@ -133,6 +121,32 @@ def make_submission(run: Run, out: Path | None = None) -> Result:
     if result.landmark_queries:
         _report(run, name)
     return result
+
+
+def _all_stages(run: Run) -> tuple[dict[str, Source], Verified | None]:
+    """Each stage's predictions by name, and what verification found where the run verifies."""
+    recipes = [run.recipe(name) for name in run.settings.recipes]
+    sources: dict[str, Source] = {}
+    with run.progress("All stages", len(recipes) + 4 * run.settings.ensemble, "stages") as advance:
+        for recipe in recipes:
+            sources[recipe.name] = recognize(run, recipe)
+            advance(1)
+        if not run.settings.ensemble:
+            return sources, None
+        if not (run.dev.truth != NO_LANDMARK).any():
+            raise LmkError(
+                "No landmark has two photos, so no query can be held out and dev cannot teach how to blend. "
+                "Run without --ensemble."
+            )
+        sources[RETRIEVAL] = retrieve(run, recipes)
+        advance(1)
+        blended = ensemble(run, list(sources.values()))
+        advance(1)
+        verified = verify(run, blended)
+        advance(1)
+        sources |= {FUSED: fuse(run, list(sources.values()), blended, verified), ENSEMBLE: blended}
+        advance(1)
+    return sources, verified
 
 
 def stage_keys(run: Run) -> dict[str, Mapping[str, object]]:

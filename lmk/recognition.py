@@ -46,7 +46,7 @@ class Recognizer:
 
     def predictions(self) -> tuple[Predictions, Predictions]:
         """Of all dev queries, each by its fold's network, and of the test photos by that of all photos."""
-        return self.run.by_fold(self._answer)
+        return self.run.by_fold(self.recipe.name, self._answer)
 
     def descriptors(self, fold: int | None, photos: np.ndarray) -> np.ndarray:
         """(n, d) float32 of length 1, by the fold's network: the mean of the views' directions."""
@@ -206,5 +206,5 @@ def retrieve(run: Run, recognizers: list[Recognizer], options: Options) -> Made:
         similar["test" if fold is None else "dev"].append(likeness[:, None])
         return found
 
-    dev, test = run.by_fold(answer)
+    dev, test = run.by_fold("retrieval", answer)
     return dev, test, {part: np.concatenate(columns) for part, columns in similar.items()}

@@ -264,10 +264,11 @@ class Run:
         return Source(stage, digest, *made)
 
     def by_fold(
-        self, answer: Callable[[int | None, np.ndarray, np.ndarray], Predictions]
+        self, label: str, answer: Callable[[int | None, np.ndarray, np.ndarray], Predictions]
     ) -> tuple[Predictions, Predictions]:
         """Dev predictions, each fold's queries by its own model, and test predictions by the model of all photos.
 
+        label: Whose progress is told.
         answer: From the fold (None: all photos), query ids and the photos that they show.
         """
 
@@ -275,8 +276,14 @@ class Run:
             return answer(fold, ids, photos) if len(ids) else best_of(ids, np.empty((0, 0)), np.empty((0, 0)), TOP_K)
 
         folds = [self.split.queries(fold) for fold in range(self.split.folds)]
-        dev = [asked(fold, queries.ids, queries.photos) for fold, queries in enumerate(folds)]
-        return concatenate(dev), asked(None, self.test_ids, self.test_ids)
+        dev = []
+        with self.progress(label, len(folds) + 1, "networks") as advance:
+            for fold, queries in enumerate(folds):
+                dev.append(asked(fold, queries.ids, queries.photos))
+                advance(1)
+            test = asked(None, self.test_ids, self.test_ids)
+            advance(1)
+        return concatenate(dev), test
 
     def training(self, fold: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Training photos (n,) str, their landmarks (n,), and distractors (d,) str of a fold, or of all (None)."""

@@ -253,6 +253,13 @@ def test_every_option_has_a_help_text(command_line):
             assert parameter.help, f"{path}: {parameter.name} has no help"
 
 
+def test_a_page_that_nobody_listed_is_listed_at_the_end(command_line):
+    import hooks
+
+    listed = [{"A": path.name} for path in (ROOT / "docs").glob("*.md") if path.name != "report.md"]
+    assert hooks.on_config({"nav": [{"All": listed}, {"Home": "index.md"}]})["nav"][2:] == [{"More": ["report.md"]}]
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")

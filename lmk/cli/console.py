@@ -40,8 +40,34 @@ def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
         yield advance
 
 
+_shown: list[Progress] = []
+"""The bars on the terminal, at most one `Progress`: a stage within a stage adds its bar below."""
+
+
 @contextmanager
 def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
+    with _bars() as bars:
+        task = bars.add_task(label, total=total, rate="")
+        start = time.monotonic()
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            bars.update(task, advance=count, rate=speed(done, time.monotonic() - start, unit))
+
+        try:
+            yield advance
+        finally:
+            bars.remove_task(task)
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """The bars that are shown, or new ones, which go when the outermost stage ends."""
+    if _shown:
+        yield _shown[0]
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -51,15 +77,17 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=stderr, transient=True) as bars:
-        task = bars.add_task(label, total=total, rate="")
-        start = time.monotonic()
+        _shown.append(bars)
+        try:
+            yield bars
+        finally:
+            _shown.clear()
 
-        def advance(count: int) -> None:
-            bars.advance(task, count)
-            rate = bars.tasks[0].completed / max(time.monotonic() - start, 1e-9)
-            bars.update(task, rate=f"{rate:,.1f} {unit}/s")
 
-        yield advance
+def speed(done: int, seconds: float, unit: str) -> str:
+    """`7.9 photos/s`, or `12 s each` of what takes seconds."""
+    rate = done / max(seconds, 1e-9)
+    return f"{rate:,.1f} {unit}/s" if rate >= 0.5 or not done else f"{seconds / done:,.0f} s each"
 
 
 @contextmanager
@@ -73,8 +101,9 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
         now = time.monotonic()
         if now - last >= LINE_SECONDS and done < total:
             last = now
-            rate = done / (now - start)
-            print(f"{label}: {done:,} of {total:,} {unit}, {rate:,.1f}/s", file=sys.stderr, flush=True)
+            print(
+                f"{label}: {done:,} of {total:,} {unit}, {speed(done, now - start, unit)}", file=sys.stderr, flush=True
+            )
 
     yield advance
     seconds = time.monotonic() - start

@@ -1,0 +1,82 @@
+"""What a person sees while a command works: nested bars on a terminal, plain lines in a log."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from lmk.cli import console
+from lmk.cli.console import progress, speed
+
+
+@pytest.fixture
+def terminal(monkeypatch) -> io.StringIO:
+    written = io.StringIO()
+    monkeypatch.setattr(console, "stderr", Console(file=written, force_terminal=True, width=100, highlight=False))
+    return written
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by what a test adds."""
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    return now
+
+
+def shown(written: io.StringIO) -> str:
+    """What was written last, without colours."""
+    console._shown[0].refresh()
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.getvalue()).split("\r")[-1]
+
+
+def test_a_stage_within_a_stage_has_its_bar_below(terminal):
+    with progress("All stages", 3, "stages") as outer:
+        outer(1)
+        with progress("fold 1", 10, "steps") as inner:
+            inner(4)
+            lines = shown(terminal).splitlines()
+            assert [line.split("  ")[0].split(" ━")[0].strip() for line in lines[-2:]] == ["All stages", "fold 1"]
+            assert "1/3" in lines[-2] and "4/10" in lines[-1] and "steps/s" in lines[-1]
+        assert "fold 1" not in shown(terminal).splitlines()[-1]
+        with pytest.raises(KeyError), progress("fold 2", 10, "steps"):
+            raise KeyError
+        assert len(console._shown[0].tasks) == 1
+    assert not console._shown
+
+
+def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(clock, capsys):
+    with progress("Photos", 100, "photos") as advance:
+        clock[0] += 5
+        advance(10)
+        clock[0] += 15
+        advance(30)
+        clock[0] += 20
+        advance(60)
+    assert capsys.readouterr().err.splitlines() == [
+        "Photos: 40 of 100 photos, 2.0 photos/s",
+        "Photos: 100 photos in 40 s",
+    ]
+
+
+def test_what_is_done_at_once_is_not_told(clock, capsys):
+    with progress("Photos", 2, "photos") as advance:
+        clock[0] += 1
+        advance(2)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_quiet_command_shows_no_progress(monkeypatch, terminal):
+    console.stderr.quiet = True
+    with progress("Photos", 2, "photos") as advance:
+        advance(1)
+    assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "told"),
+    [(0, 3, "0.0 photos/s"), (79, 10, "7.9 photos/s"), (12_000, 2, "6,000.0 photos/s"), (2, 60, "30 s each")],
+)
+def test_what_takes_long_is_told_by_the_seconds_of_each(done, seconds, told):
+    assert speed(done, seconds, "photos") == told
