@@ -1,7 +1,7 @@
 """Pages of the site that are made of the code and of files beside docs/ whenever it is built, so they are never stale.
 
-mkdocs calls `on_config` and `on_files`. The home page is README.md, the changes are CHANGELOG.md, `commands.md` is made of the command
-line itself, and `api/` names each module for mkdocstrings.
+mkdocs calls `on_config` and `on_files`. The home page is README.md, the changes are CHANGELOG.md, `commands.md` is
+made of the command line itself, and `api/` names each module for mkdocstrings.
 """
 
 import re
