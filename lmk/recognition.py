@@ -97,6 +97,7 @@ class Recognizer:
             self.histories[fold] = json.loads(history.read_text())
             return network
         self.run.check_maker(self.recipe.name, "networks")
+        distractors = distractors if self.recipe.distractors else distractors[:0]
         ids = np.concatenate([photos, distractors])
         data = TrainingSet(
             ids=ids,

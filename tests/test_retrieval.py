@@ -125,12 +125,13 @@ def test_an_expanded_query_leans_to_its_nearest_photos():
 
 
 def test_photos_and_head_must_agree():
-    ids = np.array(["q"])
-    sums = best_of(ids, np.array([[1, 2]]), np.array([[0.5, 0.4]]), 2)
-    heads = best_of(ids, np.array([[2, 9]]), np.array([[0.9, 0.05]]), 2)
+    ids = np.array(["q", "r"])
+    sums = best_of(ids, np.array([[1, 2], [1, NO_LANDMARK]]), np.array([[0.5, 0.4], [0.3, 0]]), 2)
+    heads = best_of(ids, np.array([[2, 9], [1, 9]]), np.array([[0.9, 0.05], [0.8, 0.1]]), 2)
     found = with_logits(sums, heads, 0.5, 2)
-    assert found.landmarks.tolist() == [[2, 1]]
-    np.testing.assert_allclose(found.scores, np.log([[0.4 * 0.9**0.5, 0.5 * 0.05**0.5]]))
+    assert found.landmarks.tolist() == [[2, 1], [1, NO_LANDMARK]]
+    np.testing.assert_allclose(found.scores[0], np.log([0.4 * 0.9**0.5, 0.5 * 0.05**0.5]))
+    np.testing.assert_allclose(found.scores[1], [np.log(0.3 * 0.8**0.5), -np.inf])
 
 
 def test_likeness_to_distractors_is_taken_off_gallery_photos():

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from lmk.errors import LmkError
+from lmk.models import train
 from lmk.models.extract import forward
 from lmk.models.network import Network, build_network
 from lmk.models.recipes import Recipe, Stage
 from lmk.models.saved import load_network, save_network
-from lmk.models.train import Trainer, TrainingSet, best_epochs
+from lmk.models.train import Trainer, TrainingSet, backbone_multipliers, best_epochs
 
 SIDE = 12
 FROZEN = Recipe(
@@ -40,15 +41,15 @@ def read(name: str) -> np.ndarray:
     return np.clip(rng.normal(colour, 30, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
 
 
-def extractor() -> keras.Model:
+def extractor(side: int = SIDE) -> keras.Model:
     """A tiny network inside a model, as backbones are."""
-    inner = keras.Input((SIDE, SIDE, 3))
+    inner = keras.Input((side, side, 3))
     x = keras.layers.Conv2D(6, 3, strides=2, name="first")(inner)
     x = keras.layers.BatchNormalization(name="norm")(x)
     x = keras.layers.ReLU()(x)
     x = keras.layers.Conv2D(8, 3, activation="relu", name="second")(x)
     network = keras.Model(inner, x, name="network")
-    views = keras.Input((SIDE, SIDE, 3))
+    views = keras.Input((side, side, 3))
     features = network(keras.layers.Rescaling(1 / 127.5, -1)(views))
     model = keras.Model(views, keras.layers.GlobalAveragePooling2D(name="pooling")(features), name="extractor")
     model.compile()
@@ -286,3 +287,60 @@ def test_damaged_weights_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(LmkError, match="Remove it to train anew"):
         load_network(new_network(FROZEN), path)
+
+
+def test_the_average_of_the_weights_takes_their_place(tmp_path):
+    recipe = replace(FROZEN, stages=(Stage(2, 0.05, batch_size=16, ema=0.5),))
+    network, seen = new_network(recipe), []
+
+    @contextmanager
+    def progress(label: str, total: int, unit: str):
+        yield lambda steps: steps and seen.append([variable.numpy() for variable in network.top.trainable_variables])
+
+    run = trainer(recipe, tmp_path, network=network, progress=progress)
+    run.run()
+    expected = seen[0]
+    for step in seen[1:]:
+        expected = [0.5 * mean + 0.5 * weight for mean, weight in zip(expected, step, strict=True)]
+    for mean, variable in zip(expected, network.top.trainable_variables, strict=True):
+        np.testing.assert_allclose(variable.numpy(), mean, rtol=1e-5, atol=1e-6)
+    assert len(seen) == 2 * 3  # 40 photos in batches of 16
+    assert not np.allclose(seen[-1][-1], expected[-1])
+
+
+def test_layers_near_the_photo_learn_slower():
+    model = extractor()
+    stage = Stage(1, 0.1, train_from=0, backbone_factor=0.5, depth_decay=0.3)
+    found = backbone_multipliers(model, stage)
+    factors = {path.split("/")[-2]: factor for path, factor in found.items()}
+    # Three layers with weights in four groups: the last, the one before it, and the third from the end.
+    assert factors["second"] > factors["norm"] > factors["first"]
+    assert factors["second"] == pytest.approx(0.5 * 0.3**2)
+    assert backbone_multipliers(model, replace(stage, depth_decay=1.0, backbone_factor=1.0)) == {}
+
+
+def test_an_early_stage_may_see_smaller_views_and_hands_its_weights_on(tmp_path, monkeypatch):
+    stages = (Stage(1, 0.05, train_from=0, batch_size=16, image_size=8), Stage(1, 0.05, train_from=0, batch_size=16))
+    recipe = replace(TUNED, stages=stages)
+    run, sides = trainer(recipe, tmp_path), []
+    monkeypatch.setattr(train, "build_extractor", lambda smaller, weights: extractor(smaller.image_size))
+    really = train.PhotoBatches
+    monkeypatch.setattr(train, "PhotoBatches", lambda *given: sides.append(given[3]) or really(*given))
+    before = [np.array(weight) for weight in run.network.extractor.get_weights()]
+    run._train_stage(0, None)
+    after = [np.array(weight) for weight in run.network.extractor.get_weights()]
+    assert sides == [8]
+    assert any((old != new).any() for old, new in zip(before, after, strict=True))
+    run._train_stage(1, None)
+    assert sides == [8, SIDE]
+
+
+def test_a_flat_feature_map_has_one_size(tmp_path):
+    recipe = replace(TUNED, pooling="flatten", stages=(replace(TUNED.stages[1], image_size=8),))
+    with pytest.raises(ValueError, match="one image size"):
+        trainer(recipe, tmp_path, network=replace(new_network(TUNED), recipe=recipe)).run()
+
+
+def test_a_recipe_may_put_a_descriptor_before_the_head():
+    network = build_network(replace(FROZEN, descriptor=5, head="cosine", loss="cosface"), extractor(), 3)
+    assert network.top.get_layer("descriptor").output.shape == (None, 5)

@@ -8,7 +8,7 @@ import numpy as np
 from lmk.models.backbones import build_backbone, network_of
 from lmk.models.dense_views import WindowGeM, dense_windows
 from lmk.models.device import jit_for_device
-from lmk.models.heads import HEADS, Head
+from lmk.models.heads import HEADS, Head, descriptor_neck
 from lmk.models.pooling import POOLINGS
 from lmk.models.recipes import Recipe
 
@@ -76,6 +76,8 @@ def build_network(recipe: Recipe, extractor: keras.Model, num_landmarks: int) ->
         x = keras.layers.BatchNormalization(momentum=0.9, name="standardize")(x)
     for width in recipe.hidden:
         x = keras.layers.Dense(width, activation="relu")(x)
+    if recipe.descriptor is not None:
+        x = descriptor_neck(x, recipe.descriptor)
     x = keras.layers.Dropout(recipe.dropout)(x)
     outputs = head.layer(num_landmarks, recipe.background)(x)
     return Network(recipe, extractor, keras.Model(features, outputs, name="top"), head)

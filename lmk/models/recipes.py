@@ -25,6 +25,9 @@ class Stage:
         batch_size: Photos (or views) a step.
         warmup: Epochs.
         backbone_factor: Of the learning rate in the backbone.
+        depth_decay: Of the learning rate from each quarter of the backbone's layers to the one before it; 1 for none.
+        ema: Momentum of an average of the weights over the steps, which takes their place at the end; None for none.
+        image_size: Side of the views in place of the recipe's, smaller in earlier stages to save time.
         patience: Stop after as many epochs without a better GAP on dev; None trains all epochs.
     """
 
@@ -34,6 +37,9 @@ class Stage:
     batch_size: int = 48
     warmup: int = 0
     backbone_factor: float = 1.0
+    depth_decay: float = 1.0
+    ema: float | None = None
+    image_size: int | None = None
     patience: int | None = None
 
 
@@ -50,7 +56,10 @@ class Recipe:
         normalize: Whether features are standardised (batch normalization) first.
         dropout: Share of features dropped before the head.
         head, loss: Of `heads.HEADS` and `losses.LOSSES`.
+        margin: Of `arcface` (radians) and `cosface`.
+        descriptor: Width of a dense layer with batch normalization before the head, the descriptor; None for none.
         background: How photos of no landmark are taught.
+        distractors: Whether they are taught at all.
         label_smoothing, weigh_classes: As for `losses.make_loss`.
         balance: Draw landmarks evenly, not photos.
         stages: Of training, in order; those with a frozen backbone first.
@@ -74,7 +83,10 @@ class Recipe:
     dropout: float = 0.0
     head: str = "softmax"
     loss: str = "softmax"
+    margin: float = 0.3
+    descriptor: int | None = None
     background: Background = "class"
+    distractors: bool = True
     label_smoothing: float = 0.0
     weigh_classes: bool = False
     balance: bool = False

@@ -251,7 +251,7 @@ def with_logits(found: Predictions, heads: Predictions, exponent: float, k: int)
     Reference: the sum over neighbours that winners of 2019 and 2020 took, such as arXiv:2010.01650.
     """
     floor = np.where(np.isneginf(heads.scores), np.inf, heads.scores).min(axis=1)
-    probability = np.tile(np.where(np.isinf(floor), 1.0, floor)[:, None], found.landmarks.shape)
+    probability = np.repeat(np.where(np.isinf(floor), 1.0, floor)[:, None], found.landmarks.shape[1], axis=1)
     for column in range(heads.landmarks.shape[1]):
         same = (heads.landmarks[:, column, None] == found.landmarks) & (found.landmarks != NO_LANDMARK)
         probability = np.where(same, heads.scores[:, column, None], probability)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
@@ -17,9 +18,9 @@ from lmk.models.batch_metrics import TrainingGAP
 from lmk.models.device import jit_for_device
 from lmk.models.extract import Read
 from lmk.models.losses import make_loss
-from lmk.models.network import Network
+from lmk.models.network import Network, build_extractor
 from lmk.models.recipes import Stage
-from lmk.models.schedules import make_optimizer, warmup_cosine
+from lmk.models.schedules import depth_multipliers, make_optimizer, warmup_cosine
 from lmk.progress import Progress, silent
 
 Record = dict[str, float]
@@ -67,6 +68,8 @@ class Trainer:
     label: str = ""
     progress: Progress = silent
     history: list[Record] = field(default_factory=list)
+    _average: list[np.ndarray] | None = field(default=None, init=False)
+    """Of the stage's trainable weights over its steps, where it wants one."""
 
     def run(self) -> list[Record]:
         """Train what the checkpoint lacks of all stages; returns the history."""
@@ -81,7 +84,9 @@ class Trainer:
         stage = self.network.recipe.stages[number]
         epochs = self.epochs.get(number, stage.epochs)
         keras.utils.set_random_seed(self.seed + 1000 * number)
-        model = self._compiled(stage, epochs)
+        self._average = None
+        extractor = self._extractor(stage)
+        model = self._compiled(stage, epochs, extractor)
         best: tuple[float, list[np.ndarray] | None] = (-1.0, None)
         first = 0
         if stored:
@@ -93,27 +98,65 @@ class Trainer:
                     break
                 record = self._fit(model, number, epoch, advance)
                 if stage.patience is not None and self.dev_gap is not None:
-                    record["dev_gap"] = self.dev_gap()
-                    if record["dev_gap"] > best[0]:
-                        best = record["dev_gap"], [np.array(weight) for weight in model.get_weights()]
+                    with self._averaged(model, extractor):
+                        record["dev_gap"] = self.dev_gap()
+                        if record["dev_gap"] > best[0]:
+                            best = record["dev_gap"], [np.array(weight) for weight in model.get_weights()]
                 self.history.append(record)
                 if stage.train_from is not None:  # a frozen stage takes seconds and starts anew
                     self._save(model, number, epoch + 1, best)
         if best[1] is not None:
             model.set_weights(best[1])
+        elif self._average is not None:
+            _assign(model.trainable_variables, self._average)
+        self._take_back(extractor)
 
-    def _compiled(self, stage: Stage, epochs: int) -> keras.Model:
+    def _extractor(self, stage: Stage) -> keras.Model:
+        """The network's extractor; where the stage's views have another size, a twin of that size with its weights."""
+        network, recipe = self.network, self.network.recipe
+        if stage.image_size in (None, recipe.image_size) or stage.train_from is None:
+            return network.extractor
+        if recipe.pooling == "flatten":
+            raise ValueError(f"{recipe.name} flattens its feature map: its head fits one image size alone.")
+        twin = build_extractor(replace(recipe, image_size=stage.image_size), "none")
+        twin.set_weights(network.extractor.get_weights())
+        return twin
+
+    def _take_back(self, extractor: keras.Model) -> None:
+        """Give the network the weights of a twin of its extractor."""
+        if extractor is not self.network.extractor:
+            self.network.extractor.set_weights(extractor.get_weights())
+
+    @contextmanager
+    def _averaged(self, model: keras.Model, extractor: keras.Model) -> Iterator[None]:
+        """The network with its weights averaged, where the stage wants that, then as it was."""
+        own = [variable.numpy() for variable in model.trainable_variables]
+        if self._average is not None:
+            _assign(model.trainable_variables, self._average)
+        self._take_back(extractor)
+        yield
+        _assign(model.trainable_variables, own)
+
+    def _stepped(self, model: keras.Model, stage: Stage) -> None:
+        """After a step: move the average of the weights a little towards them."""
+        if stage.ema is None:
+            return
+        weights = [variable.numpy() for variable in model.trainable_variables]
+        if self._average is None:
+            self._average = [np.array(weight) for weight in weights]
+        for average, weight in zip(self._average, weights, strict=True):
+            average += (1 - stage.ema) * (weight - average)
+
+    def _compiled(self, stage: Stage, epochs: int, extractor: keras.Model) -> keras.Model:
         """The part that the stage trains, with its loss and its optimizer."""
         network, recipe = self.network, self.network.recipe
         multipliers = {}
         if stage.train_from is None:
             model = network.top
         else:
-            set_trainable(network.extractor, stage.train_from)
-            model = network.whole()
-            if stage.backbone_factor != 1:
-                variables = network_of(network.extractor).trainable_variables
-                multipliers = {variable.path: stage.backbone_factor for variable in variables}
+            set_trainable(extractor, stage.train_from)
+            model = replace(network, extractor=extractor).whole()
+            multipliers = backbone_multipliers(extractor, stage)
         steps = self._steps(stage)
         rate = warmup_cosine(stage.learning_rate, epochs * steps, min(stage.warmup, epochs - 1) * steps)
         outputs = network.top.output_shape[-1] - (recipe.background == "class")
@@ -121,7 +164,13 @@ class Trainer:
         model.compile(
             optimizer=make_optimizer(recipe.optimizer, rate, multipliers, recipe.weight_decay),
             loss=make_loss(
-                recipe.loss, network.head, counts, recipe.background, recipe.label_smoothing, recipe.weigh_classes
+                recipe.loss,
+                network.head,
+                counts,
+                recipe.background,
+                recipe.label_smoothing,
+                recipe.weigh_classes,
+                recipe.margin,
             ),
             metrics=[TrainingGAP(network.head, recipe.background)],
             jit_compile=jit_for_device(),
@@ -129,8 +178,22 @@ class Trainer:
         return model
 
     def _fit(self, model: keras.Model, number: int, epoch: int, advance: Callable[[int], None]) -> Record:
-        batches = self._batches(self.network.recipe.stages[number], number, epoch)
-        told = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: advance(1))
+        stage = self.network.recipe.stages[number]
+        batches = self._batches(stage, number, epoch)
+        if stage.train_from is None:  # steps of milliseconds: `fit` takes longer to set out than to run
+            model.reset_metrics()
+            logs = {}
+            for batch in range(len(batches)):
+                logs = model.train_on_batch(*batches[batch], return_dict=True)
+                self._stepped(model, stage)
+                advance(1)
+            return {"stage": number, "epoch": epoch, "loss": float(logs["loss"]), "train_gap": float(logs["gap"])}
+
+        def after_step(batch: int, logs: object) -> None:
+            self._stepped(model, stage)
+            advance(1)
+
+        told = keras.callbacks.LambdaCallback(on_train_batch_end=after_step)
         logs = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[told]).history
         return {"stage": number, "epoch": epoch, "loss": logs["loss"][-1], "train_gap": logs["gap"][-1]}
 
@@ -141,9 +204,8 @@ class Trainer:
             if data.features is None:
                 raise ValueError(f"{recipe.name} trains on stored features, and there are none.")
             return FeatureBatches(data.features, data.classes, stage.batch_size, recipe.balance, seed)
-        return PhotoBatches(
-            data.read, data.ids, data.classes, recipe.image_size, stage.batch_size, recipe.balance, seed
-        )
+        side = stage.image_size or recipe.image_size
+        return PhotoBatches(data.read, data.ids, data.classes, side, stage.batch_size, recipe.balance, seed)
 
     def _steps(self, stage: Stage) -> int:
         views = self.data.features.shape[1] if stage.train_from is None and self.data.features is not None else 1
@@ -157,6 +219,7 @@ class Trainer:
         """Everything that the next epochs depend on: weights, random states, the optimizer, the best weights yet."""
         arrays = {f"model{place:04d}": variable.numpy() for place, variable in enumerate(_state(model))}
         arrays |= {f"best{place:04d}": weight for place, weight in enumerate(best[1] or ())}
+        arrays |= {f"average{place:04d}": weight for place, weight in enumerate(self._average or ())}
         told = {"stage": number, "epoch": epoch, "best": best[0], "history": self.history}
         with atomic_path(self.checkpoint) as draft, draft.open("wb") as file:
             np.savez(file, allow_pickle=False, told=np.array(json.dumps(told)), **arrays)
@@ -166,6 +229,7 @@ class Trainer:
         for variable, value in zip(_state(model), stored["model"], strict=True):
             variable.assign(value)
         self.history = stored["history"]
+        self._average = stored["average"] or None
         return stored["epoch"], (stored["best"], stored["best_weights"] or None)
 
 
@@ -177,6 +241,21 @@ def best_epochs(histories: list[list[Record]]) -> dict[int, int]:
             gaps = [record["dev_gap"] for record in history if record["stage"] == number]
             best.setdefault(number, []).append(int(np.argmax(gaps)) + 1)
     return {number: max(1, round(float(np.mean(epochs)))) for number, epochs in best.items()}
+
+
+def backbone_multipliers(extractor: keras.Model, stage: Stage) -> dict[str, float]:
+    """Factors of the learning rate by variable path in the backbone: the stage's own, and less by depth."""
+    if stage.depth_decay != 1:
+        deep = depth_multipliers(network_of(extractor), decay=stage.depth_decay)
+        return {path: stage.backbone_factor * factor for path, factor in deep.items()}
+    if stage.backbone_factor == 1:
+        return {}
+    return {variable.path: stage.backbone_factor for variable in network_of(extractor).trainable_variables}
+
+
+def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _state(model: keras.Model) -> list[keras.Variable]:
@@ -192,5 +271,6 @@ def _load(checkpoint: Path) -> dict | None:
         told = json.loads(str(file["told"]))
         names = sorted(file.files)
         told["model"] = [file[name] for name in names if name.startswith("model")]
+        told["average"] = [file[name] for name in names if name.startswith("average")]
         told["best_weights"] = [file[name] for name in names if name.startswith("best")]
     return told
