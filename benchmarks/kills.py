@@ -13,6 +13,7 @@ Runs are forked from a process that has loaded the libraries, so that a kill cos
 import argparse
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -148,6 +149,9 @@ def fork_run(competition: Path, workspace: Path, out: Path, jobs: int) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     watch(Journal(Path(str(workspace) + ".journal")), setattr)
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(True)  # tracing such small networks takes far longer than running them
     recipes = [word for name in tiny.RECIPE_NAMES for word in ("--recipe", name)]
     sys.argv = ["lmk", "make-submission", "--ensemble", "-c", str(competition), "-w", str(workspace), *recipes]
     sys.argv += ["--weights", "none", "--folds", "3", "--jobs", str(jobs), "--out", str(out)]
@@ -203,16 +207,16 @@ def wait_for(child: int, journal: Journal, lines: int) -> int | None:
 
 
 def killed_run(
-    competition: Path, workspace: Path, jobs: int, rng: np.random.Generator, most: int
+    competition: Path, workspace: Path, jobs: int, rng: np.random.Generator, most: int, end: float
 ) -> tuple[int, Counter[str]]:
-    """A run that is killed at random moments and started again, until it ends or was killed `most` times.
+    """A run that is killed at random moments and started again, until it ends, was killed `most` times, or time is up.
 
     Returns:
         How often it was killed, and in which stages.
     """
     stages: Counter[str] = Counter()
     journal = Journal(Path(str(workspace) + ".journal"))
-    while sum(stages.values()) < most:
+    while sum(stages.values()) < most and time.monotonic() < end:
         wanted = journal.lines() + int(rng.integers(0, MOST_EVENTS + 1))
         child = fork_run(competition, workspace, workspace / "submissions" / "out.csv", jobs)
         code = wait_for(child, journal, wanted)
@@ -245,7 +249,14 @@ def left_over(workspace: Path) -> list[str]:
     return sorted(str(path.relative_to(workspace)) for path in drafts)
 
 
-def run(folder: Path, kills: int, jobs: int = 1, seed: int = 0, told: Callable[[str], None] = print) -> dict[str, Any]:
+def run(
+    folder: Path,
+    kills: int,
+    jobs: int = 1,
+    seed: int = 0,
+    told: Callable[[str], None] = print,
+    minutes: float = math.inf,
+) -> dict[str, Any]:
     """Kill runs until there were `kills` kills, and compare each with one that nobody killed.
 
     Args:
@@ -254,11 +265,13 @@ def run(folder: Path, kills: int, jobs: int = 1, seed: int = 0, told: Callable[[
         jobs: Processes of each run.
         seed: Of the moments.
         told: Gets a line a run.
+        minutes: After these, the run in work is let end and is the last.
     """
     import tiny
 
     competition = tiny.draw_competition(folder / "walls")
     begun = time.monotonic()
+    end = begun + 60 * minutes
     quiet = folder / "quiet"
     seconds = whole_run(competition, quiet, jobs)
     expected = digests(quiet)
@@ -268,9 +281,9 @@ def run(folder: Path, kills: int, jobs: int = 1, seed: int = 0, told: Callable[[
     again: list[str] = []
     left: list[str] = []
     runs = 0
-    while sum(stages.values()) < kills:
+    while sum(stages.values()) < kills and time.monotonic() < end:
         workspace = folder / f"killed{runs:03d}"
-        count, where = killed_run(competition, workspace, jobs, rng, kills - sum(stages.values()))
+        count, where = killed_run(competition, workspace, jobs, rng, kills - sum(stages.values()), end)
         found = digests(workspace)
         differing += [f"{workspace.name}/{name}" for name in expected if found.get(name) != expected[name]]
         differing += [f"{workspace.name}/{name}" for name in found if name not in expected]
@@ -299,6 +312,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     options.add_argument("--kills", type=int, default=200, help="how many in all (default 200)")
     options.add_argument("--jobs", type=int, default=1, help="processes of each run (default 1)")
     options.add_argument("--seed", type=int, default=0, help="of the moments")
+    options.add_argument("--minutes", type=float, default=math.inf, help="begin no kill after these")
     options.add_argument("--folder", type=Path, help="keep competition and workspaces there")
     return options.parse_args(words)
 
@@ -314,6 +328,7 @@ def main(words: Sequence[str] | None = None) -> None:
             options.jobs,
             options.seed,
             lambda line: print(line, file=sys.stderr, flush=True),
+            options.minutes,
         )
     show(found, options.json)
     if found["files_that_differ"] or found["units_computed_again_though_stored"] or found["temporary_files_left"]:

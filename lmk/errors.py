@@ -32,3 +32,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The question that follows a sentence about an unknown word, with a space before it; empty if none is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def quoted(value: object, letters: int = 80) -> str:
+    """A value from a file on one line of a message, cut where it is long: files from others may hold anything."""
+    text = repr(value)
+    return text if len(text) <= letters else f"{text[: letters - 4]}...{text[-1]}"

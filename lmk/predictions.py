@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmk.errors import LmkError
+from lmk.errors import LmkError, quoted
 from lmk.files import atomic_path
 
 NO_LANDMARK = -1
@@ -220,7 +220,7 @@ def read_submission(path: Path) -> Predictions:
             reader = csv.reader(file, strict=True)
             header = next(reader, None)
             if header != ["id", "landmarks"]:
-                raise LmkError(f"{path}, line 1: the header is {header}; write `id,landmarks`.")
+                raise LmkError(f"{path}, line 1: the header is {quoted(header)}; write `id,landmarks`.")
             for row in reader:
                 landmark, score = _cell(path, reader.line_num, row)
                 ids.append(row[0])
@@ -232,14 +232,14 @@ def read_submission(path: Path) -> Predictions:
         raise LmkError(f"{path} is not a CSV file in UTF-8: {error}.") from error
     unique, counts = np.unique(np.asarray(ids, dtype=str), return_counts=True)
     if (counts > 1).any():
-        raise LmkError(f"{path}: {(counts > 1).sum()} ids stand twice; first: '{unique[counts > 1][0]}'.")
+        raise LmkError(f"{path}: {(counts > 1).sum()} ids stand twice; first: {quoted(str(unique[counts > 1][0]))}.")
     return Predictions(np.asarray(ids, dtype=str), np.reshape(landmarks, (-1, 1)), np.reshape(scores, (-1, 1)))
 
 
 def _cell(path: Path, line: int, row: list[str]) -> tuple[int, float]:
     """Landmark and score of one row of a submission; an empty cell is no answer."""
     if len(row) != 2 or not row[0]:
-        raise LmkError(f"{path}, line {line}: {row} is not `id,LANDMARK SCORE`.")
+        raise LmkError(f"{path}, line {line}: {quoted(row)} is not `id,LANDMARK SCORE`.")
     if not row[1].strip():
         return NO_LANDMARK, -np.inf
     tokens = row[1].removesuffix(" ").split(" ")
@@ -247,9 +247,11 @@ def _cell(path: Path, line: int, row: list[str]) -> tuple[int, float]:
         landmark, score = tokens
         number, value = int(landmark), float(score)
     except ValueError:
-        raise LmkError(f"{path}, line {line}: '{row[1]}' is not `LANDMARK SCORE`, an integer and a number.") from None
+        raise LmkError(
+            f"{path}, line {line}: {quoted(row[1])} is not `LANDMARK SCORE`, an integer and a number."
+        ) from None
     if not np.isfinite(value):
-        raise LmkError(f"{path}, line {line}: the score '{score}' is not finite, so it has no rank.")
+        raise LmkError(f"{path}, line {line}: the score {quoted(score)} is not finite, so it has no rank.")
     if not 0 <= number < 2**63:
-        raise LmkError(f"{path}, line {line}: the landmark '{landmark}' is not an integer from 0 to 2^63 - 1.")
+        raise LmkError(f"{path}, line {line}: the landmark {quoted(landmark)} is not an integer from 0 to 2^63 - 1.")
     return number, value

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from lmk.errors import LmkError
+from lmk.errors import LmkError, quoted
 from lmk.predictions import NO_LANDMARK
 
 USAGES = ("Public", "Private", "Ignored")
@@ -162,11 +162,14 @@ def _check_header(path: Path, header: list[str], columns: list[str], layout: str
     missing = [name for name in columns if name not in header]
     if missing:
         raise LmkError(
-            f"{path}, line 1: no column `{'`, `'.join(missing)}` among `{','.join(header)}`. The header is `{layout}`."
+            f"{path}, line 1: no column `{'`, `'.join(missing)}` among {quoted(','.join(header))}. "
+            f"The header is `{layout}`."
         )
     doubled = sorted({name for name in header if header.count(name) > 1})
     if doubled:
-        raise LmkError(f"{path}, line 1: the column `{doubled[0]}` stands twice in `{','.join(header)}`. Remove one.")
+        raise LmkError(
+            f"{path}, line 1: the column {quoted(doubled[0])} stands twice in {quoted(','.join(header))}. Remove one."
+        )
 
 
 def _raise_damaged(path: Path, error: Exception) -> NoReturn:
@@ -267,8 +270,7 @@ def _lines(path: Path, rows: list[int]) -> list[int]:
 
 def _quoted(cell: pa.StringScalar) -> str:
     """A cell on one line of a message, cut where it is long."""
-    text = cell.as_py()
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    return quoted(cell.as_py())
 
 
 def _plural(count: int, one: str, many: str) -> str:

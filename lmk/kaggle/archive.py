@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from lmk.errors import LmkError, RemoteError
+from lmk.errors import LmkError, RemoteError, quoted
 from lmk.files import atomic_path
 from lmk.progress import Progress, silent
 
@@ -54,9 +54,9 @@ def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     seen: set[str] = set()
     for member in members:
         if problem := _problem(member):
-            raise LmkError(f"{archive.name} is not unpacked: '{member.filename}' {problem}.")
+            raise LmkError(f"{archive.name} is not unpacked: {quoted(member.filename)} {problem}.")
         if member.filename in seen:
-            raise LmkError(f"{archive.name} is not unpacked: it holds '{member.filename}' twice.")
+            raise LmkError(f"{archive.name} is not unpacked: it holds {quoted(member.filename)} twice.")
         seen.add(member.filename)
     unpacked = sum(member.file_size for member in members)
     allowed = max(ALWAYS_ALLOWED, LARGEST_RATIO * archive.stat().st_size)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from lmk.errors import LmkError, RemoteError
+from lmk.errors import LmkError, RemoteError, quoted
 from lmk.kaggle.client import Client
 from lmk.kaggle.download import small
 from lmk.kaggle.inside import KEPT, MANIFEST, sha256_of
@@ -76,11 +76,11 @@ def read_manifest(path: Path) -> Manifest:
             },
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LmkError(f"{path.name} is no list of a kernel's files ({error!r}).") from error
+        raise LmkError(f"{path.name} is no list of a kernel's files ({quoted(error)}).") from error
     for name in manifest.files:
         parts = PurePosixPath(name).parts
         if len(parts) < 2 or parts[0] not in KEPT or ".." in parts or "\\" in name:
-            raise LmkError(f"{path.name} names '{name}', which is no place in a workspace; nothing is taken.")
+            raise LmkError(f"{path.name} names {quoted(name)}, which is no place in a workspace; nothing is taken.")
     return manifest
 
 
