@@ -343,7 +343,7 @@ def run(minutes: float, findings: Path, seed: int = 0) -> dict[str, Any]:
                     pool = context.Pool(1, _bounded, maxtasksperchild=200)
                 inputs[reader.name] += BATCH
                 for problem, data in found:
-                    kind = (reader.name, "".join(letter for letter in problem[:60] if not letter.isdigit()))
+                    kind = (reader.name, "".join(letter for letter in problem[:24] if not letter.isdigit()))
                     if kind not in kinds:
                         path = findings / f"{reader.name}-{len(kinds)}"
                         path.write_bytes(data)

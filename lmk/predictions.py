@@ -100,7 +100,9 @@ class Predictions:
             landmarks = np.array(table["landmarks"].to_pylist(), dtype=np.int64).reshape(len(ids), -1)
             scores = np.array(table["scores"].to_pylist(), dtype=np.float64).reshape(len(ids), -1)
         except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
-            raise LmkError(f"{path} holds no predictions ({error}). Remove it and run the command again.") from error
+            raise LmkError(
+                f"{path} holds no predictions ({quoted(str(error))}). Remove it and run the command again."
+            ) from error
         return cls(ids, landmarks, scores)
 
 

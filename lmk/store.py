@@ -4,20 +4,37 @@ A shard is an npz file without objects; its members carry CRC-32 sums, so a shar
 short or changed is found when it is read, named, removed and computed anew.
 """
 
+import errno
 import logging
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from lmk.errors import LmkError
+from lmk.errors import LmkError, quoted
 from lmk.files import atomic_path, digest_of, remove_drafts, write_json
 from lmk.predictions import positions
 from lmk.progress import Progress, silent
 
 Arrays = dict[str, np.ndarray]
 log = logging.getLogger(__name__)
+
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    SyntaxError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+"""What numpy raises on a damaged shard: a turned bit may name another size, kind of value or way of packing."""
 
 
 class DamagedShard(LmkError):
@@ -115,6 +132,20 @@ class ArrayStore:
         try:
             with np.load(shard, allow_pickle=False) as file:
                 return {name: file[name] for name in (names or file.files)}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGE as error:
+            if not _is_damage(shard, error):
+                raise
             shard.unlink(missing_ok=True)
-            raise DamagedShard(f"{shard} was damaged ({error}) and is removed; it is computed anew.") from error
+            raise DamagedShard(
+                f"{shard} was damaged ({quoted(str(error))}) and is removed; it is computed anew."
+            ) from error
+
+
+def _is_damage(shard: Path, error: BaseException) -> bool:
+    """Whether it is the shard's fault: a disk that fails and too little memory are no reason to remove a good one."""
+    if isinstance(error, OSError):
+        return error.errno in (None, errno.EINVAL)  # a place before the file's beginning
+    if isinstance(error, MemoryError):
+        with zipfile.ZipFile(shard) as file:
+            return file.testzip() is not None
+    return True

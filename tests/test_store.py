@@ -75,3 +75,30 @@ def test_arrays_of_another_length_than_the_ids_are_refused(tmp_path):
 def test_loading_an_id_that_is_not_stored_says_which(tmp_path):
     with pytest.raises(KeyError, match="'3'"):
         ArrayStore(tmp_path, "squares", {}).load(np.array(["3"]))
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
+def test_a_good_shard_stays_when_the_machine_fails(tmp_path, monkeypatch, error):
+    store = ArrayStore(tmp_path, "s", {})
+    store.append(np.array(["a"]), {"x": np.zeros(1)})
+
+    def fail(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "load", fail)
+        with pytest.raises(type(error)):
+            store.ids()
+    assert store.ids().tolist() == ["a"]
+
+
+def test_a_shard_that_claims_more_than_it_holds_is_damaged(tmp_path):
+    store = ArrayStore(tmp_path, "s", {})
+    store.append(np.array(["a"]), {"x": np.zeros(1)})
+    shard = store.folder / "000000.npz"
+    shard.write_bytes(
+        shard.read_bytes().replace(b"'shape': (1,), }            ", b"'shape': (999999999999999,), }"[:28])
+    )
+    with pytest.raises(DamagedShard):
+        store.load(np.array(["a"]))
+    assert not shard.exists()

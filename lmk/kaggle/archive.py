@@ -1,7 +1,10 @@
 """Unpacking an archive from elsewhere: nothing outside the folder, no links, no bombs; goes on after a kill."""
 
+import errno
+import lzma
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -15,6 +18,20 @@ LARGEST_RATIO = 100
 ALWAYS_ALLOWED = 100_000_000
 """Bytes that any archive may unpack to, however small it is."""
 MOST_FILES = 20_000_000
+LONGEST_NAME = 255
+"""Bytes of a file's or a folder's name."""
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    ValueError,
+    struct.error,
+)
+"""What zipfile raises on damaged archives; of `OSError` only some."""
 
 
 def unpack(archive: Path, folder: Path, progress: Progress = silent) -> list[str]:
@@ -29,7 +46,7 @@ def unpack(archive: Path, folder: Path, progress: Progress = silent) -> list[str
     """
     try:
         with zipfile.ZipFile(archive) as bundle:
-            members = [member for member in bundle.infolist() if not member.is_dir()]
+            members = [member for member in bundle.infolist() if not member.filename.endswith("/")]
             _check(archive, members)
             _check_space(folder, members)
             with progress(f"Unpack {archive.name}", len(members), "files") as advance:
@@ -37,7 +54,9 @@ def unpack(archive: Path, folder: Path, progress: Progress = silent) -> list[str
                     _extract(bundle, member, folder / member.filename)
                     advance(1)
             return [member.filename for member in members]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of a place before the file's beginning
+            raise
         raise RemoteError(f"{archive.name} is no whole zip ({error}). Remove {archive} and fetch again.") from error
 
 
@@ -69,6 +88,8 @@ def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
 def _problem(member: zipfile.ZipInfo) -> str | None:
     name = member.filename
     path = PurePosixPath(name)
+    if not path.parts or any(len(part.encode("utf-8", "surrogatepass")) > LONGEST_NAME for part in path.parts):
+        return "has no name, or one that is too long"
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in path.parts[0] or not name.isprintable():
         return "leads outside the folder"
     kind = stat.S_IFMT(member.external_attr >> 16)

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -20,6 +22,21 @@ from lmk.progress import Progress, silent
 from lmk.workspace import Workspace
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
+DAMAGE = (
+    LmkError,
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    RecursionError,
+    SyntaxError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+"""What reading a file may raise that does not hold what its name says: a header may claim any size."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +78,10 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RemoteError(f"{path.name} came damaged or cut short ({error}); nothing is taken. Pull again.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise RemoteError(
+            f"{path.name} came damaged or cut short ({quoted(str(error))}); nothing is taken. Pull again."
+        ) from error
     try:
         manifest = Manifest(
             kernel=str(values["kernel"]),
@@ -174,8 +193,10 @@ def check_file(path: Path, name: str, entry: Entry) -> None:
         raise RemoteError(f"{name} came changed (its SHA-256 differs); nothing is taken. Pull again.")
     try:
         _check_content(path, name)
-    except (LmkError, ValueError, OSError, zipfile.BadZipFile) as error:
-        raise LmkError(f"{name} of the kernel does not hold what its name says; nothing is taken: {error}") from error
+    except DAMAGE as error:
+        raise LmkError(
+            f"{name} of the kernel does not hold what its name says; nothing is taken: {quoted(str(error), 300)}"
+        ) from error
 
 
 def _check_content(path: Path, name: str) -> None:
