@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lmk.models.delf import DelfNetwork
     from lmk.models.delf_training import Record
 
-PCA_PHOTOS, PCA_FEATURES = 128, 200
+PCA_PHOTOS, PCA_FEATURES = 100, 200
 """Training photos whose features the PCA is fitted to, and how many of each: seeded choices."""
 GPU_PHOTOS = 8
 """Photos of one size that a GPU gets at once; a CPU is as fast with one, which makes rounding the same always."""
@@ -182,12 +182,13 @@ class DelfOf:
     def _fit_pca(self, network: DelfNetwork) -> Pca:
         """Of features of training photos, as they are extracted."""
         rng = np.random.default_rng(self.recipe.training.seed)
-        ids = np.sort(rng.permutation(self.run.training(None)[0])[:PCA_PHOTOS])
+        every = self.run.training(None)[0]
+        ids = every[np.sort(rng.permutation(len(every))[:PCA_PHOTOS])]
         whole = Delf(network.dense(self.max_features), network.fields, None, self.options)
         chosen = []
         with self.run.progress("DELF: PCA", len(ids), "photos") as advance:
             for name in ids.tolist():
                 descriptors = whole([self.run.read(name)])[0].descriptors
-                chosen.append(descriptors[np.sort(rng.permutation(len(descriptors))[:PCA_FEATURES])])
+                chosen.append(descriptors[rng.permutation(len(descriptors))[:PCA_FEATURES]])
                 advance(1)
         return Pca.fit(np.concatenate(chosen), self.recipe.dimensions)

@@ -74,13 +74,13 @@ class DelfOptions:
         side: Longest side in pixels of what is scale 1; a smaller photo is not enlarged.
         max_features: Features kept.
         scales: Of the photos that the network sees.
-        most_overlap: Of the receptive fields of two features, as `suppress` takes it.
+        most_overlap: Of the receptive fields of two features, as `suppress` takes it; published models keep all.
     """
 
     side: int = 480
     max_features: int = 1000
     scales: tuple[float, ...] = SCALES
-    most_overlap: float = 0.8
+    most_overlap: float = 1.0
 
     def key(self, network: Mapping[str, object]) -> dict[str, object]:
         """All that features depend on besides the photo; `network` names the network and its PCA."""

@@ -69,10 +69,10 @@ def fit(
     fewest = FEWEST if method == "spatial" else SAMPLE[model] + 1
     if count < fewest:
         return nothing
-    if method == "spatial":
+    if method == "spatial":  # which proposes nothing implausible
         transform, inliers = fit_spatially(query, index, residual, max_turn)
-    else:
-        transform, inliers = _fit_by_opencv(query.places, index.places, residual, model, method, trials, seed)
+        return Fit(transform, inliers) if np.count_nonzero(inliers) >= fewest else nothing
+    transform, inliers = _fit_by_opencv(query.places, index.places, residual, model, method, trials, seed)
     if inliers.sum() < fewest or (model != "fundamental" and not plausible(transform, query.places[inliers])):
         return nothing
     return Fit(transform, inliers)

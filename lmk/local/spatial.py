@@ -13,7 +13,8 @@ import numpy as np
 PROPOSALS = 128
 """Matches that propose: the surest."""
 FEWEST = 3
-"""Matches that a proposal needs to be refined, itself among them, and an affinity to stand."""
+"""Matches that a proposal needs to be refined, itself among them, and an affinity to stand: even counts of three and
+four tell right proposals from wrong ones."""
 REFINED = 4
 """Proposals that are refined: those with the most support."""
 SLACKS = (2.0, 1.5, 1.0)
@@ -66,27 +67,35 @@ def fit_spatially(query: Points, index: Points, residual: float, max_turn: float
     Returns:
         The affinity (2, 3) float64, NaN if there is none, and its inliers (m,) bool.
     """
-    nothing = np.full((2, 3), np.nan), np.zeros(len(query.places), bool)
-    if len(query.places) < FEWEST:
+    count = len(query.places)
+    nothing = np.full((2, 3), np.nan), np.zeros(count, bool)
+    if count < FEWEST:
         return nothing
-    from_centre, to_centre = query.places.mean(axis=0), index.places.mean(axis=0)
-    turns = index.angles - query.angles
-    pairs = _Pairs(
-        (query.places - from_centre).astype(np.float32),
-        (index.places - to_centre).astype(np.float32),
-        np.log2(index.scales / query.scales).astype(np.float32),
-        np.column_stack([np.cos(turns), np.sin(turns)]).astype(np.float32),
-    )
+    start, from_centre = _centred(query.places)
+    end, to_centre = _centred(index.places)
+    turns = np.empty((count, 2), np.float32)
+    angles = index.angles - query.angles
+    np.cos(angles, out=turns[:, 0], casting="same_kind")
+    np.sin(angles, out=turns[:, 1], casting="same_kind")
+    pairs = _Pairs(start, end, np.log2(index.scales / query.scales).astype(np.float32, copy=False), turns)
     similarities, support, agreeing = _proposals(pairs, residual, max_turn)
     if len(similarities) == 0:
         return nothing
-    extent = float(np.ptp(index.places, axis=0).max()) + residual
+    span = np.maximum.reduce(index.places, 0) - np.minimum.reduce(index.places, 0)
+    extent = float(span.max()) + residual
     affinities, distances = _refined(pairs, similarities, support, agreeing, residual, TIE * extent**2)
-    inliers = agreeing & (distances < residual) & _plausible(affinities, max_turn)[:, None]
-    best = np.lexsort(((distances * inliers).sum(axis=1), -inliers.sum(axis=1)))[0]
+    inliers = agreeing & (distances < residual)
+    inliers &= _plausible(affinities, max_turn)[:, None]
+    best = np.lexsort((np.add.reduce(distances * inliers, 1), -np.add.reduce(inliers, 1, dtype=int)))[0]
     affinity = affinities[best].T.copy()
     affinity[:, 2] += to_centre - affinity[:, :2] @ from_centre
     return affinity, inliers[best]
+
+
+def _centred(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places (m, 2) from their centre, float32, and the centre (2,)."""
+    centre = np.add.reduce(places, 0) / np.float32(len(places))
+    return (places - centre).astype(np.float32, copy=False), centre
 
 
 def _proposals(pairs: _Pairs, residual: float, max_turn: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -96,24 +105,40 @@ def _proposals(pairs: _Pairs, residual: float, max_turn: float) -> tuple[np.ndar
         Their matrices (h, 3, 2) float64, to which a row (x, y, 1) is multiplied; their support (h, m) bool; and
         the matches (h, m) bool whose own frames agree with them, wherever they lie.
     """
-    start, end, octaves, turns = (part[:PROPOSALS] for part in (pairs.start, pairs.end, pairs.octaves, pairs.turns))
-    a, b = (np.exp2(octaves)[:, None] * turns).T  # x' = a x - b y + c, y' = b x + a y + d
-    c, d = end[:, 0] - a * start[:, 0] + b * start[:, 1], end[:, 1] - b * start[:, 0] - a * start[:, 1]
+    start, end = pairs.start[:PROPOSALS], pairs.end[:PROPOSALS]
+    octaves, turns = pairs.octaves[:PROPOSALS], pairs.turns[:PROPOSALS]
+    matrices = np.empty((len(start), 3, 2), np.float32)  # x' = a x - b y + c, y' = b x + a y + d
+    a, b = matrices[:, 0, 0], matrices[:, 0, 1]
+    np.multiply(np.exp2(octaves)[:, None], turns, out=matrices[:, 0])
+    matrices[:, 1, 0], matrices[:, 1, 1] = -b, a
+    matrices[:, 2, 0] = end[:, 0] - a * start[:, 0] + b * start[:, 1]
+    matrices[:, 2, 1] = end[:, 1] - b * start[:, 0] - a * start[:, 1]
+    square = np.einsum("ij,ij->i", pairs.end, pairs.end)
+    reach = end @ (-2 * pairs.end.T)  # in place: the squared length, the length, the squared reach
+    reach += square
+    reach += square[:PROPOSALS, None]
+    np.sqrt(np.maximum(reach, 0, out=reach), out=reach)
+    reach *= REACH
+    reach += SLACKS[0] * residual
+    reach *= reach
     places = np.ones((3, len(pairs.start)), np.float32)
     places[:2] = pairs.start.T
-    across = np.column_stack([a, -b, c]) @ places - pairs.end[:, 0]
-    along = np.column_stack([b, a, d]) @ places - pairs.end[:, 1]
-    square = np.square(pairs.end).sum(axis=1)
-    length = np.sqrt(np.maximum(square - 2 * (end @ pairs.end.T) + square[:PROPOSALS, None], 0))
+    apart = matrices[:, :, 0] @ places
+    apart -= pairs.end[:, 0]
+    apart *= apart
+    along = matrices[:, :, 1] @ places
+    along -= pairs.end[:, 1]
+    along *= along
+    apart += along
     agreeing = np.abs(pairs.octaves - octaves[:, None]) < OCTAVES
     agreeing &= turns @ pairs.turns.T > np.cos(TURN)
-    support = agreeing & (np.sqrt(across * across + along * along) < SLACKS[0] * residual + REACH * length)
+    support = apart < reach
+    support &= agreeing
     possible = (np.abs(octaves) < np.log2(LARGEST)) & (turns[:, 0] >= np.cos(max_turn))
-    counts = np.where(possible, support.sum(axis=1), 0)
+    counts = np.add.reduce(support, 1, dtype=int) * possible
     best = np.argsort(-counts, kind="stable")[:REFINED]
     best = best[counts[best] >= FEWEST]
-    matrices = np.stack([a, b, -b, a, c, d], axis=1)[best]
-    return matrices.astype(np.float64).reshape(-1, 3, 2), support[best], agreeing[best]
+    return matrices[best].astype(np.float64), support[best], agreeing[best]
 
 
 def _refined(
@@ -124,18 +149,18 @@ def _refined(
     Returns:
         Affinities (h, 3, 2), and the distances (h, m) of all matches from where they take them, in pixels.
     """
-    points = np.ones((len(pairs.start), 3))
-    points[:, :2] = pairs.start
-    goals = pairs.end.astype(np.float64)
-    sums = np.concatenate([points, goals], axis=1)
-    sums = (points[:, :, None] * sums[:, None, :]).reshape(-1, 15)  # of each match, for the normal equations
+    points = np.empty((len(pairs.start), 5))  # x, y, 1 and where they go
+    points[:, :2], points[:, 2], points[:, 3:] = pairs.start, 1, pairs.end
+    start, goals = points[:, :3], points[:, 3:]
+    sums = (start[:, :, None] * points[:, None, :]).reshape(-1, 15)  # of each match, for the normal equations
     hold = np.diag([tie, tie, 1e-6])  # the shift is free but where nothing is left to fix it
     held = hold @ proposals
     for slack in SLACKS:
         normal = (support.astype(np.float64) @ sums).reshape(-1, 3, 5)
         affinities = np.linalg.solve(normal[:, :, :3] + hold, normal[:, :, 3:] + held)
-        across = points @ affinities - goals
-        distances = np.sqrt(np.square(across).sum(axis=2))
+        across = start @ affinities
+        across -= goals
+        distances = np.sqrt(across[..., 0] ** 2 + across[..., 1] ** 2)
         support = agreeing & (distances < slack * residual)
     return affinities, distances
 
