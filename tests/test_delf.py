@@ -129,7 +129,7 @@ def test_the_key_names_what_features_depend_on():
         DelfOptions(side=320),
         DelfOptions(max_features=9),
         DelfOptions(scales=(2.0,)),
-        DelfOptions(most_overlap=1),
+        DelfOptions(most_overlap=0.8),
     ]
     assert all(other.key({"name": "a"}) != key for other in others)
     assert DelfOptions().key({"name": "b"}) != key == DelfOptions().key({"name": "a"})
