@@ -1,7 +1,6 @@
 """`make-submission --submit`: made and sent by one call; what is in the way is said first, or loses nothing."""
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,22 +8,10 @@ import kaggle_server
 import pytest
 import tiny
 
-from lmk.cli.main import main
+pytestmark = pytest.mark.usefixtures("tiny_recipes")
 
 SLUG = "walls"
 WORDS = ["make-submission", "-r", "tiny-frozen", "--weights", "none", "--folds", "3", "-c", SLUG, "--submit", "--json"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def recipes():
-    with pytest.MonkeyPatch.context() as patch:
-
-        def put(holder, name, value):
-            patch.setitem(holder, name, value) if isinstance(holder, dict) else patch.setattr(holder, name, value)
-
-        tiny.install(put)
-        tiny.install_network(put)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -53,34 +40,26 @@ def kaggle(competition, desk, tmp_path, monkeypatch) -> Iterator[kaggle_server.K
         yield stand_in
 
 
-def call(words: list[str], monkeypatch, capfd) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["lmk", *words])
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as leaving:
-        main()
-    return int(leaving.value.code or 0), *capfd.readouterr()
-
-
 @pytest.mark.parametrize(("fault", "code", "says"), [("rules", 1, "join and accept"), ("", 3, "No Kaggle credentials")])
-def test_what_a_person_must_do_first_is_said_before_the_work(kaggle, desk, monkeypatch, capfd, fault, code, says):
+def test_what_a_person_must_do_first_is_said_before_the_work(kaggle, desk, monkeypatch, lmk, fault, code, says):
     if fault:
         kaggle.fault(fault)
     else:
         monkeypatch.delenv("KAGGLE_API_TOKEN")
-    left, out, err = call(WORDS, monkeypatch, capfd)
+    left, out, err = lmk(*WORDS)
     assert (left, out) == (code, "")
     assert says in err
     assert not (desk / "workspace" / "predictions").exists()
 
 
-def test_it_is_made_sent_once_and_told_in_one_object(kaggle, desk, monkeypatch, capfd):
-    code, out, err = call([*WORDS, "-m", "walls", "--wait"], monkeypatch, capfd)
+def test_it_is_made_sent_once_and_told_in_one_object(kaggle, desk, lmk):
+    code, out, err = lmk(*WORDS, "-m", "walls", "--wait")
     assert code == 0, err
     told = json.loads(out)
     assert told["submitted"]["status"] == "complete"
     arrived = kaggle.competitions[SLUG].score(Path(told["submission"]))
     assert told["submitted"]["public"] == float(arrived["publicScore"])
-    code, out, err = call([*WORDS, "-m", "walls"], monkeypatch, capfd)
+    code, out, err = lmk(*WORDS, "-m", "walls")
     assert code == 1
     assert "was sent already" in err
     assert "`lmk submit --again` sends it once more" in err
@@ -89,15 +68,15 @@ def test_it_is_made_sent_once_and_told_in_one_object(kaggle, desk, monkeypatch, 
     assert len(kaggle.competitions[SLUG].submissions) == 1
 
 
-def test_a_day_without_submissions_left_loses_nothing(kaggle, desk, monkeypatch, capfd):
+def test_a_day_without_submissions_left_loses_nothing(kaggle, desk, lmk):
     kaggle.fault("no-slots")
-    code, out, err = call(WORDS, monkeypatch, capfd)
+    code, out, err = lmk(*WORDS)
     assert code == 4
     assert "No submission to walls is left today" in err
     assert Path(json.loads(out)["submission"]).is_file()
     assert kaggle.competitions[SLUG].submissions == []
 
 
-def test_words_of_a_submission_without_submit_are_a_mistake_in_usage(kaggle, monkeypatch, capfd):
+def test_words_of_a_submission_without_submit_are_a_mistake_in_usage(kaggle, lmk):
     words = [word for word in WORDS if word != "--submit"]
-    assert call([*words, "--wait"], monkeypatch, capfd)[0] == 2
+    assert lmk(*words, "--wait")[0] == 2

@@ -16,20 +16,10 @@ from lmk.pipeline import make_submission, open_run, recipe_key, retrieve, train
 from lmk.stages import Run, Settings, maker_here
 from lmk.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("tiny_recipes")
+
 SETTINGS = Settings(recipes=tiny.RECIPE_NAMES, weights="none", folds=3, jobs=1)
 THERE = ("3.0.0", "tensorflow")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def recipes():
-    with pytest.MonkeyPatch.context() as patch:
-
-        def put(holder, name, value):
-            patch.setitem(holder, name, value) if isinstance(holder, dict) else patch.setattr(holder, name, value)
-
-        tiny.install(put)
-        tiny.install_network(put)
-        yield
 
 
 @pytest.fixture(scope="module")

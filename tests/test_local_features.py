@@ -1,7 +1,6 @@
 """Local features of a run: kinds by option, DELF trained once and stored, evidence of each kind under its own key."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import tiny
 
-from lmk.cli.main import main
 from lmk.data.competitions import read_competition
 from lmk.delf import DelfOf, default_recipe
 from lmk.errors import LmkError
@@ -106,42 +104,32 @@ def test_without_weights_delf_is_refused_and_is_no_default(folder, workspace):
     assert default_kinds("none") == "rootsift"
 
 
-def lmk(*arguments: str, capfd, monkeypatch) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of `lmk ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["lmk", *arguments])
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main()
-    out, err = capfd.readouterr()
-    return left.value.code or 0, out, err
-
-
-def test_training_is_stored_and_told(verified, folder, workspace, capfd, monkeypatch):
+def test_training_is_stored_and_told(verified, folder, workspace, lmk):
     files = {path: path.stat().st_mtime_ns for path in (workspace / "weights").glob("delf-*")}
     assert {path.suffix for path in files} == {".h5", ".json", ".npz"}
     common = ["-c", str(folder), "-w", str(workspace), "--weights", "tiny", "--jobs", "1", "--json"]
-    code, out, _ = lmk("delf", "train", *common, capfd=capfd, monkeypatch=monkeypatch)
+    code, out, _ = lmk("delf", "train", *common)
     told = json.loads(out)
     assert code == 0
     assert told["backbone"] == "tinymobilenetv2" and len(told["history"]) == 2
     assert {path: path.stat().st_mtime_ns for path in (workspace / "weights").glob("delf-*")} == files
-    code, out, _ = lmk("delf", "extract", *common, capfd=capfd, monkeypatch=monkeypatch)
+    code, out, _ = lmk("delf", "extract", *common)
     told = json.loads(out)
     assert code == 0 and told["photos"] == 25 + 8 + 8 and told["computed"] <= 8
 
 
-def test_the_match_picture_follows_the_option(verified, folder, workspace, tmp_path, capfd, monkeypatch):
+def test_the_match_picture_follows_the_option(verified, folder, workspace, tmp_path, lmk):
     common = ["-c", str(folder), "-w", str(workspace), "--weights", "tiny", "--jobs", "1"]
     told = {}
     for kind in ("rootsift", "delf"):
         picture = tmp_path / f"{kind}.png"
         arguments = ["verify", "show", "l40n0", "l40n1", "--out", str(picture), "--local-features", kind]
-        code, out, _ = lmk(*arguments, *common, capfd=capfd, monkeypatch=monkeypatch)
+        code, out, _ = lmk(*arguments, *common)
         assert code == 0 and cv2.imread(str(picture)).shape == (480, 968, 3)
         told[kind] = out.split()[0]
     assert told["rootsift"] != told["delf"]
 
 
-def test_an_unknown_kind_is_one_line(folder, workspace, capfd, monkeypatch):
-    code, _, err = lmk("verify", "-c", str(folder), "--local-features", "surf", capfd=capfd, monkeypatch=monkeypatch)
+def test_an_unknown_kind_is_one_line(folder, workspace, lmk):
+    code, _, err = lmk("verify", "-c", str(folder), "--local-features", "surf")
     assert code == 1 and err.strip() == "error: No local features are named 'surf'; there are rootsift, delf, both."

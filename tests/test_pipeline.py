@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import tiny
 
-from lmk.cli.main import main
 from lmk.data.competitions import read_competition
 from lmk.data.tables import read_solution
 from lmk.evaluation import check_submission, evaluate
@@ -22,21 +21,11 @@ from lmk.predictions import NO_LANDMARK, read_submission
 from lmk.stages import Run, Settings
 from lmk.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("tiny_recipes")
+
 SETTINGS = Settings(recipes=tiny.RECIPE_NAMES, weights="none", folds=3, jobs=1)
 STAGES = [*tiny.RECIPE_NAMES, "retrieval", "ensemble", "fused"]
 ARGUMENTS = ["--weights", "none", "--folds", "3", "--jobs", "1"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def recipes():
-    with pytest.MonkeyPatch.context() as patch:
-
-        def put(holder, name, value):
-            patch.setitem(holder, name, value) if isinstance(holder, dict) else patch.setattr(holder, name, value)
-
-        tiny.install(put)
-        tiny.install_network(put)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -139,20 +128,10 @@ def test_a_published_rule_reuses_all_but_fusion(rule, first, folder, workspace, 
     assert found.gap["ensemble"] == first.gap["ensemble"]
 
 
-def lmk(*arguments: str, capfd, monkeypatch) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of `lmk ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["lmk", *arguments])
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main()
-    out, err = capfd.readouterr()
-    return left.value.code or 0, out, err
-
-
-def test_json_is_one_object_on_stdout(first, folder, workspace, capfd, monkeypatch):
+def test_json_is_one_object_on_stdout(first, folder, workspace, lmk):
     arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(workspace), *ARGUMENTS, "--json"]
     chosen = [option for name in tiny.RECIPE_NAMES for option in ("--recipe", name)]
-    code, out, _ = lmk(*arguments, *chosen, capfd=capfd, monkeypatch=monkeypatch)
+    code, out, _ = lmk(*arguments, *chosen)
     told = json.loads(out)
     assert code == 0
     assert told["submission"] == str(first.submission)
@@ -161,20 +140,20 @@ def test_json_is_one_object_on_stdout(first, folder, workspace, capfd, monkeypat
     assert set(STAGES) <= set(told["reused"])
 
 
-def test_the_table_names_every_stage_and_the_submission(first, folder, workspace, capfd, monkeypatch):
+def test_the_table_names_every_stage_and_the_submission(first, folder, workspace, lmk):
     chosen = [option for name in tiny.RECIPE_NAMES for option in ("--recipe", name)]
     arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(workspace), *ARGUMENTS, *chosen]
-    code, out, _ = lmk(*arguments, capfd=capfd, monkeypatch=monkeypatch)
+    code, out, _ = lmk(*arguments)
     assert code == 0
     for stage, gap in first.gap.items():
         assert any(line.startswith(stage) and f"{gap:.5f}" in line for line in out.splitlines())
     assert out.splitlines()[-1] == f"Submission: {first.submission}"
 
 
-def test_a_dry_run_computes_nothing(folder, tmp_path, capfd, monkeypatch):
+def test_a_dry_run_computes_nothing(folder, tmp_path, lmk):
     arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(tmp_path / "w"), *ARGUMENTS]
     options = ["--recipe", "tiny-tuned", "--dry-run", "--json"]
-    code, out, _ = lmk(*arguments, *options, capfd=capfd, monkeypatch=monkeypatch)
+    code, out, _ = lmk(*arguments, *options)
     stages = json.loads(out)["stages"]
     assert code == 0
     assert [stage["name"] for stage in stages] == ["tiny-tuned", "retrieval", "ensemble", "fused"]
@@ -184,9 +163,9 @@ def test_a_dry_run_computes_nothing(folder, tmp_path, capfd, monkeypatch):
     assert not written
 
 
-def test_a_stage_by_itself_is_that_of_the_run(first, folder, workspace, capfd, monkeypatch):
+def test_a_stage_by_itself_is_that_of_the_run(first, folder, workspace, lmk):
     arguments = ["-c", str(folder), "-w", str(workspace), *ARGUMENTS, "--json"]
-    code, out, _ = lmk("predict", "tiny-tuned", *arguments, capfd=capfd, monkeypatch=monkeypatch)
+    code, out, _ = lmk("predict", "tiny-tuned", *arguments)
     told = json.loads(out)
     assert code == 0
     assert told["gap"] == first.gap["tiny-tuned"]
@@ -207,22 +186,22 @@ def test_a_stage_by_itself_is_that_of_the_run(first, folder, workspace, capfd, m
         ),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_1(arguments, message, folder, tmp_path, capfd, monkeypatch):
+def test_a_mistake_is_one_line_and_exit_code_1(arguments, message, folder, tmp_path, lmk, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     common = [] if "--competition" in arguments else ["-c", str(folder)]
-    code, out, err = lmk("make-submission", "--ensemble", *common, *arguments, capfd=capfd, monkeypatch=monkeypatch)
+    code, out, err = lmk("make-submission", "--ensemble", *common, *arguments)
     errors = [line for line in err.splitlines() if "photos cannot be read" not in line]
     assert (code, out, len(errors)) == (1, "", 1)
     assert errors[0].startswith("error: ")
     assert message in errors[0]
 
 
-def test_one_landmark_alone_is_refused(tmp_path, capfd, monkeypatch):
+def test_one_landmark_alone_is_refused(tmp_path, lmk):
     folder = tiny.draw_competition(tmp_path / "one")
     (folder / "train.csv").write_text("id,landmark_id\nl40n0,40\nl40n1,40\n")
     arguments = ["make-submission", "-c", str(folder), "-w", str(tmp_path / "w"), "-r", "tiny-tuned", *ARGUMENTS]
-    code, _, err = lmk(*arguments, capfd=capfd, monkeypatch=monkeypatch)
+    code, _, err = lmk(*arguments)
     assert code == 1
     assert "It needs two at least" in err.splitlines()[-1]
 
