@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from joblib import parallel_config
 
 from lmk.delf import DelfOf, stored_key
 from lmk.local.features import Extractor, FeatureTable, LocalFeatures, extract
@@ -36,8 +37,11 @@ def local_features(run: Run, kind: str, ids: np.ndarray) -> FeatureTable:
     """Features of photos (n,) str, from the store or computed now."""
     store = store_of(run, kind)
     extractor = extractor_of(run, kind)
-    if isinstance(extractor, DelfOf) and len(store.missing(ids)):
-        extractor.train()
+    if isinstance(extractor, DelfOf):
+        if len(store.missing(ids)):
+            extractor.train()
+        with parallel_config(backend="threading"):  # its network is on this machine's device, not on a cluster
+            return extract(run.read, ids, store, extractor, run.settings.jobs, run.progress)
     return extract(run.read, ids, store, extractor, run.settings.jobs, run.progress)
 
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -75,6 +76,14 @@ def open_run_from(
         typer.Option(help="Backbone that DELF trains on, or folder of a published DELF. Default: by the weights."),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes for photos and pairs.")] = 2,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LMK_CLUSTER",
+            metavar="ADDRESS",
+            help="Scheduler of a Dask cluster that does this in place of --jobs.",
+        ),
+    ] = None,
     answer_unreadable: Annotated[
         bool,
         typer.Option(
@@ -121,7 +130,8 @@ def open_run_from(
         jobs=jobs,
         answer_unreadable=answer_unreadable,
     )
-    with place.alone() if computes else nullcontext():
+    with place.alone() if computes else nullcontext(), _workers(cluster, jobs) as workers:
+        settings = replace(settings, jobs=workers)
         opened = open_competition(competition, place.competitions, progress)
         yield open_run(settings, opened, place, progress, note)
 
@@ -131,6 +141,18 @@ def with_defaults(competition: str, recipe: list[str] | None, weights: str | Non
     demo = competition == DEFAULT_COMPETITION and not recipe and not weights
     names = recipe or (DEMO_RECIPES if demo else default_recipes())
     return tuple(dict.fromkeys(names)), weights or ("tiny" if demo else "imagenet")
+
+
+@contextmanager
+def _workers(cluster: str | None, jobs: int) -> Iterator[int]:
+    """How many workers the run has: processes of this machine, or those of a cluster while the block runs."""
+    if cluster is None:
+        yield jobs
+        return
+    from lmk.cluster import on_cluster
+
+    with on_cluster(cluster) as threads:
+        yield threads
 
 
 def default_recipes() -> tuple[str, ...]:

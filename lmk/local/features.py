@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from joblib import Parallel, delayed
 
+from lmk.cluster import workers_apart
 from lmk.progress import Progress, silent
 from lmk.store import ArrayStore
 
@@ -108,6 +109,11 @@ class FeatureTable(Mapping[str, LocalFeatures]):
             "sizes": self.sizes,
         }
 
+    def take(self, rows: Sequence[int]) -> FeatureTable:
+        """The table of these rows alone."""
+        chosen = np.array(rows, int)
+        return FeatureTable(self.ids[chosen], *(values[chosen] for values in self.arrays().values()))
+
     def row(self, row: int) -> LocalFeatures:
         """The features in one row of the table."""
         count = self.counts[row]
@@ -156,7 +162,7 @@ def extract(
         ids: (n,) str.
         store: Its key holds `extractor.key()` and what names the photos.
         extractor: For example `RootSift()`.
-        jobs: Threads that read and extract; they change the time, never the features.
+        jobs: Threads that read and extract, or a cluster's that extract; they change the time, never the features.
         progress: Told of each finished shard.
     """
 
@@ -167,11 +173,15 @@ def extract(
         if extractor.batch_size >= SHARD:  # it has threads of its own; what they would wait for is the reading
             photos = pool(delayed(read)(name) for name in names.tolist())
             return FeatureTable.pack(names, extractor(photos), extractor).arrays()
-        steps = range(0, len(names), extractor.batch_size)
-        batches = pool(delayed(batch)(names[start : start + extractor.batch_size]) for start in steps)
+        parts = [names[start : start + extractor.batch_size] for start in range(0, len(names), extractor.batch_size)]
+        if apart:  # this process reads, for the workers may not have the files
+            batches = pool(delayed(extractor)([read(name) for name in part.tolist()]) for part in parts)
+        else:
+            batches = pool(delayed(batch)(part) for part in parts)
         return FeatureTable.pack(names, [photo for photos in batches for photo in photos], extractor).arrays()
 
     ids = np.asarray(ids, dtype=str)
-    with Parallel(n_jobs=jobs, backend="threading") as pool:
+    apart = workers_apart()
+    with Parallel(n_jobs=jobs, **({} if apart else {"backend": "threading"})) as pool:
         arrays = store.collect(ids, compute, SHARD, "Local features", progress)
     return FeatureTable(ids, **arrays)

@@ -8,6 +8,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
+from lmk.cluster import workers_apart
 from lmk.local.compare import Settings, compare, covered
 from lmk.local.evidence import NOT_COMPARED, Evidence, gather
 from lmk.local.features import FeatureTable
@@ -81,8 +82,18 @@ def verify(
         tasks = [task(name) for name in wanted.tolist()]
         size = -(-len(tasks) // (CHUNKS * jobs))
         chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-        found = pool(delayed(_compare_all)(query_features, gallery_features, chunk, settings) for chunk in chunks)
+        parts = (
+            map(_apart, chunks) if workers_apart() else ((query_features, gallery_features, part) for part in chunks)
+        )
+        found = pool(delayed(_compare_all)(*part, settings) for part in parts)
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+    def _apart(tasks: list[Task]) -> tuple[FeatureTable, FeatureTable, list[Task]]:
+        """Some proposals with the rows of the tables that they need, for a worker that shares no memory."""
+        queries, query_rows = _numbered([[query] for query, _ in tasks])
+        photos, photo_rows = _numbered([rows for _, rows in tasks])
+        renumbered = [(query, rows) for (query,), rows in zip(query_rows, photo_rows, strict=True)]
+        return query_features.take(queries), gallery_features.take(photos), renumbered
 
     asked = landmarks != NO_LANDMARK
     with Parallel(n_jobs=jobs) as pool:
@@ -98,6 +109,13 @@ def verify(
         **{name: values.reshape(shape) for name, values in rows.items()},
         agreeing=settings.agreeing,
     )
+
+
+def _numbered(lists: list[list[int]]) -> tuple[list[int], list[list[int]]]:
+    """The rows that are named, each once, and the lists with their places among these; -1 stays."""
+    places: dict[int, int] = {}
+    numbered = [[row if row < 0 else places.setdefault(row, len(places)) for row in rows] for rows in lists]
+    return list(places), numbered
 
 
 def _rows(count: int) -> dict[str, np.ndarray]:
