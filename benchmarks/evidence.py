@@ -3,7 +3,7 @@
 Each training photo is compared with the other photos of its own landmark (right) and with three other landmarks
 (wrong), each photo of no landmark with four (wrong). Nothing here reads a solution.
 
-    lmk bench evidence COMPETITION_FOLDER [--side 480] [--features 800] [--ratio 0.93] [--residual 15]
+    lmk bench evidence COMPETITION_FOLDER [--ratio 0.93] [--residual 15] [--queries 150] [--gallery 8]
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from lmk.local.compare import Settings
 from lmk.local.evidence import Evidence
 from lmk.local.features import Extractor, extract
 from lmk.local.rootsift import RootSift
-from lmk.local.verify import verify
+from lmk.local.verify import GALLERY, verify
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.store import ArrayStore
 
@@ -29,7 +29,14 @@ SCORES = ("inliers", "mean_inliers", "inlier_ratio", "coverage", "second_best", 
 PROPOSALS = 4
 
 
-def run(folder: Path, extractor: Extractor, settings: Settings, jobs: int = 1) -> dict[str, object]:
+def run(
+    folder: Path,
+    extractor: Extractor,
+    settings: Settings,
+    jobs: int = 1,
+    queries: int | None = None,
+    most: int = GALLERY,
+) -> dict[str, object]:
     """Verify the proposals and score each column of the evidence.
 
     Args:
@@ -37,6 +44,8 @@ def run(folder: Path, extractor: Extractor, settings: Settings, jobs: int = 1) -
         extractor: Of local features.
         settings: Of comparisons.
         jobs: Processes.
+        queries: A seeded choice of so many photos asks; None for all.
+        most: Gallery photos a landmark.
 
     Returns:
         roc: Area under the ROC curve of each column, right against wrong proposals.
@@ -46,6 +55,10 @@ def run(folder: Path, extractor: Extractor, settings: Settings, jobs: int = 1) -
     """
     files = {path.stem: path for part in ("train", "distractors") for path in (folder / part).rglob("*.jpg")}
     predictions, gallery, right = _proposals(folder)
+    if queries is not None:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(predictions))[:queries])
+        predictions, right = predictions.take(chosen), right[chosen]
+    gallery = {landmark: names[:most] for landmark, names in gallery.items()}
     with tempfile.TemporaryDirectory() as stores:
         features = extract(
             lambda name: cv2.imread(str(files[name]), cv2.IMREAD_COLOR_RGB),
@@ -110,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--method", choices=("spatial", "magsac", "ransac"), default="spatial")
     options.add_argument("--keep-captions", action="store_true")
     options.add_argument("--jobs", type=int, default=1)
+    options.add_argument("--queries", type=int)
+    options.add_argument("--gallery", type=int, default=GALLERY)
     words = options.parse_args(arguments)
     settings = dataclasses.replace(
         Settings(),
@@ -119,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         captions=not words.keep_captions,
     )
     extractor = RootSift(side=words.side, max_features=words.features)
-    show(run(words.folder, extractor, settings, words.jobs), words.json)
+    show(run(words.folder, extractor, settings, words.jobs, words.queries, words.gallery), words.json)
 
 
 if __name__ == "__main__":

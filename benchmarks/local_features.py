@@ -174,6 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             recipes=tuple(words.recipe or CPU_RECIPES),
             weights=words.weights,
             seed=seed,
+            gallery=words.gallery,
             jobs=words.jobs,
             delf=words.delf,
         )

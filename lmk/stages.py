@@ -61,6 +61,8 @@ class Settings:
         delf: The backbone that DELF trains on, or the folder of a published one; None: what suits the weights.
         candidates: Landmarks verified a query.
         gallery: Photos compared a landmark, at the most.
+        nearest: Whether these are the ones most like the query, in place of a seeded choice.
+        enough: Inliers of one photo after which no more of its landmark are compared with a query; None: all are.
         precision: In which networks compute: `auto` (as the device does fastest without harm), `float32` or `bf16`.
         runtime: Who predicts with trained networks on a CPU: `keras` or `openvino`.
         jobs: Processes for what is many independent photos or pairs.
@@ -81,6 +83,8 @@ class Settings:
     delf: str | None = None
     candidates: int = 5
     gallery: int = 32
+    nearest: bool = False
+    enough: int | None = None
     precision: str = "auto"
     runtime: str = "keras"
     jobs: int = 2

@@ -56,7 +56,9 @@ def _verified(
     run: Run, found: Predictions, gallery: dict[int, list[str]], features: FeatureTable, store: ArrayStore
 ) -> Evidence:
     settings = comparison_settings(run)
-    return verify(found, gallery, features, features, store, settings, jobs=run.settings.jobs, progress=run.progress)
+    nearest = run.settings.gallery if run.settings.nearest else None
+    jobs, progress = run.settings.jobs, run.progress
+    return verify(found, gallery, features, features, store, settings, nearest=nearest, jobs=jobs, progress=progress)
 
 
 def evidence_key(run: Run) -> str:
@@ -70,18 +72,19 @@ def pairs_key(run: Run, kind: str) -> dict[str, object]:
     return {
         **features_key(run, kind),
         "comparison": comparison_settings(run).key(),
-        "gallery": [settings.gallery, settings.seed],
+        "gallery": [settings.gallery, "nearest" if settings.nearest else settings.seed],
         "unreadable": sorted(run.unreadable),
     }
 
 
 def comparison_settings(run: Run) -> Settings:
     """How two photos are compared."""
-    return Settings(seed=run.settings.seed)
+    return Settings(seed=run.settings.seed, enough=run.settings.enough)
 
 
 def galleries(run: Run) -> dict[int, list[str]]:
-    """At most `Settings.gallery` training photos of each landmark, a seeded choice."""
+    """At most `Settings.gallery` training photos of each landmark, a seeded choice; all of them where each query takes
+    those nearest to it."""
     ids, landmarks, _ = run.training(None)
     return choose_galleries(ids, landmarks, run.settings.gallery, run.settings.seed)
 

@@ -109,6 +109,18 @@ def test_features_by_hand():
     np.testing.assert_allclose(found, [[first, second]], atol=1e-12)
 
 
+def test_two_kinds_of_evidence_are_told_side_by_side():
+    predictions = Predictions(["q"], [[4, 9]], [[0.6, 0.5]])
+    first = {"rootsift:inliers": np.array([[7, 0]]), "rootsift:coverage": np.array([[0.25, 0.5]])}
+    second = {"delf:inliers": np.array([[1, 3]]), "delf:coverage": np.array([[0.0, 0.75]])}
+    no_query_features = np.zeros((1, 0))
+    both = proposal_features(predictions, [predictions], {}, no_query_features, first | second)
+    alone = proposal_features(predictions, [predictions], {}, no_query_features, first)
+    np.testing.assert_array_equal(both[:, :, : alone.shape[2]], alone)
+    told = [np.log([2, 4]), np.log([0.5, 2]), [0, 0.75], [-0.75, 0.75]]  # each with its lead
+    np.testing.assert_allclose(both[0, :, alone.shape[2] :], np.transpose(told), atol=1e-12)
+
+
 @given(st.integers(1, 4), st.integers(0, 1000))
 def test_features_are_finite_also_for_empty_places(k, seed):
     rng = np.random.default_rng(seed)

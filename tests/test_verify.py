@@ -115,6 +115,24 @@ def test_enough_inliers_end_the_search(table, tmp_path):
     assert found.counts[0, 0, 1] >= 20 and (found.counts[0, 0, 2:] == NOT_COMPARED).all()
 
 
+def test_the_nearest_photos_come_first_and_never_the_query(table, tmp_path):
+    mixed = {0: [*GALLERY[1], *GALLERY[0]]}  # of a landmark with photos of two scenes
+    found = verify(predictions(["00"], [[0]]), mixed, table, table, store(tmp_path), nearest=3)
+    assert found.compared.tolist() == [[3]] and (found.counts[0, 0, :3] > 20).all()
+    assert found.best_photo[0, 0] in ("01", "02", "03")
+    one = verify(
+        predictions(["00"], [[0]]), mixed, table, table, store(tmp_path, "b"), nearest=1, exclude={"00": ["01"]}
+    )
+    assert one.compared.tolist() == [[1]] and one.best_photo[0, 0] in ("02", "03")
+
+
+def test_nearest_is_by_the_mean_direction_of_features(table):
+    means = table.means()
+    slow = np.array([table[name].descriptors.mean(axis=0) for name in table])
+    slow /= np.linalg.norm(slow, axis=1, keepdims=True)
+    np.testing.assert_allclose(means, slow, atol=1e-5)
+
+
 def test_a_photo_without_features_has_no_inliers(table, tmp_path):
     plain = EXTRACTOR([np.full((240, 320, 3), 90, np.uint8)])
     found = verify(

@@ -75,6 +75,15 @@ def open_run_from(
         str | None,
         typer.Option(help="Backbone that DELF trains on, or folder of a published DELF. Default: by the weights."),
     ] = None,
+    gallery: Annotated[
+        int, typer.Option(min=1, max=32, help="Photos of a landmark that a query is compared with.")
+    ] = 32,
+    nearest: Annotated[
+        bool, typer.Option("--nearest", help="Compare with the photos most like the query, not with a seeded choice.")
+    ] = False,
+    enough: Annotated[
+        int | None, typer.Option(min=1, help="Inliers of one photo that end a query's comparisons with its landmark.")
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes for photos and pairs.")] = 2,
     cluster: Annotated[
         str | None,
@@ -127,6 +136,9 @@ def open_run_from(
         runtime=runtime,
         local_features=local_features or default_kinds(weights),
         delf=delf,
+        gallery=gallery,
+        nearest=nearest,
+        enough=enough,
         jobs=jobs,
         answer_unreadable=answer_unreadable,
     )

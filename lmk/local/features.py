@@ -126,6 +126,11 @@ class FeatureTable(Mapping[str, LocalFeatures]):
             geometry[:, :2], descriptors, geometry[:, 2], geometry[:, 3], geometry[:, 4], (width, height)
         )
 
+    def means(self) -> np.ndarray:
+        """(n, d) float32 of length 1, the mean direction of each photo's features; 0 of a photo without any."""
+        sums = np.stack([self.row(row).descriptors.sum(axis=0) for row in range(len(self))])
+        return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
+
     def __getitem__(self, name: str) -> LocalFeatures:
         return self.row(self.row_of(name))
 

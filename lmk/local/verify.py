@@ -41,6 +41,7 @@ def verify(
     store: ArrayStore,
     settings: Settings | None = None,
     exclude: Mapping[str, Sequence[str]] | None = None,
+    nearest: int | None = None,
     jobs: int = 1,
     progress: Progress = silent,
 ) -> Evidence:
@@ -55,6 +56,8 @@ def verify(
             with a landmark, so that predictions with other scores or another order reuse it.
         settings: `Settings()` if not given.
         exclude: A query's id to gallery photos that it is not compared with; none is ever compared with itself.
+        nearest: Compare with so many photos of a landmark, those whose features are most like the query's on the
+            whole, the nearest first; None: with the first `GALLERY` in the gallery's order.
         jobs: Processes; they change the time, never the evidence.
         progress: Told of each finished shard of proposals.
 
@@ -70,12 +73,17 @@ def verify(
     pairs = list(zip(queries.tolist(), landmarks.tolist(), strict=True))
     names = np.array([f"{query} {landmark}" for query, landmark in pairs], dtype=str)
     proposals = dict(zip(names.tolist(), pairs, strict=True))
-    photos = {landmark: list(gallery.get(landmark, ()))[:GALLERY] for landmark in set(landmarks.tolist())}
+    known = set(landmarks.tolist())
+    if nearest is None:
+        photos = {pair: list(gallery.get(pair[1], ()))[:GALLERY] for pair in set(pairs)}
+    else:
+        ranked = Ranked(query_features, gallery_features, {name: gallery.get(name, ()) for name in known})
+        photos = {pair: ranked(*pair, exclude.get(pair[0], ()), min(nearest, GALLERY)) for pair in set(pairs)}
 
     def task(name: str) -> Task:
         query, landmark = proposals[name]
         left_out = {photo_of(query), *exclude.get(query, ())}
-        rows = [-1 if photo in left_out else gallery_features.row_of(photo) for photo in photos[landmark]]
+        rows = [-1 if photo in left_out else gallery_features.row_of(photo) for photo in photos[query, landmark]]
         return query_features.row_of(photo_of(query)), rows
 
     def compute(wanted: np.ndarray) -> dict[str, np.ndarray]:
@@ -105,7 +113,7 @@ def verify(
     return gather(
         predictions.ids,
         predictions.landmarks,
-        [photos[landmark] for landmark in landmarks.tolist()],
+        [photos[pair] for pair in pairs],
         **{name: values.reshape(shape) for name, values in rows.items()},
         agreeing=settings.agreeing,
     )
@@ -116,6 +124,22 @@ def _numbered(lists: list[list[int]]) -> tuple[list[int], list[list[int]]]:
     places: dict[int, int] = {}
     numbered = [[row if row < 0 else places.setdefault(row, len(places)) for row in rows] for rows in lists]
     return list(places), numbered
+
+
+class Ranked:
+    """A landmark's photos by how like a query they are: the cosine of the mean directions of their features."""
+
+    def __init__(self, queries: FeatureTable, photos: FeatureTable, gallery: Mapping[int, Sequence[str]]):
+        self.queries, self.photos, self.gallery = queries, photos, gallery
+        self.query_means, self.photo_means = queries.means(), photos.means()
+
+    def __call__(self, query: str, landmark: int, exclude: Sequence[str], count: int) -> list[str]:
+        """The `count` nearest photos but the query's own and those excluded, the nearest first."""
+        left_out = {photo_of(query), *exclude}
+        names = [name for name in self.gallery[landmark] if name not in left_out]
+        rows = [self.photos.row_of(name) for name in names]
+        near = self.photo_means[rows] @ self.query_means[self.queries.row_of(photo_of(query))]
+        return [names[place] for place in np.argsort(-near, kind="stable")[:count].tolist()]
 
 
 def _rows(count: int) -> dict[str, np.ndarray]:
