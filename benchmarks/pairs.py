@@ -1,0 +1,73 @@
+"""Photos of two scenes: is the evidence of every pair within a scene above that of every pair across?
+
+RootSIFT with the defaults; DELF on photos of up to 1024 pixels, as published, with the network that a competition's
+photos trained. FOLDER holds `SCENE_NUMBER.jpg`.
+
+    lmk bench pairs FOLDER --competition COMPETITION --weights WEIGHTS --json
+"""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.output import parser, show
+from lmk.cli.console import note, progress
+from lmk.cli.running import CPU_RECIPES
+from lmk.data.competitions import open_competition
+from lmk.data.images import read_photo
+from lmk.delf import DelfOf
+from lmk.local.compare import Settings as Comparing
+from lmk.local.compare import compare
+from lmk.local.delf import SCALES, DelfOptions
+from lmk.local.features import Extractor
+from lmk.local.rootsift import RootSift
+from lmk.pipeline import open_run
+from lmk.stages import Settings
+from lmk.workspace import Workspace
+
+DELF_OPTIONS = DelfOptions(side=1024, max_features=1500, scales=SCALES[:-1])
+DELF_COMPARING = Comparing(ratio=0.98, residual=28.0)
+"""Cells lie farther apart than SIFT's keypoints, and neighbouring ones look alike."""
+
+
+def run(photos: Sequence[Path], extractor: Extractor, settings: Comparing) -> dict[str, object]:
+    """The least inliers of a pair within a scene, the most of one across, and whether the first is more."""
+    features = extractor([read_photo(path) for path in photos])
+    counts: dict[bool, list[int]] = {True: [], False: []}
+    for (first, one), (second, two) in itertools.permutations(zip(photos, features, strict=True), 2):
+        same = first.stem.rsplit("_", 1)[0] == second.stem.rsplit("_", 1)[0]
+        counts[same].append(len(compare(one, two, settings).inliers))
+    return {
+        "within": min(counts[True]),
+        "within_median": float(np.median(counts[True])),
+        "across": max(counts[False]),
+        "above": min(counts[True]) > max(counts[False]),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command `lmk bench pairs`."""
+    options = parser("pairs", __doc__)
+    options.add_argument("folder", type=Path)
+    options.add_argument("--competition", required=True, help="whose photos train DELF")
+    options.add_argument("--weights", required=True)
+    options.add_argument("--workspace", type=Path, default=Path("workspace"))
+    words = options.parse_args(arguments)
+    workspace = Workspace.open(words.workspace)
+    competition = open_competition(words.competition, workspace.competitions, progress)
+    opened = open_run(Settings(CPU_RECIPES, weights=words.weights), competition, workspace, progress, note)
+    delf = DelfOf.of(opened)
+    delf.train()
+    delf.options = DELF_OPTIONS
+    photos = sorted(words.folder.glob("*.jpg"))
+    rows = [
+        {"kind": "rootsift"} | run(photos, RootSift(), Comparing()),
+        {"kind": "delf"} | run(photos, delf, DELF_COMPARING),
+    ]
+    show({"photos": len(photos), "rows": rows}, words.json)
+
+
+if __name__ == "__main__":
+    main()
