@@ -143,9 +143,9 @@ def world(tmp_path_factory) -> Iterator[Path]:
             patch.delenv(variable, raising=False)
         patch.setattr(demo, "make_demo", partial(demo.make_demo, amounts=amounts))
         patch.setattr("typer.launch", lambda page: 0)
-        for recipe in ("tinymobilenet-gem", "tinymobilenetv2-gem"):
-            quick = replace(RECIPES[recipe], image_size=64, stages=(Stage(1, 2e-3, batch_size=256),))
-            patch.setitem(RECIPES, recipe, quick)
+        patch.setattr("lmk.cli.running.DEMO_RECIPES", ("tinymobilenet-gem",))  # one is enough, and twice as quick
+        quick = replace(RECIPES["tinymobilenet-gem"], image_size=64, stages=(Stage(1, 2e-3, batch_size=256),))
+        patch.setitem(RECIPES, quick.name, quick)
         patch.setattr(lmk.models.network, "build_backbone", lambda name, weights, side, by: small_backbone(name, side))
         run(["make-submission", "--ensemble", "--fusion", "seed-35-inliers"])
         run(["make-submission", "--ensemble"])
