@@ -21,8 +21,8 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 COMMAND = ["make-submission", "--ensemble"]
-COLOURS = 256
-"""Of a picture: enough for a page, and a third of the bytes."""
+LARGE, COLOURS = 250_000, 256
+"""A picture of more bytes gets as many colours; thin lines may lose theirs."""
 
 
 def main() -> None:
@@ -75,8 +75,11 @@ def save(page: Page, parts: tuple[str, ...], path: Path) -> None:
 
 
 def shrink(path: Path) -> None:
-    """Fewer colours."""
-    Image.open(path).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+    """Fewer colours where the picture is large."""
+    picture = Image.open(path).convert("RGB")
+    picture.save(path, optimize=True)
+    if path.stat().st_size > LARGE:
+        picture.quantize(COLOURS).save(path, optimize=True)
     print(f"{path} {path.stat().st_size / 1000:.0f} kB")
 
 
