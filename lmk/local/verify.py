@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 
 import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from lmk.cluster import workers_apart
+from lmk.errors import LmkError
 from lmk.local.compare import Settings, compare, covered
 from lmk.local.evidence import NOT_COMPARED, Evidence, gather
 from lmk.local.features import FeatureTable
@@ -104,8 +106,14 @@ def verify(
         return query_features.take(queries), gallery_features.take(photos), renumbered
 
     asked = landmarks != NO_LANDMARK
-    with Parallel(n_jobs=jobs) as pool:
-        found = store.collect(names[asked], compute, SHARD, "Verification", progress, "proposals")
+    try:
+        with Parallel(n_jobs=jobs) as pool:
+            found = store.collect(names[asked], compute, SHARD, "Verification", progress, "proposals")
+    except BrokenExecutor as error:
+        raise LmkError(
+            "A process that compared photos was killed, perhaps for want of memory. What is stored stays: run it "
+            "again, with fewer --jobs."
+        ) from error
     rows = _rows(len(landmarks))
     for name, values in found.items():
         rows[name][asked] = values
