@@ -13,7 +13,7 @@ from lmk.data.competitions import read_competition
 from lmk.delf import DelfOf, default_recipe
 from lmk.errors import LmkError
 from lmk.local.delf import DelfOptions
-from lmk.local.kinds import KINDS, default_kinds
+from lmk.local.kinds import KINDS
 from lmk.local_features import local_features, store_of
 from lmk.models.delf_recipe import DelfRecipe, DelfTraining
 from lmk.pipeline import open_run
@@ -101,7 +101,7 @@ def test_without_weights_delf_is_refused_and_is_no_default(folder, workspace):
             opened(folder, workspace, weights="none"),
             Source("ensemble", "", *[Predictions(np.array(["t00"]), np.array([[40]]), np.ones((1, 1)))] * 2),
         )
-    assert default_kinds("none") == "rootsift"
+    assert Settings(()).local_features == "rootsift"
 
 
 def test_training_is_stored_and_told(verified, folder, workspace, lmk):

@@ -68,9 +68,8 @@ def open_run_from(
         Literal["keras", "openvino"], typer.Option(help="Who predicts with trained networks on a CPU.")
     ] = "keras",
     local_features: Annotated[
-        str | None,
-        typer.Option(help="What verifies: rootsift, delf or both. Default: what docs/results.md found best."),
-    ] = None,
+        str, typer.Option(help="What verifies: rootsift, which needs no weights, delf or both.")
+    ] = "rootsift",
     delf: Annotated[
         str | None,
         typer.Option(help="Backbone that DELF trains on, or folder of a published DELF. Default: by the weights."),
@@ -107,7 +106,7 @@ def open_run_from(
     from lmk.data.competitions import open_competition
     from lmk.ensemble.rules import RULES
     from lmk.errors import LmkError, did_you_mean
-    from lmk.local.kinds import KINDS, default_kinds
+    from lmk.local.kinds import KINDS
     from lmk.models.recipes import find_recipe
     from lmk.pipeline import open_run
     from lmk.stages import Settings
@@ -115,7 +114,7 @@ def open_run_from(
 
     if fusion not in RULES:
         raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
-    if local_features is not None and local_features not in KINDS:
+    if local_features not in KINDS:
         raise LmkError(f"No local features are named '{local_features}'; there are {', '.join(KINDS)}.")
     for name in recipe or ():
         find_recipe(name)

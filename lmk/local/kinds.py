@@ -5,8 +5,3 @@ from collections.abc import Mapping
 ROOTSIFT, DELF = "rootsift", "delf"
 KINDS: Mapping[str, tuple[str, ...]] = {ROOTSIFT: (ROOTSIFT,), DELF: (DELF,), "both": (ROOTSIFT, DELF)}
 """What may be asked for, and the kinds of evidence that it gives; the first is the one that pictures show."""
-
-
-def default_kinds(weights: str) -> str:
-    """What verifies where nobody says it, by the weights of the backbones."""
-    return ROOTSIFT
