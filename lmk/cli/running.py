@@ -133,7 +133,7 @@ def open_run_from(
         fusion=fusion,
         precision=precision,
         runtime=runtime,
-        local_features=local_features or default_kinds(weights),
+        local_features=local_features,
         delf=delf,
         gallery=gallery,
         nearest=nearest,
