@@ -137,19 +137,20 @@ def blended(trial, parts, fit):
     )
 
 
-def parts_of(lab, trial) -> list:
-    """What the ensemble blends: both heads and retrieval."""
+def parts_of(lab, trial, alone: bool = False) -> list:
+    """What the ensemble blends: both heads and neighbours by both networks; `alone`: and neighbours by each."""
     from lmk.models.retrieval import Options
 
     recipes = (lab.recipe(PLAIN), lab.recipe(SECOND))
+    groups = [recipes, recipes[:1], recipes[1:]] if alone else [recipes]
     heads = [lab.head(trial, recipe).dev for recipe in recipes]
-    return [*heads, lab.retrieval(trial, recipes, Options())[0].dev]
+    return [*heads, *(lab.retrieval(trial, group, Options())[0].dev for group in groups)]
 
 
 def blends(lab) -> dict[str, Idea]:
     """Rules that make one list of both heads and retrieval, cross-fitted."""
     from benchmarks.lab import Answer
-    from lmk.ensemble.blend import RULES, fit_rule
+    from lmk.ensemble.blend import RULES, fit_blend, fit_rule
 
     def idea(rule):
         def fit(sources, truth, seed):
@@ -160,9 +161,13 @@ def blends(lab) -> dict[str, Idea]:
     def source(place):
         return lambda trial: Answer(parts_of(lab, trial)[place])
 
+    def fewer(trial):
+        return Answer(blended(trial, parts_of(lab, trial, alone=True), fit_blend))
+
     rules = ["greedy", *(rule for rule in RULES if rule != "greedy")]
     return {f"{rule}{' (default)' if rule == 'greedy' else ''}": idea(rule) for rule in rules} | {
-        "first head alone": source(0), "second head alone": source(1), "retrieval alone": source(2)
+        "greedy, neighbours by each network, too": fewer, "first head alone": source(0), "second head alone": source(1),
+        "retrieval alone": source(2),
     }  # fmt: skip
 
 

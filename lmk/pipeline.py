@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from lmk.models.recipes import Recipe
 from lmk.models.retrieval import Options
 from lmk.predictions import NO_LANDMARK, Predictions, positions, read_submission, write_submission
 from lmk.progress import Progress, silent
-from lmk.stages import READ_SIDE, Made, Run, Settings, Source
+from lmk.stages import READ_SIDE, Made, Run, Settings, Source, lists_of
 from lmk.verification import Verified, comparison_settings, evidence_key, verify_proposals
 from lmk.workspace import Maker, Workspace
 
@@ -155,7 +155,11 @@ def stage_keys(run: Run) -> dict[str, Mapping[str, object]]:
     recipes = {name: recipe_key(run, run.recipe(name)) for name in settings.recipes}
     keys: dict[str, Mapping[str, object]] = dict(recipes)
     if settings.ensemble:
-        keys[RETRIEVAL] = {"recipes": list(recipes.values()), "options": asdict(Options())}
+        keys[RETRIEVAL] = {
+            "recipes": list(recipes.values()),
+            "options": asdict(Options()),
+            "alone": settings.each_network,
+        }
         parts = [run.digest(stage, key) for stage, key in keys.items()]
         keys[ENSEMBLE] = {"parts": parts, "k": settings.candidates, "seed": settings.seed}
         blend = run.digest(ENSEMBLE, keys[ENSEMBLE])
@@ -202,28 +206,38 @@ def retrieve(run: Run, recipes: list[Recipe]) -> Source:
     def compute() -> Made:
         with _networks(run) as networks:
             sources = [networks.Recognizer(run, recipe, recipe_key(run, recipe)) for recipe in recipes]
-            return networks.retrieve(run, sources, Options())
+            return networks.retrieve(run, sources, Options(), run.settings.each_network)
 
     return run.stored(RETRIEVAL, stage_keys(run)[RETRIEVAL], compute)
 
 
 def ensemble(run: Run, parts: list[Source]) -> Source:
-    """The blend of recipes and retrieval; extras: the `weights` of the parts and the `optimism` of dev."""
+    """The blend of recipes and retrieval; extras: the `weights` of the parts and the `optimism` of dev.
+
+    By setting retrieval takes part by each network's descriptors alone, too; its weight is the sum.
+    """
     truth, seed, k = run.dev.truth, run.settings.seed, run.settings.candidates
 
     def compute() -> Made:
+        asked, tested = _lists(parts, "dev"), _lists(parts, "test")
         dev = cross_fit(
             run.dev.photos,
-            lambda rows: fit_blend([part.dev.take(rows) for part in parts], truth[rows], seed),
-            lambda blend, rows: blend([part.dev.take(rows) for part in parts], k),
+            lambda rows: fit_blend([found.take(rows) for found in asked], truth[rows], seed),
+            lambda blend, rows: blend([found.take(rows) for found in asked], k),
             seed,
         )
-        blend = fit_blend([part.dev for part in parts], truth, seed)
-        optimism = gap_of(blend([part.dev for part in parts], k), truth) - gap_of(dev, truth)
-        test = blend([part.test for part in parts], k)
-        return dev, test, {"weights": np.array(blend.weights), "optimism": np.array(optimism)}
+        blend = fit_blend(asked, truth, seed)
+        optimism = gap_of(blend(asked, k), truth) - gap_of(dev, truth)
+        shares = iter(blend.weights)
+        weights = [sum(next(shares) for _ in lists_of(part, "dev")) for part in parts]
+        return dev, blend(tested, k), {"weights": np.array(weights), "optimism": np.array(optimism)}
 
     return run.stored(ENSEMBLE, stage_keys(run)[ENSEMBLE], compute)
+
+
+def _lists(parts: list[Source], part: Literal["dev", "test"]) -> list[Predictions]:
+    """All that is blended: the predictions of the parts, and the further lists that they packed."""
+    return [found for source in parts for found in lists_of(source, part)]
 
 
 def verify(run: Run, source: Source) -> Verified:
@@ -281,10 +295,10 @@ def _learned(run: Run, parts: list[Source], blended: Source, verified: Verified)
     photo_counts = dict(zip(landmarks.tolist(), counts.tolist(), strict=True))
     similar = next(part.extras for part in parts if part.name == RETRIEVAL)
     dev_features = proposal_features(
-        blended.dev, [part.dev for part in parts], photo_counts, similar["dev"], _proposals(verified.dev)
+        blended.dev, _lists(parts, "dev"), photo_counts, similar["dev"], _proposals(verified.dev)
     )
     test_features = proposal_features(
-        blended.test, [part.test for part in parts], photo_counts, similar["test"], _proposals(verified.test)
+        blended.test, _lists(parts, "test"), photo_counts, similar["test"], _proposals(verified.test)
     )
     right = (blended.dev.landmarks == truth[:, None]) & (blended.dev.landmarks != NO_LANDMARK)
 

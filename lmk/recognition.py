@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cached_property
 
 import keras
@@ -19,8 +20,8 @@ from lmk.models.retrieval import Options, find_landmarks, photo_descriptors, sid
 from lmk.models.runtimes import Predictor, predictor
 from lmk.models.saved import load_network, save_network
 from lmk.models.train import Record, Trainer, TrainingSet, best_epochs
-from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.stages import TOP_K, Made, Run
+from lmk.predictions import NO_LANDMARK, Predictions, concatenate
+from lmk.stages import TOP_K, Made, Run, pack_lists
 from lmk.store import ArrayStore
 
 SHARD = 256
@@ -189,23 +190,37 @@ class Recognizer:
         return gap_of(found, queries.truth)
 
 
-def retrieve(run: Run, recognizers: list[Recognizer], options: Options) -> Made:
+def retrieve(run: Run, recognizers: list[Recognizer], options: Options, each: bool) -> Made:
     """kNN of all recipes' descriptors, side by side, whitened on the fold's training photos and distractors.
 
     Returns:
-        Predictions by cosine, and as `dev` and `test` the mean cosine of each query to the nearest distractors, (n, 1):
-        what looks like photos of no landmark is one more often.
+        Predictions by cosine, and arrays: as `dev` and `test` the mean cosine of each query to the nearest distractors,
+        (n, 1), since what looks like photos of no landmark is one more often; and with `each` what each recipe's
+        descriptors say alone, packed by `pack_lists`.
     """
     similar: dict[str, list[np.ndarray]] = {"dev": [np.empty((0, 1))], "test": [np.empty((0, 1))]}
+    singles = len(recognizers) if each and len(recognizers) > 1 else 0
+    lists: dict[str, list[list[Predictions]]] = {part: [[] for _ in range(singles)] for part in similar}
 
     def answer(fold: int | None, ids: np.ndarray, photos: np.ndarray) -> Predictions:
         gallery, landmarks, distractors = run.training(fold)
         names = np.concatenate([gallery, distractors, photos])
+        part = "test" if fold is None else "dev"
         described = [source.descriptors(fold, names) for source in recognizers]
-        known, others, queries = np.split(side_by_side(described, options.weights), [len(gallery), -len(photos)])
-        found, likeness = find_landmarks(ids, known, landmarks, others, queries, options)
-        similar["test" if fold is None else "dev"].append(likeness[:, None])
+
+        def ask(columns: list[np.ndarray], how: Options) -> tuple[Predictions, np.ndarray]:
+            known, others, queries = np.split(side_by_side(columns, how.weights), [len(gallery), -len(photos)])
+            return find_landmarks(ids, known, landmarks, others, queries, how, TOP_K)
+
+        for place in range(singles):
+            lists[part][place].append(ask([described[place]], replace(options, weights=None))[0])
+        found, likeness = ask(described, options)
+        similar[part].append(likeness[:, None])
         return found
 
     dev, test = run.by_fold("retrieval", answer)
-    return dev, test, {part: np.concatenate(columns) for part, columns in similar.items()}
+    arrays = {part: np.concatenate(columns) for part, columns in similar.items()}
+    for part, whole in (("dev", dev), ("test", test)):
+        alone = [concatenate(found) if found else whole.top(TOP_K) for found in lists[part]]
+        arrays |= pack_lists(part, alone)
+    return dev, test, arrays

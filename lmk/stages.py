@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -56,6 +57,7 @@ class Settings:
         folds: Parts of the split; each is held out in turn.
         share_without_landmark: Of the dev queries.
         ensemble: Whether the recipes and retrieval are blended, verified and fused.
+        each_network: Whether retrieval by each network's descriptors alone is blended beside that by all.
         fusion: One of `ensemble.fuse.RULES`.
         local_features: What verifies: one of `lmk.local.kinds.KINDS`.
         delf: The backbone that DELF trains on, or the folder of a published one; None: what suits the weights.
@@ -78,6 +80,7 @@ class Settings:
     folds: int = 5
     share_without_landmark: float = 0.6
     ensemble: bool = True
+    each_network: bool = False
     fusion: str = "learned"
     local_features: str = "rootsift"
     delf: str | None = None
@@ -107,6 +110,22 @@ class Source:
     dev: Predictions
     test: Predictions
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def pack_lists(part: str, lists: Sequence[Predictions]) -> dict[str, np.ndarray]:
+    """Further lists of a stage's queries as arrays that `Source.extras` keeps; part: `dev` or `test`."""
+    found = {f"{part} landmarks {place}": one.landmarks for place, one in enumerate(lists)}
+    return found | {f"{part} scores {place}": one.scores for place, one in enumerate(lists)}
+
+
+def lists_of(source: Source, part: Literal["dev", "test"]) -> list[Predictions]:
+    """A stage's predictions of dev or of test, then the further lists that it packed."""
+    whole: Predictions = getattr(source, part)
+    lists = [whole]
+    while (name := f"{part} landmarks {len(lists) - 1}") in source.extras:
+        scores = source.extras[f"{part} scores {len(lists) - 1}"]
+        lists.append(Predictions(whole.ids, source.extras[name], scores))
+    return lists
 
 
 @dataclass(eq=False)

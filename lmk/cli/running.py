@@ -57,6 +57,9 @@ def open_run_from(
     dev_share: Annotated[
         float, typer.Option(min=0.05, max=0.95, help="Share of the dev queries that show no landmark.")
     ] = 0.6,
+    each_network: Annotated[
+        bool, typer.Option("--each-network", help="Blend retrieval by each network's descriptors alone, too.")
+    ] = False,
     fusion: Annotated[
         str, typer.Option(help="How evidence is fused: learned, seed-0.85-0.15 or seed-35-inliers.")
     ] = "learned",
@@ -130,6 +133,7 @@ def open_run_from(
         folds=folds,
         share_without_landmark=dev_share,
         ensemble=ensemble,
+        each_network=each_network,
         fusion=fusion,
         precision=precision,
         runtime=runtime,

@@ -12,7 +12,8 @@ from keras import ops
 
 from lmk.models.heads import Background, Head
 
-EPSILON = 1e-9
+SMALLEST = 1e-6
+"""Of 1 - p in a logarithm: below, float32 knows too little of it, and its gradient overflows."""
 
 
 class LandmarkLoss(keras.losses.Loss):
@@ -61,7 +62,7 @@ class SummedBCE(LandmarkLoss):
         targets = targets * (1 - self.label_smoothing)
         if self.activation == "sigmoid":
             return ops.softplus(logits) - targets * logits
-        rest = ops.log(1 - ops.softmax(logits, axis=-1) + EPSILON)
+        rest = ops.log(ops.maximum(1 - ops.softmax(logits, axis=-1), SMALLEST))
         return -targets * ops.log_softmax(logits, axis=-1) - (1 - targets) * rest
 
 
