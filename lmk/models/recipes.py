@@ -199,24 +199,6 @@ RECIPES = {
             backbone="mobilenet",
             about="for a CPU: frozen MobileNet, a head on the stored features of 12 dense views",
         ),
-        Recipe(
-            name="mobilenetv2-tuned",
-            backbone="mobilenetv2",
-            image_size=128,
-            stages=(
-                Stage(epochs=15, learning_rate=2e-3, batch_size=256),
-                Stage(
-                    epochs=3, learning_rate=5e-4, train_from=0, batch_size=16, warmup=1, depth_decay=0.5, image_size=96
-                ),
-                Stage(epochs=4, learning_rate=3e-4, train_from=0, batch_size=16, depth_decay=0.5, ema=0.95),
-            ),
-            normalize=True,
-            dropout=0.5,
-            optimizer="adamw",
-            weight_decay=0.05,
-            views=12,
-            about="all layers of MobileNetV2 on a CPU: smaller views first, slower near the photo, weights averaged",
-        ),
         replace(
             _FROZEN,
             name="tinymobilenetv2-gem",
