@@ -41,10 +41,10 @@ PHOTOS, WIDTH, HEIGHT = 200, 600, 450
 OTHER = """
 import sys
 from img2dataset import download
-urls, out, threads, side, seconds = sys.argv[1:]
+urls, out, threads, side, seconds, shard = sys.argv[1:]
 download(url_list=urls, output_folder=out, processes_count=2, thread_count=int(threads) // 2, image_size=int(side),
          resize_mode="keep_ratio_largest", resize_only_if_bigger=True, output_format="files", input_format="csv",
-         url_col="url", timeout=float(seconds), retries=0, number_sample_per_shard=1000, enable_wandb=False,
+         url_col="url", timeout=float(seconds), retries=0, number_sample_per_shard=int(shard), enable_wandb=False,
          disallowed_header_directives=[])
 """
 
@@ -145,7 +145,7 @@ def raced(folder: Path, count: int, other: Path) -> dict[str, Any]:
                 words = command(place / "c")
                 if name == "img2dataset":
                     out = [str(place / "c" / "train.csv"), str(place / "out"), str(THREADS), str(SIDE), str(SILENCE)]
-                    words = [str(other), "-c", OTHER, *out]
+                    words = [str(other), "-c", OTHER, *out, str(max(1, count // 8))]  # shards for both processes
                 before = os.times()
                 log = (place / "log").open("w")
                 environment = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"}

@@ -235,12 +235,28 @@ def killed_run(
 
 
 def digests(workspace: Path) -> dict[str, str]:
-    """What is compared of a workspace: files by name, each with the digest of its bytes."""
+    """What is compared of a workspace: files by name, each with the digest of its bytes; of weights, of the arrays.
+
+    HDF5 writes the time into its files.
+    """
     found = {}
     for pattern in COMPARED:
         for path in sorted(workspace.glob(pattern)):
-            found[str(path.relative_to(workspace))] = hashlib.sha256(path.read_bytes()).hexdigest()
+            data = _arrays(path) if path.suffix == ".h5" else path.read_bytes()
+            found[str(path.relative_to(workspace))] = hashlib.sha256(data).hexdigest()
     return found
+
+
+def _arrays(path: Path) -> bytes:
+    """Names and bytes of all arrays of an HDF5 file."""
+    import h5py
+
+    parts: list[bytes] = []
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: parts.extend([name.encode(), item[()].tobytes()]) if hasattr(item, "dtype") else None
+        )
+    return b"".join(parts)
 
 
 def left_over(workspace: Path) -> list[str]:

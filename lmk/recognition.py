@@ -119,6 +119,7 @@ class Recognizer:
         self.histories[fold] = trainer.run()
         save_network(network, path)
         write_json(history, self.histories[fold])
+        trainer.checkpoint.unlink(missing_ok=True)  # not before: a kill in between would lose the training
         return network
 
     def _fold_histories(self) -> list[list[Record]]:

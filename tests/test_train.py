@@ -198,7 +198,9 @@ def test_training_that_was_killed_on_dev_goes_on_to_the_same_bytes(epochs, tmp_p
     run = trainer(TUNED, tmp_path, dev_gap=gaps(*DEV[epochs:]))
     assert run.run() == uninterrupted.history
     assert_equal(weights(run.network), uninterrupted.weights)
-    assert not list(tmp_path.iterdir())
+    again = trainer(TUNED, tmp_path, dev_gap=gaps())  # killed before its weights were stored: nothing is trained again
+    assert again.run() == uninterrupted.history
+    assert_equal(weights(again.network), uninterrupted.weights)
 
 
 def test_training_that_was_killed_within_an_epoch_goes_on_to_the_same_bytes(tmp_path, uninterrupted):

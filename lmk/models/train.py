@@ -51,7 +51,7 @@ class Trainer:
         network: With its initial weights.
         data: Photos, and features where the first stages leave the backbone frozen.
         seed: Of order, augmentation and dropout.
-        checkpoint: File for the state after each epoch; removed at the end.
+        checkpoint: File for the state after each epoch; for the caller to remove once what was trained is stored.
         dev_gap: GAP of the network on dev, asked after each epoch of a stage with patience; None: no early stop.
         epochs: Epochs by stage in place of the recipe's, as the folds found best.
         label: For `progress`.
@@ -77,7 +77,6 @@ class Trainer:
         for number in range(len(self.network.recipe.stages)):
             if stored is None or number >= stored["stage"]:
                 self._train_stage(number, stored if stored and number == stored["stage"] else None)
-        self.checkpoint.unlink(missing_ok=True)
         return self.history
 
     def _train_stage(self, number: int, stored: dict | None) -> None:
