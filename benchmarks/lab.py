@@ -139,7 +139,8 @@ class Lab:
             network = self._trained(recipe, learned, classes, len(known), run.settings.seed * 100 + fold)
             done = time.process_time()
             queries = run.split.queries(fold)
-            found.append(predict_features(network, queries.ids, features[self.rows(queries.photos)], known, TOP))
+            asked = features[self.rows(queries.photos)]
+            found.append(_answered(predict_features(network, queries.ids, asked, known, TOP)))
             trained, predicted = trained + done - start, predicted + time.process_time() - done
         return Answer(concatenate(found), trained / run.split.folds, predicted / run.split.folds)
 
@@ -192,6 +193,12 @@ class Lab:
             likeness.append(like)
         seconds = (time.process_time() - start) / run.split.folds
         return Answer(concatenate(found), 0.0, seconds), np.concatenate(likeness)
+
+
+def _answered(found: Predictions) -> Predictions:
+    """The same without what is no number: a head whose training diverged answers nothing, which is worth nothing."""
+    lost = np.isnan(found.scores)
+    return Predictions(found.ids, np.where(lost, NO_LANDMARK, found.landmarks), np.where(lost, -np.inf, found.scores))
 
 
 def paired(first: list[Predictions], second: list[Predictions], truths: list[np.ndarray]) -> dict[str, float]:
