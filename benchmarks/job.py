@@ -88,10 +88,14 @@ def main(words: Sequence[str] | None = None) -> None:
     options.add_argument("--weights", default="tiny")
     options.add_argument("--recipe", action="append", help="repeat it for several; default: those of the demo")
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--workspace", type=Path, help="an empty folder that stays; default: one that goes away")
     given = options.parse_args(words)
     recipes = given.recipe or ["tinymobilenetv2-gem", "tinymobilenet-gem"]
     with tempfile.TemporaryDirectory() as folder:
-        show(run(given.competition, given.weights, recipes, given.seed, Path(folder)), given.json)
+        place = given.workspace or Path(folder)
+        if place.is_dir() and any(place.iterdir()):
+            raise LmkError(f"{place} is not empty: a cold run would find what lies there.")
+        show(run(given.competition, given.weights, recipes, given.seed, place), given.json)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+import distributed
 import numpy as np
 import pytest
 from scenes import scene, tilt, view
@@ -17,8 +18,6 @@ from lmk.local.rootsift import RootSift
 from lmk.local.verify import verify
 from lmk.predictions import Predictions
 from lmk.store import ArrayStore
-
-distributed = pytest.importorskip("distributed")
 
 EXTRACTOR = RootSift(side=160, max_features=100)
 PHOTOS = {

@@ -204,7 +204,8 @@ def _draw(folder: Path, seed: int, planned: Plan, jobs: int, progress: Progress)
     tasks = list(_tasks(planned))
     with progress("Drawing the demo", len(planned.photos), "photos") as advance:
         run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-        for count in run(joblib.delayed(_take)(folder, seed, kind, photos) for kind, photos in tasks):
+        place = folder.resolve()  # a process that was started earlier may stand in another folder
+        for count in run(joblib.delayed(_take)(place, seed, kind, photos) for kind, photos in tasks):
             advance(count)
     train = [photo for photo in planned.photos if photo.part == "train"]
     test = [photo for photo in planned.photos if photo.part == "test"]
