@@ -4,13 +4,17 @@ The published way (the example of the DELF authors, which the contest's solution
 the nearest neighbour of each feature, drops those farther than 0.8, and fits an affinity by RANSAC in Python.
 Features are the 1000 strongest RootSIFT of real photos, reduced to 40 whitened dimensions as DELF's are.
 Both ways run in one thread, in turns. Seconds are those of the processor, of each pair the least of as many rounds for
-either way: what else runs on the machine counts as little as it can.
+either way: what else runs on the machine counts as little as it can. OpenBLAS takes the kernels that suit
+the processor, also where OPENBLAS_CORETYPE asks for older ones: `kernels` tells which.
 
     lmk bench verification --json
 """
 
-import itertools
 import os
+
+os.environ.pop("OPENBLAS_CORETYPE", None)  # before numpy reads it
+
+import itertools
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,7 +26,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from skimage.measure import ransac
 from skimage.transform import AffineTransform
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from benchmarks.output import parser, show
 from lmk.errors import LmkError
@@ -43,7 +47,7 @@ ROUNDS = 3
 Photo = tuple[str, LocalFeatures]
 
 
-def run() -> dict[str, float]:
+def run() -> dict[str, object]:
     """Time both ways, in turns, and compare their verdicts.
 
     Returns:
@@ -53,6 +57,7 @@ def run() -> dict[str, float]:
         published_agreement: The same for the published way with itself under other seeds.
         product_share: Share of lmk's time that the matrix product alone takes.
         pairs, accepted: Pairs, and how many of them lmk accepts.
+        kernels: Of OpenBLAS.
 
     Raises:
         LmkError: The photos are not there.
@@ -79,6 +84,7 @@ def run() -> dict[str, float]:
         "product_share": product_seconds / seconds,
         "pairs": len(pairs),
         "accepted": int(verdicts.sum()),
+        "kernels": ", ".join(sorted({str(found.get("architecture")) for found in threadpool_info()})),
     }
 
 
