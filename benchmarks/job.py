@@ -22,16 +22,20 @@ from lmk.workspace import Workspace
 
 
 class Clock:
-    """A `Progress` that counts the seconds of each stretch of work by its label."""
+    """A `Progress` that counts the seconds of each stretch of work by its label, less those of stretches inside it."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._inside = [0.0]
 
     @contextmanager
     def __call__(self, label: str, total: int, unit: str) -> Iterator[Advance]:
         start = time.perf_counter()
+        self._inside.append(0.0)
         yield lambda count: None
-        self.seconds[label] = self.seconds.get(label, 0.0) + time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        self.seconds[label] = self.seconds.get(label, 0.0) + seconds - self._inside.pop()
+        self._inside[-1] += seconds
 
 
 def run(competition: str, weights: str, recipes: Sequence[str], seed: int, folder: Path) -> dict[str, object]:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks import gpu, scoring
+from benchmarks import gpu, job, scoring
 from benchmarks import input as photo_input
 from benchmarks.output import parser, show
 from benchmarks.timing import in_turns
@@ -93,3 +93,12 @@ def test_the_networks_of_the_gpu_benchmark_train_and_predict_on_a_processor(caps
     gpu.main([*words, "--device", "cpu", "--side", "32", "--batch", "2", "--steps", "1"])
     found = json.loads(capsys.readouterr().out)
     assert found["training"] > 0 and found["prediction"] > 0
+
+
+def test_a_stretch_of_work_does_not_count_what_is_inside_it(monkeypatch):
+    times = iter([0.0, 1.0, 4.0, 10.0])
+    monkeypatch.setattr("benchmarks.job.time.perf_counter", lambda: next(times))
+    clock = job.Clock()
+    with clock("stage", 1, ""), clock("features", 1, ""):
+        pass
+    assert clock.seconds == {"features": 3.0, "stage": 7.0}
