@@ -5,7 +5,6 @@ Noh et al., ICCV 2017 (arXiv:1612.06321).
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +12,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from lmk.errors import LmkError
-from lmk.files import atomic_path
 from lmk.local.delf import Cells, Dense, Strongest
 from lmk.models.backbones import build_backbone, network_of
 from lmk.models.delf_recipe import cut_of
 from lmk.models.device import full_precision, jit_for_device
 from lmk.models.receptive import receptive_fields
+from lmk.models.saved import load_weights, save_weights
 
 ATTENTION_WIDTH = 512
 """Channels between the two convolutions of attention."""
@@ -115,8 +113,7 @@ def build_attention(channels: int) -> keras.Model:
 
 def save_delf(network: DelfNetwork, path: Path) -> None:
     """Write the weights of both parts to `path`, which ends in `.weights.h5`."""
-    with atomic_path(path) as draft:
-        _whole(network).save_weights(draft)
+    save_weights(_whole(network), path)
 
 
 def load_delf(network: DelfNetwork, path: Path) -> None:
@@ -125,12 +122,7 @@ def load_delf(network: DelfNetwork, path: Path) -> None:
     Raises:
         LmkError: The file is damaged or holds another network.
     """
-    try:
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of another network: raised below
-            _whole(network).load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise LmkError(f"{path} holds no weights of this DELF ({reason}). Remove it to train anew.") from error
+    load_weights(_whole(network), path, "this DELF")
 
 
 def _whole(network: DelfNetwork) -> keras.Model:
