@@ -77,6 +77,13 @@ def test_views_are_averaged_after_the_activation():
     np.testing.assert_allclose(found.scores, [[sigmoid[:, 2].mean(), 0.5]], rtol=1e-5)
 
 
+def test_the_mean_of_descriptors_is_asked_once():
+    features = np.float16([[[0, 4, 0, 0], [0, -6, 3, 0]]])
+    found = predict_features(network("descriptors"), np.array(["a"]), features, LANDMARKS, 2)
+    assert found.landmarks.tolist() == [[40, 3]]
+    np.testing.assert_allclose(found.scores, [[1 / (1 + np.exp(-1.5)), 0.5]], rtol=1e-5)
+
+
 def test_views_vote_for_their_best_landmark():
     features = np.float16([[[0, 2, 0, 0], [0, -2, 1, 0]]])
     found = predict_features(network("vote"), np.array(["a"]), features, LANDMARKS, 3)
@@ -92,7 +99,7 @@ def test_the_background_class_is_never_answered():
     assert found.scores[0, :4].sum() < 0.01
 
 
-@pytest.mark.parametrize("vote", ["mean", "vote"])
+@pytest.mark.parametrize("vote", ["mean", "vote", "descriptors"])
 def test_blocks_change_nothing(vote, monkeypatch):
     features = np.random.default_rng(0).normal(size=(7, 3, 4)).astype(np.float16)
     ids = np.arange(7).astype(str)

@@ -321,6 +321,37 @@ def test_layers_near_the_photo_learn_slower():
     assert backbone_multipliers(model, replace(stage, depth_decay=1.0, backbone_factor=1.0)) == {}
 
 
+def normalization(network: Network) -> list[np.ndarray]:
+    """Statistics and scales of batch normalization, of the backbone and of the head."""
+    layers = network.extractor.get_layer("network").get_layer("norm"), network.top.get_layer("standardize")
+    return [np.array(weight) for layer in layers for weight in layer.get_weights()]
+
+
+def test_batches_too_small_to_tell_leave_batch_normalization_as_it_was(tmp_path):
+    stage = Stage(2, 0.02, train_from=0, batch_size=16)
+    run = trainer(replace(TUNED, stages=(stage,)), tmp_path)
+    before, first = normalization(run.network), weights(run.network)
+    run.run()
+    assert_equal(before, normalization(run.network))
+    changed = [(old != new).any() for old, new in zip(first, weights(run.network), strict=True)]
+    assert sum(changed) == len(changed) - len(before)  # all the others learned
+
+
+def test_a_stage_may_ask_that_batch_normalization_learns(tmp_path):
+    stage = Stage(2, 0.02, train_from=0, batch_size=16, batch_norm=True)
+    run = trainer(replace(TUNED, stages=(stage,)), tmp_path)
+    before = normalization(run.network)
+    run.run()
+    assert all((old != new).any() for old, new in zip(before, normalization(run.network), strict=True))
+
+
+def test_batch_normalization_learns_from_large_batches_and_in_heads_alone():
+    assert Stage(1, 0.1, train_from=0, batch_size=32).learns_batch_norm
+    assert not Stage(1, 0.1, train_from=0, batch_size=31).learns_batch_norm
+    assert not Stage(1, 0.1, train_from=0, batch_size=64, batch_norm=False).learns_batch_norm
+    assert Stage(1, 0.1, batch_size=2, batch_norm=False).learns_batch_norm  # on stored features of many views
+
+
 def test_an_early_stage_may_see_smaller_views_and_hands_its_weights_on(tmp_path, monkeypatch):
     stages = (Stage(1, 0.05, train_from=0, batch_size=16, image_size=8), Stage(1, 0.05, train_from=0, batch_size=16))
     recipe = replace(TUNED, stages=stages)

@@ -14,7 +14,7 @@ from lmk.errors import LmkError
 
 ROOT = Path(__file__).parents[2]
 """Of a checkout; an installed lmk has no benchmarks beside it."""
-PLUMBING = {"__init__", "lab", "output", "timing"}
+PLUMBING = {"__init__", "ideas", "lab", "output", "timing"}
 
 
 @app.command(

@@ -54,8 +54,7 @@ def forward(extractor: Predictor, recipe: Recipe, read: Read, ids: np.ndarray) -
     The network always gets as many photos, the last time some of them blank: another number would be compiled anew,
     and might round differently, so that a photo's features would depend on how many were asked with it.
     """
-    passes = 2 if recipe.dense else recipe.views
-    size = max(1, min(PASS_PIXELS // recipe.image_size**2, PASS_VIEWS) // passes)
+    passes, size = recipe.passes, photos_at_once(recipe)
     parts = []
     for views in _ahead(_batches(recipe, read, ids, passes, size)):
         features = keras.ops.convert_to_numpy(extractor.predict_on_batch(views.reshape(-1, *views.shape[2:])))
@@ -64,6 +63,11 @@ def forward(extractor: Predictor, recipe: Recipe, read: Read, ids: np.ndarray) -
             features = features.transpose(0, 2, 1, 3).reshape(len(features), -1, features.shape[3])
         parts.append(features.astype(np.float16))
     return np.concatenate(parts)[: len(ids)]
+
+
+def photos_at_once(recipe: Recipe) -> int:
+    """Photos whose views the network gets at once."""
+    return max(1, min(PASS_PIXELS // recipe.image_size**2, PASS_VIEWS) // recipe.passes)
 
 
 def _batches(recipe: Recipe, read: Read, ids: np.ndarray, passes: int, size: int) -> Iterator[np.ndarray]:

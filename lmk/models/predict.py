@@ -40,6 +40,8 @@ def predict_features(
 
 def _block(network: Network, ids: np.ndarray, features: np.ndarray, landmarks: np.ndarray, k: int) -> Predictions:
     count, views = features.shape[:2]
+    if network.recipe.vote == "descriptors":
+        features, views = features.astype(np.float32).mean(axis=1, keepdims=True), 1
     rows = features.reshape(-1, *features.shape[2:]).astype(np.float32)
     outputs = network.top(rows, training=False)  # too small to compile for it
     scores = keras.ops.convert_to_numpy(network.head.scores(outputs, network.recipe.background))

@@ -13,6 +13,10 @@ if TYPE_CHECKING:  # recipes are listed without loading Keras
     from lmk.models.heads import Background
 
 
+ENOUGH_FOR_STATISTICS = 32
+"""Photos a batch from which batch normalization learns; the mean and variance of fewer are mostly chance."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stretch of training.
@@ -29,6 +33,8 @@ class Stage:
         ema: Momentum of an average of the weights over the steps, which takes their place at the end; None for none.
         image_size: Side of the views in place of the recipe's, smaller in earlier stages to save time.
         patience: Stop after as many epochs without a better GAP on dev; None trains all epochs.
+        batch_norm: Whether batch normalization learns, too, where the backbone does; None: in batches of
+            `ENOUGH_FOR_STATISTICS` or more. Else it keeps the statistics and scales that it has, in the head as well.
     """
 
     epochs: int
@@ -41,6 +47,14 @@ class Stage:
     ema: float | None = None
     image_size: int | None = None
     patience: int | None = None
+    batch_norm: bool | None = None
+
+    @property
+    def learns_batch_norm(self) -> bool:
+        """Whether batch normalization learns in this stage."""
+        if self.train_from is None or self.batch_norm is None:
+            return self.train_from is None or self.batch_size >= ENOUGH_FOR_STATISTICS
+        return self.batch_norm
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,8 @@ class Recipe:
         views: Views a photo in prediction: 1, 12 or 22.
         dense: Whether the views are windows of one feature map (and of its mirror's) and not crops of the photo,
             each with a pass of its own; for a frozen backbone with GeM.
-        vote: `vote` (each view's best landmark and its score, summed, divided by all views) or `mean` of scores.
+        vote: What makes one answer of several views: `vote` (each view's best landmark and its score, summed, divided
+            by all views), `mean` of their scores, or `descriptors`, the scores of their mean features.
         provider: Who builds the backbone: `keras`, or `efficientnet` (the package).
         about: One line for people.
         reaches: What it reached where, for people.
@@ -94,17 +109,21 @@ class Recipe:
     weight_decay: float | None = None
     views: int = 22
     dense: bool = False
-    vote: str = "mean"
+    vote: Literal["mean", "vote", "descriptors"] = "mean"
     provider: Literal["keras", "efficientnet"] = "keras"
     about: str = ""
     reaches: str = ""
 
     @property
+    def passes(self) -> int:
+        """Passes of the backbone over a photo in prediction."""
+        return 2 if self.dense else self.views
+
+    @property
     def giga_macs(self) -> float:
         """Billions of multiply-adds that prediction of one photo costs, all views."""
         backbone = backbone_named(self.backbone)
-        passes = 2 if self.dense else self.views
-        return passes * backbone.giga_macs * (self.image_size / backbone.image_size) ** 2
+        return self.passes * backbone.giga_macs * (self.image_size / backbone.image_size) ** 2
 
     @property
     def frozen(self) -> bool:

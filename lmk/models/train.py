@@ -129,9 +129,12 @@ class Trainer:
     @contextmanager
     def _averaged(self, model: keras.Model, extractor: keras.Model) -> Iterator[None]:
         """The network with its weights averaged, where the stage wants that, then as it was."""
+        if self._average is None:
+            self._take_back(extractor)
+            yield
+            return
         own = [variable.numpy() for variable in model.trainable_variables]
-        if self._average is not None:
-            _assign(model.trainable_variables, self._average)
+        _assign(model.trainable_variables, self._average)
         self._take_back(extractor)
         yield
         _assign(model.trainable_variables, own)
@@ -150,10 +153,13 @@ class Trainer:
         """The part that the stage trains, with its loss and its optimizer."""
         network, recipe = self.network, self.network.recipe
         multipliers = {}
+        for layer in network.top.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = stage.learns_batch_norm
         if stage.train_from is None:
             model = network.top
         else:
-            set_trainable(extractor, stage.train_from)
+            set_trainable(extractor, stage.train_from, stage.learns_batch_norm)
             model = replace(network, extractor=extractor).whole()
             multipliers = backbone_multipliers(extractor, stage)
         steps = self._steps(stage)
