@@ -56,20 +56,19 @@ class Part:
         return proposal_features(self.blended, self.sources, photos, self.similar, told)
 
 
-def run(opened: Run, kinds: Sequence[str], settings: Comparing, solution: Solution | None) -> dict[str, object]:
+def run(opened: Run, kinds: Mapping[str, Comparing], solution: Solution | None) -> dict[str, object]:
     """Rows of one seed: `fused` a stage, `roc` a kind and column of evidence; `comparisons` made.
 
     Args:
         opened: The run; its recipes make the ensemble.
-        kinds: Of local features: `KINDS` that they make up are fused.
-        settings: Of comparisons.
+        kinds: Of local features, and how they compare two photos: `KINDS` that they make up are fused.
         solution: Of the test photos, None to leave them out.
     """
     recipes = [opened.recipe(name) for name in opened.settings.recipes]
     parts = [*(recognize(opened, recipe) for recipe in recipes), retrieve(opened, recipes)]
     blended = ensemble(opened, parts)
-    dev = _part(opened, parts, blended, "dev", kinds, settings)
-    test = _part(opened, parts, blended, "test", kinds, settings) if solution is not None else None
+    dev = _part(opened, parts, blended, "dev", kinds)
+    test = _part(opened, parts, blended, "test", kinds) if solution is not None else None
     stages = {"ensemble": (dev.blended, test.blended if test else None)}
     for name, used in KINDS.items():
         if set(used) <= set(kinds):
@@ -86,13 +85,11 @@ def run(opened: Run, kinds: Sequence[str], settings: Comparing, solution: Soluti
     }
 
 
-def _part(
-    opened: Run, parts: list[Source], blended: Source, which: str, kinds: Sequence[str], settings: Comparing
-) -> Part:
+def _part(opened: Run, parts: list[Source], blended: Source, which: str, kinds: Mapping[str, Comparing]) -> Part:
     found, gallery = getattr(blended, which), galleries(opened)
     ids = np.unique(np.concatenate([*gallery.values(), photo_of(found.ids)]))
     evidence = {}
-    for kind in kinds:
+    for kind, settings in kinds.items():
         features = local_features(opened, kind, ids)
         key = pairs_key(opened, kind) | {"comparison": settings.key()}
         store = ArrayStore(opened.workspace.stores, "verification", key)
@@ -159,8 +156,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--kind", action="append", choices=("rootsift", "delf"), help="default: both")
     options.add_argument("--delf", help="backbone that DELF trains on, or folder of a published one")
     options.add_argument("--solution", type=Path)
-    options.add_argument("--ratio", type=float, default=Comparing().ratio)
-    options.add_argument("--residual", type=float, default=Comparing().residual)
     options.add_argument("--gallery", type=int, default=Settings(recipes=()).gallery, help="photos a landmark")
     options.add_argument("--keep-captions", action="store_true")
     options.add_argument("--jobs", type=int, default=2)
@@ -179,10 +174,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             delf=words.delf,
         )
         opened = open_run(settings, competition, workspace, progress, note)
-        comparing = dataclasses.replace(
-            comparison_settings(opened), ratio=words.ratio, residual=words.residual, captions=not words.keep_captions
-        )
-        found.append(run(opened, words.kind or ("rootsift", "delf"), comparing, solution))
+        kinds = {
+            kind: dataclasses.replace(comparison_settings(opened, kind), captions=not words.keep_captions)
+            for kind in words.kind or ("rootsift", "delf")
+        }
+        found.append(run(opened, kinds, solution))
     fused, roc = ([row for one in found for row in one[name]] for name in ("fused", "roc"))
     told = {"mean": means(fused, "evidence"), "roc": means(roc, "kind"), "seeds": fused}
     show(told | {"comparisons": [one["comparisons"] for one in found]}, words.json)

@@ -1,7 +1,7 @@
 """Photos of two scenes: is the evidence of every pair within a scene above that of every pair across?
 
-RootSIFT with the defaults; DELF on photos of up to 1024 pixels, as published, with the network that a competition's
-photos trained. FOLDER holds `SCENE_NUMBER.jpg`.
+RootSIFT and DELF with their defaults; DELF with the network that a competition's photos trained. FOLDER holds
+`SCENE_NUMBER.jpg`.
 
     lmk bench pairs FOLDER --competition COMPETITION --weights WEIGHTS --json
 """
@@ -18,18 +18,14 @@ from lmk.cli.running import CPU_RECIPES
 from lmk.data.competitions import open_competition
 from lmk.data.images import read_photo
 from lmk.delf import DelfOf
+from lmk.local.compare import SETTINGS, compare
 from lmk.local.compare import Settings as Comparing
-from lmk.local.compare import compare
-from lmk.local.delf import SCALES, DelfOptions
 from lmk.local.features import Extractor
+from lmk.local.kinds import DELF, ROOTSIFT
 from lmk.local.rootsift import RootSift
 from lmk.pipeline import open_run
 from lmk.stages import Settings
 from lmk.workspace import Workspace
-
-DELF_OPTIONS = DelfOptions(side=1024, max_features=1500, scales=SCALES[:-1])
-DELF_COMPARING = Comparing(ratio=0.98, residual=28.0)
-"""Cells lie farther apart than SIFT's keypoints, and neighbouring ones look alike."""
 
 
 def run(photos: Sequence[Path], extractor: Extractor, settings: Comparing) -> dict[str, object]:
@@ -60,12 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     opened = open_run(Settings(CPU_RECIPES, weights=words.weights), competition, workspace, progress, note)
     delf = DelfOf.of(opened)
     delf.train()
-    delf.options = DELF_OPTIONS
     photos = sorted(words.folder.glob("*.jpg"))
-    rows = [
-        {"kind": "rootsift"} | run(photos, RootSift(), Comparing()),
-        {"kind": "delf"} | run(photos, delf, DELF_COMPARING),
-    ]
+    extractors: dict[str, Extractor] = {ROOTSIFT: RootSift(), DELF: delf}
+    rows = [{"kind": kind} | run(photos, extractor, SETTINGS[kind]) for kind, extractor in extractors.items()]
     show({"photos": len(photos), "rows": rows}, words.json)
 
 

@@ -391,7 +391,7 @@ def _record(run: Run, name: str, path: Path, sources: Mapping[str, Source], veri
         "root": str(run.competition.root),
         "digest": run.competition.digest,
         "read_side": READ_SIDE,
-        "comparison": comparison_settings(run).key(),
+        "comparison": comparison_settings(run, kinds_of(run)[0]).key(),
         "local_features": {kind: features_key(run, kind) for kind in kinds_of(run)} if verified else {},
     }
     folder = run.workspace.runs / name

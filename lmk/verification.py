@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +11,7 @@ import numpy as np
 from lmk.data.splits import choose_galleries, photo_of
 from lmk.errors import LmkError
 from lmk.files import atomic_path, digest_of
-from lmk.local.compare import Settings, compare
+from lmk.local.compare import SETTINGS, Settings, compare
 from lmk.local.draw import draw_matches
 from lmk.local.evidence import Evidence
 from lmk.local.features import FeatureTable
@@ -48,14 +48,21 @@ def verify_proposals(run: Run, source: Source) -> Verified:
     for kind in kinds_of(run):
         features = local_features(run, kind, ids)
         store = ArrayStore(run.workspace.stores, "verification", pairs_key(run, kind))
-        dev[kind], test[kind] = (_verified(run, found, gallery, features, store) for found in (source.dev, source.test))
+        settings = comparison_settings(run, kind)
+        dev[kind], test[kind] = (
+            _verified(run, found, gallery, features, store, settings) for found in (source.dev, source.test)
+        )
     return Verified(evidence_key(run), dev, test)
 
 
 def _verified(
-    run: Run, found: Predictions, gallery: dict[int, list[str]], features: FeatureTable, store: ArrayStore
+    run: Run,
+    found: Predictions,
+    gallery: dict[int, list[str]],
+    features: FeatureTable,
+    store: ArrayStore,
+    settings: Settings,
 ) -> Evidence:
-    settings = comparison_settings(run)
     nearest = run.settings.gallery if run.settings.nearest else None
     jobs, progress = run.settings.jobs, run.progress
     return verify(found, gallery, features, features, store, settings, nearest=nearest, jobs=jobs, progress=progress)
@@ -71,15 +78,15 @@ def pairs_key(run: Run, kind: str) -> dict[str, object]:
     settings = run.settings
     return {
         **features_key(run, kind),
-        "comparison": comparison_settings(run).key(),
+        "comparison": comparison_settings(run, kind).key(),
         "gallery": [settings.gallery, "nearest" if settings.nearest else settings.seed],
         "unreadable": sorted(run.unreadable),
     }
 
 
-def comparison_settings(run: Run) -> Settings:
-    """How two photos are compared."""
-    return Settings(seed=run.settings.seed, enough=run.settings.enough)
+def comparison_settings(run: Run, kind: str) -> Settings:
+    """How two photos are compared by a kind of local features."""
+    return replace(SETTINGS[kind], seed=run.settings.seed, enough=run.settings.enough)
 
 
 def galleries(run: Run) -> dict[int, list[str]]:
@@ -102,8 +109,9 @@ def picture_of(run: Run, query: str, gallery: str, path: Path) -> int:
         if run.competition.photo(name) is None:
             raise LmkError(f"{run.competition.name} has no photo '{name}'. Ids stand in its CSV files.")
     left, right = run.read(query), run.read(gallery)
-    found, known = features_of(run, kinds_of(run)[0], [query, gallery])
-    comparison = compare(found, known, comparison_settings(run))
+    kind = kinds_of(run)[0]
+    found, known = features_of(run, kind, [query, gallery])
+    comparison = compare(found, known, comparison_settings(run, kind))
     picture = draw_matches(left, right, found, known, comparison)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise LmkError(f"{path} is no picture's name: end it in .png or .jpg.")

@@ -1,5 +1,6 @@
 """Two photos compared by their local features."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 
 from lmk.local.captions import in_captions, in_stamp
 from lmk.local.features import LocalFeatures
+from lmk.local.kinds import DELF, ROOTSIFT
 from lmk.local.matching import putative_matches
 from lmk.local.ransac import Fit, Method, Model, fit
 from lmk.local.spatial import Points
@@ -48,6 +50,11 @@ class Settings:
     def key(self) -> dict[str, object]:
         """The settings by name, for the key of an `ArrayStore`."""
         return asdict(self)
+
+
+SETTINGS: Mapping[str, Settings] = {ROOTSIFT: Settings(), DELF: Settings(ratio=None, max_distance=0.8, residual=22.0)}
+"""By the kind of features. Of DELF as published (Noh et al., ICCV 2017) a distance alone decides: its cells overlap, so
+that the second nearest is mostly a neighbour of the nearest and a ratio says little."""
 
 
 @dataclass(frozen=True, eq=False)

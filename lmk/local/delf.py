@@ -77,7 +77,7 @@ class DelfOptions:
         most_overlap: Of the receptive fields of two features, as `suppress` takes it; published models keep all.
     """
 
-    side: int = 480
+    side: int = 1024
     max_features: int = 1000
     scales: tuple[float, ...] = SCALES
     most_overlap: float = 1.0
