@@ -22,9 +22,10 @@ from lmk.local.rootsift import RootSift
 STAMPS = {
     "caption": (["Image ID: 2BK8NE8", "www.example.com", "(c) Somebody's Photos"], 0.5, (10, -40)),
     "date": (["14.07.2012 16:32"], 0.8, (-210, -14)),
-    "logo": (["EXAMPLE", "stock photos"], 1.1, (0.3, 0.45)),
+    "logo": (["EXAMPLE", "stock photos"], 1.1, None),
 }
-"""Lines, size, and place of the first line: pixels from the left or right and from the top or bottom, or shares."""
+"""Lines, size, and place of the first line: pixels from the left or right and from the top or bottom; None: each line in
+the middle of the photo."""
 VERIFIED = 15
 """Inliers from which on a comparison passes for a landmark here."""
 
@@ -71,11 +72,13 @@ def run(folder: Path, pairs: int) -> dict[str, object]:
 def _printed(photo: np.ndarray, stamp: str) -> np.ndarray:
     lines, size, place = STAMPS[stamp]
     height, width = photo.shape[:2]
-    across, down = place
-    x = round(across * width) if isinstance(across, float) else across % width
-    y = round(down * height) if isinstance(down, float) else down % height
     photo = photo.copy()
     for line, text in enumerate(lines):
+        if place is None:
+            wide = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0]
+            x, y = (width - wide) // 2, height // 2
+        else:
+            x, y = place[0] % width, place[1] % height
         at = (x, y + round(32 * size) * line)
         cv2.putText(photo, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
     return photo

@@ -10,7 +10,7 @@ from lmk.local.features import LocalFeatures
 
 BAND = 0.15
 """Captions lie within this share of the photo's shorter side from its border."""
-STAMP = 0.1
+STAMP = 0.2
 """A stamp elsewhere covers less than this share of the photo."""
 TOLERANCE = 0.006
 """A stamp's features lie where they should to within this share of the longer side."""

@@ -45,6 +45,8 @@ class OpenVino:
     def __init__(self, extractor: keras.Model, bf16: bool):
         import openvino
 
+        if bf16:  # which OpenVINO brings about itself, from weights in full
+            extractor = _in_float32(extractor)
         extractor(np.zeros((1, *extractor.input_shape[1:]), np.float32))  # Keras exports what was called once
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.xml"
@@ -59,3 +61,14 @@ class OpenVino:
     def predict_on_batch(self, views: np.ndarray) -> np.ndarray:
         """Features (b, ...) float32 of views (b, side, side, 3) uint8."""
         return self._network(np.ascontiguousarray(views))[0]
+
+
+def _in_float32(model: keras.Model) -> keras.Model:
+    """The same network with the same weights, all of whose layers compute in float32."""
+
+    def whole(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
+
+    copy = keras.models.clone_model(model, clone_function=whole, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
