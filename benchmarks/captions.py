@@ -24,8 +24,8 @@ STAMPS = {
     "date": (["14.07.2012 16:32"], 0.8, (-210, -14)),
     "logo": (["EXAMPLE", "stock photos"], 1.1, None),
 }
-"""Lines, size, and place of the first line: pixels from the left or right and from the top or bottom; None: each line in
-the middle of the photo."""
+"""Lines, size, and place of the first line: pixels from the left or right and from the top or bottom; None: the middle
+of the photo, of all lines."""
 VERIFIED = 15
 """Inliers from which on a comparison passes for a landmark here."""
 

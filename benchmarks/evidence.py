@@ -3,7 +3,9 @@
 Each training photo is compared with the other photos of its own landmark (right) and with three other landmarks
 (wrong), each photo of no landmark with four (wrong). Nothing here reads a solution.
 
-    lmk bench evidence COMPETITION_FOLDER [--ratio 0.93] [--residual 15] [--queries 150] [--gallery 8]
+    lmk bench evidence COMPETITION_FOLDER [--kind delf --weights WEIGHTS] [--queries 150] [--gallery 8]
+
+DELF's attention learns from training photos; with --unseen from those alone that do not ask.
 """
 
 import dataclasses
@@ -17,13 +19,21 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.output import parser, show
-from lmk.local.compare import Settings
+from lmk.cli.console import note, progress
+from lmk.data.competitions import open_competition
+from lmk.data.splits import make_split
+from lmk.delf import DelfOf
+from lmk.local.compare import SETTINGS, Settings
 from lmk.local.evidence import Evidence
 from lmk.local.features import Extractor, extract
+from lmk.local.kinds import KINDS, ROOTSIFT
 from lmk.local.rootsift import RootSift
 from lmk.local.verify import GALLERY, verify
+from lmk.pipeline import open_run
 from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.stages import Settings as RunSettings
 from lmk.store import ArrayStore
+from lmk.workspace import Workspace
 
 SCORES = ("inliers", "mean_inliers", "inlier_ratio", "coverage", "second_best", "agreeing")
 PROPOSALS = 4
@@ -54,10 +64,7 @@ def run(
         pairs, seconds, pairs_per_second: Of the comparisons, by the clock.
     """
     files = {path.stem: path for part in ("train", "distractors") for path in (folder / part).rglob("*.jpg")}
-    predictions, gallery, right = _proposals(folder)
-    if queries is not None:
-        chosen = np.sort(np.random.default_rng(0).permutation(len(predictions))[:queries])
-        predictions, right = predictions.take(chosen), right[chosen]
+    predictions, gallery, right = asked(folder, queries)
     gallery = {landmark: names[:most] for landmark, names in gallery.items()}
     with tempfile.TemporaryDirectory() as stores:
         features = extract(
@@ -71,26 +78,35 @@ def run(
         store = ArrayStore(Path(stores), "pairs", {})
         evidence = verify(predictions, gallery, features, features, store, settings, jobs=jobs)
         seconds = time.perf_counter() - start
-    asked = (predictions.landmarks != NO_LANDMARK) & (evidence.compared > 0)
+    told = (predictions.landmarks != NO_LANDMARK) & (evidence.compared > 0)
     pairs = int(evidence.compared.sum())
     return {
-        **_scores(evidence, right, asked),
+        **_scores(evidence, right, told),
         "pairs": pairs,
         "seconds": seconds,
         "pairs_per_second": pairs / seconds,
     }
 
 
-def _scores(evidence: Evidence, right: np.ndarray, asked: np.ndarray) -> dict[str, object]:
-    truth, inliers = right[asked], evidence.inliers[asked]
+def _scores(evidence: Evidence, right: np.ndarray, told: np.ndarray) -> dict[str, object]:
+    truth, inliers = right[told], evidence.inliers[told]
     wrong = inliers[~truth]
     return {
-        "roc": {name: float(roc_auc_score(truth, getattr(evidence, name)[asked])) for name in SCORES},
+        "roc": {name: float(roc_auc_score(truth, getattr(evidence, name)[told])) for name in SCORES},
         "recall_at_1_percent": float((inliers[truth] > np.quantile(wrong, 0.99)).mean()),
         "false_verifications": {str(most): int((wrong >= most).sum()) for most in (8, 15, 35)},
         "right": int(truth.sum()),
         "wrong": len(wrong),
     }
+
+
+def asked(folder: Path, queries: int | None) -> tuple[Predictions, dict[int, list[str]], np.ndarray]:
+    """`_proposals` of a seeded choice of so many photos, None for all."""
+    predictions, gallery, right = _proposals(folder)
+    if queries is None:
+        return predictions, gallery, right
+    chosen = np.sort(np.random.default_rng(0).permutation(len(predictions))[:queries])
+    return predictions.take(chosen), gallery, right[chosen]
 
 
 def _proposals(folder: Path) -> tuple[Predictions, dict[int, list[str]], np.ndarray]:
@@ -112,29 +128,43 @@ def _four(own: int | None, known: Sequence[int], rng: np.random.Generator) -> li
     return others[:PROPOSALS] if own is None else [own, *others[: PROPOSALS - 1]]
 
 
+def delf_of(folder: Path, weights: str, workspace: Workspace, unseen: np.ndarray) -> DelfOf:
+    """A DELF whose attention and PCA learn from the competition's training photos but those that are to stay unseen."""
+    competition = open_competition(str(folder), workspace.competitions)
+    run = open_run(RunSettings(recipes=(), weights=weights), competition, workspace, progress, note)
+    split = run.split
+    seen = ~np.isin(split.train_ids, unseen)
+    photos, landmarks = split.train_ids[seen], split.train_landmarks[seen]
+    share = run.settings.share_without_landmark
+    fewer = make_split(photos, landmarks, split.distractor_ids, split.folds, share, run.settings.seed)
+    run.__dict__["split"] = fewer  # in place of the one that it would make of all photos
+    return DelfOf.of(run)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command `lmk bench evidence`."""
     options = parser("evidence", __doc__)
     options.add_argument("folder", type=Path)
-    options.add_argument("--side", type=int, default=RootSift().side)
-    options.add_argument("--features", type=int, default=RootSift().max_features)
-    options.add_argument("--ratio", type=float, default=Settings().ratio)
-    options.add_argument("--residual", type=float, default=Settings().residual)
-    options.add_argument("--method", choices=("spatial", "magsac", "ransac"), default="spatial")
+    options.add_argument("--kind", choices=sorted(set(KINDS) - {"both"}), default=ROOTSIFT)
+    options.add_argument("--weights", help="of DELF's backbone")
+    options.add_argument("--unseen", action="store_true")
+    options.add_argument("--ratio", type=float, help="0: no ratio is asked")
+    options.add_argument("--residual", type=float)
     options.add_argument("--keep-captions", action="store_true")
     options.add_argument("--jobs", type=int, default=1)
     options.add_argument("--queries", type=int)
     options.add_argument("--gallery", type=int, default=GALLERY)
     words = options.parse_args(arguments)
-    settings = dataclasses.replace(
-        Settings(),
-        ratio=words.ratio,
-        residual=words.residual,
-        method=words.method,
-        captions=not words.keep_captions,
-    )
-    extractor = RootSift(side=words.side, max_features=words.features)
-    show(run(words.folder, extractor, settings, words.jobs, words.queries, words.gallery), words.json)
+    given = {name: getattr(words, name) for name in ("ratio", "residual") if getattr(words, name) is not None}
+    given |= {"ratio": None} if words.ratio == 0 else {}
+    settings = dataclasses.replace(SETTINGS[words.kind], captions=not words.keep_captions, **given)
+    with tempfile.TemporaryDirectory() as workspace:
+        extractor: Extractor = RootSift()
+        if words.kind != ROOTSIFT:
+            asking = asked(words.folder, words.queries)[0].ids
+            place = Workspace.open(Path(workspace))
+            extractor = delf_of(words.folder, words.weights, place, asking if words.unseen else asking[:0])
+        show(run(words.folder, extractor, settings, words.jobs, words.queries, words.gallery), words.json)
 
 
 if __name__ == "__main__":

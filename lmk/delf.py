@@ -65,14 +65,18 @@ class DelfOf:
         """With the options that the run has.
 
         Raises:
-            LmkError: It names neither a backbone that DELF can be trained on nor a folder.
+            LmkError: It names neither a backbone that DELF can be trained on nor a folder, or asks to tune what such
+                a folder holds.
         """
-        named = run.settings.delf
+        named, epochs = run.settings.delf, run.settings.delf_tune
         recipe = default_recipe(run.settings.weights)
         if named is not None:
             recipe = replace(recipe, backbone=named)
             if not Path(named).is_dir():
                 cut_of(named)
+            elif epochs:
+                raise LmkError(f"--delf-tune trains a backbone, and the DELF in {named} is trained: leave it out.")
+        recipe = replace(recipe, training=replace(recipe.training, tune_epochs=epochs))
         return cls(run, recipe, DelfOptions())
 
     @property

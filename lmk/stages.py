@@ -61,6 +61,7 @@ class Settings:
         fusion: One of `ensemble.fuse.RULES`.
         local_features: What verifies: one of `lmk.local.kinds.KINDS`.
         delf: The backbone that DELF trains on, or the folder of a published one; None: what suits the weights.
+        delf_tune: Epochs in which DELF's backbone learns before its attention does; 0 leaves it frozen.
         candidates: Landmarks verified a query.
         gallery: Photos compared a landmark, at the most.
         nearest: Whether these are the ones most like the query, in place of a seeded choice.
@@ -84,6 +85,7 @@ class Settings:
     fusion: str = "learned"
     local_features: str = "rootsift"
     delf: str | None = None
+    delf_tune: int = 0
     candidates: int = 5
     gallery: int = 32
     nearest: bool = False

@@ -93,6 +93,13 @@ def test_keys_name_the_kinds_and_the_network(folder, workspace):
     others = [replace(recipe, dimensions=20), replace(recipe, training=DelfTraining(seed=1))]
     assert all(DelfOf(runs["delf"], other, options).key() != key for other in others)
     assert DelfOf(runs["delf"], recipe, DelfOptions(side=240)).key() != key
+    tuned = DelfOf.of(opened(folder, workspace, delf_tune=2))
+    assert tuned.recipe.training.tune_epochs == 2 and tuned.key() != key
+
+
+def test_a_published_delf_is_not_tuned(folder, workspace, tmp_path):
+    with pytest.raises(LmkError, match="--delf-tune"):
+        DelfOf.of(opened(folder, workspace, delf=str(tmp_path), delf_tune=1))
 
 
 def test_without_weights_delf_is_refused_and_is_no_default(folder, workspace):

@@ -77,6 +77,10 @@ def open_run_from(
         str | None,
         typer.Option(help="Backbone that DELF trains on, or folder of a published DELF. Default: by the weights."),
     ] = None,
+    delf_tune: Annotated[
+        int,
+        typer.Option(min=0, help="Epochs that DELF's backbone learns before its attention; 0 leaves it frozen."),
+    ] = 0,
     gallery: Annotated[
         int, typer.Option(min=1, max=32, help="Photos of a landmark that a query is compared with.")
     ] = 32,
@@ -139,6 +143,7 @@ def open_run_from(
         runtime=runtime,
         local_features=local_features,
         delf=delf,
+        delf_tune=delf_tune,
         gallery=gallery,
         nearest=nearest,
         enough=enough,
