@@ -28,9 +28,9 @@ from lmk.local.evidence import Evidence
 from lmk.local.kinds import KINDS
 from lmk.local.verify import verify
 from lmk.local_features import local_features
-from lmk.pipeline import RETRIEVAL, ensemble, open_run, recognize, retrieve
+from lmk.pipeline import ensemble, open_run, recognize, retrieve
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.stages import Run, Settings, Source
+from lmk.stages import RETRIEVAL, Run, Settings, Source
 from lmk.store import ArrayStore
 from lmk.verification import comparison_settings, galleries, pairs_key
 from lmk.workspace import Workspace

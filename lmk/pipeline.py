@@ -5,84 +5,29 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from lmk import __version__
 from lmk.data.competitions import Competition
 from lmk.data.photos import find_unreadable
 from lmk.ensemble.blend import fit_blend
-from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD
 from lmk.ensemble.tune import cross_fit
 from lmk.errors import LmkError
-from lmk.evaluation import check_submission, gap_and_interval, gap_of
-from lmk.files import atomic_path, write_json
-from lmk.local.evidence import Evidence
-from lmk.local_features import features_key, kinds_of
+from lmk.evaluation import check_submission, gap_of
+from lmk.files import write_json
+from lmk.fusion import FUSIONS
 from lmk.models.catalogue import weights_digest
 from lmk.models.recipes import Recipe
 from lmk.models.retrieval import Options
+from lmk.outcome import Result, write_page, write_record
 from lmk.predictions import NO_LANDMARK, Predictions, positions, read_submission, write_submission
 from lmk.progress import Progress, silent
-from lmk.stages import READ_SIDE, Made, Run, Settings, Source, lists_of
-from lmk.verification import Verified, comparison_settings, evidence_key, verify_proposals
+from lmk.stages import ENSEMBLE, FUSED, RETRIEVAL, Made, Run, Settings, Source, all_lists, lists_of
+from lmk.verification import Verified, evidence_key, verify_proposals
 from lmk.workspace import Maker, Workspace
-
-if TYPE_CHECKING:
-    from lmk.ensemble.fuse import LearnedFusion
-
-VERSIONS = ("keras", "tensorflow", "numpy", "opencv-python-headless", "scikit-learn")
-"""Packages whose versions a run records."""
-RETRIEVAL, ENSEMBLE, FUSED = "retrieval", "ensemble", "fused"
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What a run made.
-
-    Attributes:
-        name: Of the run, and of its folder.
-        submission: The checked submission.
-        gap: Dev GAP by stage: each recipe's name, `retrieval`, `ensemble`, `fused`; None where it was not run.
-        low, high: 95 % intervals of these, by stage.
-        weights: Of the blend, by source.
-        optimism: Dev GAP by stage fitted on all of dev, less the cross-fitted one.
-        unreadable: Photos that cannot be read, with the reason.
-        seconds, reused: As `Run` counts them.
-        queries, landmark_queries: Of dev.
-    """
-
-    name: str
-    submission: Path
-    gap: dict[str, float | None]
-    low: dict[str, float | None]
-    high: dict[str, float | None]
-    weights: dict[str, float]
-    optimism: dict[str, float]
-    unreadable: dict[str, str]
-    seconds: dict[str, float]
-    reused: list[str]
-    queries: int
-    landmark_queries: int
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        dev = {"gap": self.gap, "low": self.low, "high": self.high, "optimism": self.optimism}
-        return {
-            "run": self.name,
-            "submission": str(self.submission),
-            "dev": dev | {"queries": self.queries, "landmark_queries": self.landmark_queries},
-            "weights": self.weights,
-            "seconds": self.seconds,
-            "reused": self.reused,
-            "unreadable": self.unreadable,
-        }
 
 
 def open_run(
@@ -117,9 +62,9 @@ def make_submission(run: Run, out: Path | None = None) -> Result:
     name = f"{run.competition.name}-{final.key}"
     with run.timed("submission"):
         path = write_checked(run, final.test, out or run.workspace.submissions / f"{name}.csv")
-    result = _record(run, name, path, sources, verified)
+    result = write_record(run, name, path, sources, verified)
     if result.landmark_queries:
-        _report(run, name)
+        write_page(run, name)
     return result
 
 
@@ -219,7 +164,7 @@ def ensemble(run: Run, parts: list[Source]) -> Source:
     truth, seed, k = run.dev.truth, run.settings.seed, run.settings.candidates
 
     def compute() -> Made:
-        asked, tested = _lists(parts, "dev"), _lists(parts, "test")
+        asked, tested = all_lists(parts, "dev"), all_lists(parts, "test")
         dev = cross_fit(
             run.dev.photos,
             lambda rows: fit_blend([found.take(rows) for found in asked], truth[rows], seed),
@@ -235,11 +180,6 @@ def ensemble(run: Run, parts: list[Source]) -> Source:
     return run.stored(ENSEMBLE, stage_keys(run)[ENSEMBLE], compute)
 
 
-def _lists(parts: list[Source], part: Literal["dev", "test"]) -> list[Predictions]:
-    """All that is blended: the predictions of the parts, and the further lists that they packed."""
-    return [found for source in parts for found in lists_of(source, part)]
-
-
 def verify(run: Run, source: Source) -> Verified:
     """Evidence for the landmarks that the ensemble proposes."""
     with run.timed("verification"):
@@ -248,8 +188,7 @@ def verify(run: Run, source: Source) -> Verified:
 
 def fuse(run: Run, parts: list[Source], blended: Source, verified: Verified) -> Source:
     """One confidence of recognition and evidence, by the rule of the settings."""
-    rules = {LEARNED: _learned, PUBLISHED_SUM: _published_sum, PUBLISHED_THRESHOLD: _published_threshold}
-    rule = rules[run.settings.fusion]
+    rule = FUSIONS[run.settings.fusion]
     return run.stored(FUSED, stage_keys(run)[FUSED], lambda: rule(run, parts, blended, verified))
 
 
@@ -286,62 +225,6 @@ def _networks(run: Run) -> Iterator[ModuleType]:
         yield recognition
 
 
-def _learned(run: Run, parts: list[Source], blended: Source, verified: Verified) -> Made:
-    """The rule that dev teaches, cross-fitted there."""
-    from lmk.ensemble.fuse import LearnedFusion, proposal_features  # loads scikit-learn
-
-    truth, seed = run.dev.truth, run.settings.seed
-    landmarks, counts = np.unique(run.competition.train_landmarks, return_counts=True)
-    photo_counts = dict(zip(landmarks.tolist(), counts.tolist(), strict=True))
-    similar = next(part.extras for part in parts if part.name == RETRIEVAL)
-    dev_features = proposal_features(
-        blended.dev, _lists(parts, "dev"), photo_counts, similar["dev"], _proposals(verified.dev)
-    )
-    test_features = proposal_features(
-        blended.test, _lists(parts, "test"), photo_counts, similar["test"], _proposals(verified.test)
-    )
-    right = (blended.dev.landmarks == truth[:, None]) & (blended.dev.landmarks != NO_LANDMARK)
-
-    def fit(rows: np.ndarray) -> LearnedFusion:
-        return LearnedFusion.fit(dev_features[rows], right[rows])
-
-    dev = cross_fit(run.dev.photos, fit, lambda fusion, rows: fusion(blended.dev.take(rows), dev_features[rows]), seed)
-    fusion = fit(np.arange(len(truth)))
-    optimism = gap_of(fusion(blended.dev, dev_features), truth) - gap_of(dev, truth)
-    return dev, fusion(blended.test, test_features), {"optimism": np.array(optimism)}
-
-
-def _proposals(evidence: Mapping[str, Evidence]) -> dict[str, np.ndarray]:
-    """The evidence of all kinds, by kind and name."""
-    return {f"{kind}:{name}": values for kind, one in evidence.items() for name, values in one.proposals().items()}
-
-
-def _first(evidence: Mapping[str, Evidence]) -> Evidence:
-    """What the published rules look at: they knew one kind."""
-    return next(iter(evidence.values()))
-
-
-def _published_sum(run: Run, parts: list[Source], blended: Source, verified: Verified) -> Made:
-    from lmk.ensemble.fuse import published_sum
-
-    largest = float(_first(verified.dev).inliers[:, 0].max(initial=1))
-    dev, test = (
-        published_sum(predictions, _first(evidence).inliers, largest)
-        for predictions, evidence in ((blended.dev, verified.dev), (blended.test, verified.test))
-    )
-    return dev, test, {}
-
-
-def _published_threshold(run: Run, parts: list[Source], blended: Source, verified: Verified) -> Made:
-    from lmk.ensemble.fuse import published_threshold
-
-    dev, test = (
-        published_threshold(predictions, _first(evidence).counts)
-        for predictions, evidence in ((blended.dev, verified.dev), (blended.test, verified.test))
-    )
-    return dev, test, {}
-
-
 def _unreadable(run: Run) -> dict[str, str]:
     """Photos that cannot be read, with the reason; kept in the workspace."""
     competition = run.competition
@@ -355,68 +238,3 @@ def _unreadable(run: Run) -> dict[str, str]:
     unreadable = {paths[error.path]: error.reason for error in found}
     write_json(record, unreadable)
     return unreadable
-
-
-def _record(run: Run, name: str, path: Path, sources: Mapping[str, Source], verified: Verified | None) -> Result:
-    """The run's record, kept as JSON in its folder; beside it what dev asked, and the evidence for its proposals."""
-    truth = run.dev.truth
-    stages = [*run.settings.recipes, RETRIEVAL, ENSEMBLE, FUSED]
-    scored = {stage: gap_and_interval(sources[stage].dev, truth) if stage in sources else None for stage in stages}
-    blended = sources.get(ENSEMBLE)
-    named = [*run.settings.recipes, RETRIEVAL]
-    result = Result(
-        name=name,
-        submission=path,
-        gap={stage: found and found[0] for stage, found in scored.items()},
-        low={stage: found and found[1] for stage, found in scored.items()},
-        high={stage: found and found[2] for stage, found in scored.items()},
-        weights=dict(zip(named, blended.extras["weights"].tolist(), strict=True)) if blended else {},
-        optimism={
-            stage: float(source.extras["optimism"]) for stage, source in sources.items() if "optimism" in source.extras
-        },
-        unreadable=dict(run.unreadable),
-        seconds=run.seconds,
-        reused=run.reused,
-        queries=len(truth),
-        landmark_queries=int((truth != NO_LANDMARK).sum()),
-    )
-    told = {
-        "competition": run.competition.name,
-        "settings": asdict(run.settings),
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"lmk": __version__} | {package: version(package) for package in VERSIONS},
-        "made_by": {recipe: " ".join(maker) for recipe, maker in run.made_by.items()},
-        "predictions": {stage: f"{stage}-{source.key}" for stage, source in sources.items()},
-        "stages": [stage for stage in stages if stage in sources],
-        "root": str(run.competition.root),
-        "digest": run.competition.digest,
-        "read_side": READ_SIDE,
-        "comparison": comparison_settings(run, kinds_of(run)[0]).key(),
-        "local_features": {kind: features_key(run, kind) for kind in kinds_of(run)} if verified else {},
-    }
-    folder = run.workspace.runs / name
-    with atomic_path(folder / "dev.npz") as draft, draft.open("wb") as file:
-        np.savez(file, allow_pickle=False, ids=run.dev.ids, photos=run.dev.photos, truth=truth)
-    if verified is not None:
-        for place, (kind, evidence) in enumerate(verified.dev.items()):
-            evidence.save(folder / (f"evidence-{kind}.npz" if place else "evidence.npz"))
-    told["spent"] = _spent(run, folder / "run.json")
-    write_json(folder / "run.json", result.to_dict() | told)
-    return result
-
-
-def _report(run: Run, name: str) -> None:
-    """The run's page, beside its record."""
-    from lmk.report.page import write_report  # loads the templates' engine
-    from lmk.report.record import load_run
-
-    path = run.workspace.runs / name / "report.html"
-    write_report(load_run(run.workspace, name), run.competition, path, run.progress)
-    run.note(f"The run's report is in {path}.")
-
-
-def _spent(run: Run, record: Path) -> dict[str, float]:
-    """Seconds of each stage when it was computed: of a stage that is stored now, what the earlier record says."""
-    earlier = json.loads(record.read_text(encoding="utf-8")).get("spent", {}) if record.exists() else {}
-    now = {stage: seconds for stage, seconds in run.seconds.items() if stage not in run.reused}
-    return earlier | {stage: max(seconds, earlier.get(stage, 0.0)) for stage, seconds in now.items()}

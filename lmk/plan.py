@@ -10,8 +10,8 @@ from lmk.delf import DelfOf
 from lmk.local.kinds import DELF, ROOTSIFT
 from lmk.local_features import kinds_of
 from lmk.models.catalogue import backbone_named
-from lmk.pipeline import FUSED, stage_keys
-from lmk.stages import Run
+from lmk.pipeline import stage_keys
+from lmk.stages import FUSED, Run
 
 CPU_RATE = 45.0
 """Billions of multiply-adds a second that two cores do of a backbone's pass; a GPU does hundreds of times as many."""

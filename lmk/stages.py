@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,6 +28,8 @@ from lmk.workspace import Maker, Workspace
 
 log = logging.getLogger(__name__)
 
+RETRIEVAL, ENSEMBLE, FUSED = "retrieval", "ensemble", "fused"
+"""Stages besides the recipes, which are called by their names."""
 TOP_K = 20
 """Landmarks that each source keeps a query."""
 READ_SIDE = 1024
@@ -128,6 +130,11 @@ def lists_of(source: Source, part: Literal["dev", "test"]) -> list[Predictions]:
         scores = source.extras[f"{part} scores {len(lists) - 1}"]
         lists.append(Predictions(whole.ids, source.extras[name], scores))
     return lists
+
+
+def all_lists(parts: Iterable[Source], part: Literal["dev", "test"]) -> list[Predictions]:
+    """All that is blended: the predictions of the parts, and the further lists that they packed."""
+    return [found for source in parts for found in lists_of(source, part)]
 
 
 @dataclass(eq=False)

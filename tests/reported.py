@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from lmk.data.competitions import read_competition
-from lmk.pipeline import _record
+from lmk.outcome import write_record
 from lmk.predictions import Predictions, best_of
 from lmk.stages import Run, Settings, Source
 from lmk.verification import verify_proposals
@@ -57,7 +57,7 @@ def record_run(competition: Path, workspace: Workspace, seed: int) -> str:
     with run.timed("verification"):
         verified = verify_proposals(run, sources["ensemble"])
     name = f"crops-{seed:012d}"
-    _record(run, name, workspace.submissions / f"{name}.csv", sources, verified)
+    write_record(run, name, workspace.submissions / f"{name}.csv", sources, verified)
     return name
 
 

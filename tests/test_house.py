@@ -21,6 +21,8 @@ FLOORS = {
         "lmk.delf",
         "lmk.local_features",
         "lmk.verification",
+        "lmk.fusion",
+        "lmk.outcome",
         "lmk.pipeline",
         "lmk.plan",
     },

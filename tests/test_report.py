@@ -17,7 +17,7 @@ from lmk.errors import LmkError
 from lmk.evaluation import gap_and_interval
 from lmk.files import write_json
 from lmk.local import compare
-from lmk.pipeline import _report
+from lmk.outcome import write_page
 from lmk.report.page import MOST_BYTES, reader, write_report
 from lmk.report.pictures import Album, Features
 from lmk.report.record import load_run
@@ -225,7 +225,7 @@ def test_the_command_writes_the_newest_run_and_prints_where(workspace):
 def test_a_run_ends_with_its_page_and_says_where(workspace, competition):
     notes: list[str] = []
     run = Run(Settings(recipes=()), competition, workspace, note=notes.append)
-    _report(run, FIRST)
+    write_page(run, FIRST)
     path = workspace.runs / FIRST / "report.html"
     assert FIRST in path.read_text(encoding="utf-8")
     assert notes == [f"The run's report is in {path}."]

@@ -20,7 +20,7 @@ from lmk.cli.kaggle_options import (
 from lmk.cli.running import run_command
 
 if TYPE_CHECKING:
-    from lmk.pipeline import Result
+    from lmk.outcome import Result
     from lmk.stages import Run
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from lmk.pipeline import Result
+    from lmk.outcome import Result
     from lmk.plan import StagePlan
 
 WIDTH = 240
