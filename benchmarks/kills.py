@@ -1,9 +1,12 @@
-"""Kill runs at random moments, go on, and compare: the same bytes, nothing computed twice, nothing left over.
+"""Kill runs at random moments of every stage, go on, and compare: the same bytes, nothing computed twice, nothing left.
 
-A run of all stages on a tiny competition is killed (SIGKILL) again and again, each time after a random while, until it
-ends; then the next run begins with an empty workspace, until there were as many kills as asked for. What each run ends
-with is compared, byte by byte, with what a run ends with that nobody killed. A journal beside the workspace tells which
-shards, epochs and stages were computed and which were stored: what was stored must never be computed again.
+A run of all stages on a tiny competition, DELF among them, is killed (SIGKILL) once or twice in each of its phases: a
+phase is a stage or a part of one, such as a network's training or the shards of a store. A kill waits until a run tells
+that the phase begins, and then a random while, at the most as long as the phase takes. When all phases had their kills,
+the run goes on to its end and the next one begins with an empty workspace, until there were as many kills as asked for.
+What each run ends with is compared, byte by byte, with what a run ends with that nobody killed. A journal beside the
+workspace tells which shards, epochs and stages were computed and which were stored: what was stored must never be
+computed again. One kill in twelve meets `lmk data download` from a server on this machine.
 
 Runs are forked from a process that has loaded the libraries, so that a kill costs no start of TensorFlow.
 
@@ -11,8 +14,8 @@ Runs are forked from a process that has loaded the libraries, so that a kill cos
 """
 
 import argparse
+import csv
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -22,108 +25,27 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.download import server, write_table
+from benchmarks.journal import Journal, watch
 from benchmarks.output import parser, show
 from lmk.errors import LmkError
 
 TESTS = Path(__file__).parents[1] / "tests"
 COMPARED = ("predictions/*", "stores/*/*", "weights/*", "submissions/*", "runs/*/*.npz")
 """Of a workspace; the rest (run.json, the report) tells times and must differ."""
-MOST_EVENTS = 6
-"""A kill comes up to so many lines of the journal after the start: runs get on, on slow machines too."""
-LONGEST_PAUSE = 1.0
-"""And up to so many seconds after that line, so that it falls anywhere."""
 LONGEST = 1800.0
 """Seconds after which a run that nobody kills is taken to hang."""
-
-
-class Journal:
-    """One line an event, flushed before the work goes on: what a killed process did."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def tell(self, what: str, unit: str) -> None:
-        """`what` happened to a unit of work."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([what, unit]) + "\n")
-
-    def events(self) -> list[tuple[str, str]]:
-        """All that was told, in order; the last line of a killed process may be cut."""
-        found = []
-        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
-            with suppress(ValueError):
-                what, unit = json.loads(line)
-                found.append((what, unit))
-        return found
-
-    def lines(self) -> int:
-        """How many lines there are."""
-        return self.path.read_bytes().count(b"\n") if self.path.exists() else 0
-
-    def computed_again(self) -> list[str]:
-        """Units that were computed although they had been stored."""
-        stored, again = set(), []
-        for what, unit in self.events():
-            if what == "stored":
-                stored.add(unit)
-            elif what == "computed" and unit in stored:
-                again.append(unit)
-        return again
-
-    def stage(self) -> str:
-        """The stage that the last process was in."""
-        return next((unit for what, unit in reversed(self.events()) if what == "stage"), "start")
-
-
-def watch(journal: Journal, put: Callable[[Any, str, Any], None]) -> None:
-    """Make this process tell the journal of every shard, epoch and stage; `put` sets an attribute."""
-    from lmk.models.train import Trainer
-    from lmk.stages import Run
-    from lmk.store import ArrayStore
-
-    append, fit, save, timed, stored = ArrayStore.append, Trainer._fit, Trainer._save, Run.timed, Run.stored
-
-    def telling_append(store: ArrayStore, ids: np.ndarray, arrays: Any) -> None:
-        unit = f"{store.folder.name} {hashlib.sha256(' '.join(ids).encode()).hexdigest()[:12]}"
-        journal.tell("computed", unit)
-        append(store, ids, arrays)
-        journal.tell("stored", unit)
-
-    def telling_fit(trainer: Trainer, model: Any, number: int, epoch: int, advance: Any) -> Any:
-        record = fit(trainer, model, number, epoch, advance)
-        journal.tell("computed", f"{trainer.checkpoint.name} stage {number} epoch {epoch + 1}")
-        return record
-
-    def telling_save(trainer: Trainer, model: Any, number: int, epoch: int, best: Any) -> None:
-        save(trainer, model, number, epoch, best)
-        journal.tell("stored", f"{trainer.checkpoint.name} stage {number} epoch {epoch}")
-
-    def telling_timed(run: Run, stage: str) -> Any:
-        journal.tell("stage", stage)
-        return timed(run, stage)
-
-    def telling_stored(run: Run, stage: str, key: Any, compute: Callable[[], Any]) -> Any:
-        def telling_compute() -> Any:
-            made = compute()
-            journal.tell("computed", stage)
-            return made
-
-        source = stored(run, stage, key, telling_compute)
-        journal.tell("stored", stage)
-        return source
-
-    put(ArrayStore, "append", telling_append)
-    put(Trainer, "_fit", telling_fit)
-    put(Trainer, "_save", telling_save)
-    put(Run, "timed", telling_timed)
-    put(Run, "stored", telling_stored)
+ADDRESSES, FAILING = 400, 0.1
+"""Of a download."""
+DOWNLOADS = 12
+"""Of so many kills one meets a download."""
 
 
 def load() -> None:
@@ -134,32 +56,85 @@ def load() -> None:
 
     for name in ("lmk.recognition", "lmk.pipeline", "lmk.ensemble.fuse", "lmk.report.page", "lmk.cli.make_submission"):
         import_module(name)
+    for name in ("lmk.delf", "lmk.models.delf", "lmk.models.delf_training", "lmk.data.download", "lmk.cli.download"):
+        import_module(name)
     tiny.install(tiny._put)
     tiny.install_network(tiny._put)
+    tiny.install_delf(tiny._put)
 
 
-def fork_run(competition: Path, workspace: Path, out: Path, jobs: int) -> int:
-    """Start `lmk make-submission --ensemble` in a child of this process; returns its number."""
-    import tiny
+@dataclass(frozen=True)
+class Place:
+    """Where a run works: the competition, its workspace, and beside it what the run prints and tells.
 
-    child = os.fork()
-    if child:
-        return child
-    log = os.open(str(workspace) + ".log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    watch(Journal(Path(str(workspace) + ".journal")), setattr)
+    Attributes:
+        folder: Of the competition.
+        workspace: Of the run.
+        jobs: Its processes.
+    """
+
+    folder: Path
+    workspace: Path
+    jobs: int = 1
+
+    @property
+    def log(self) -> Path:
+        """What its processes print."""
+        return Path(f"{self.workspace}.log")
+
+    @property
+    def journal(self) -> Journal:
+        """What its processes tell."""
+        return Journal(Path(f"{self.workspace}.journal"))
+
+    def said(self) -> str:
+        """The end of the log."""
+        return self.log.read_text(encoding="utf-8", errors="replace").strip()[-600:]
+
+    def start(self) -> int:
+        """Start `lmk make-submission --ensemble` in a child of this process; returns its number."""
+        import tiny
+
+        words = ["make-submission", "--ensemble", "-c", str(self.folder), "-w", str(self.workspace)]
+        words += [word for name in tiny.RECIPE_NAMES for word in ("--recipe", name)]
+        words += ["--weights", str(tiny_weights(self.folder.parent)), "--delf", "tiny", "--local-features", "both"]
+        words += ["--folds", "3", "--jobs", str(self.jobs), "--out", str(self.workspace / "submissions" / "out.csv")]
+        return fork(words, self.log, lambda: _prepare(self.journal))
+
+
+def _prepare(journal: Journal) -> None:
+    watch(journal, setattr)
     import tensorflow
 
     tensorflow.config.run_functions_eagerly(True)  # tracing such small networks takes far longer than running them
-    recipes = [word for name in tiny.RECIPE_NAMES for word in ("--recipe", name)]
-    sys.argv = ["lmk", "make-submission", "--ensemble", "-c", str(competition), "-w", str(workspace), *recipes]
-    sys.argv += ["--weights", "none", "--folds", "3", "--jobs", str(jobs), "--out", str(out)]
-    from lmk.cli.main import main as lmk
 
+
+def tiny_weights(folder: Path) -> Path:
+    """The file of weights of the tiny backbone, written by a child."""
+    import tiny
+
+    path = folder / "tiny.weights.h5"
+    if not path.exists() and fork([], folder / "weights.log", lambda: tiny.write_weights(path)):
+        os.wait()
+    return path
+
+
+def fork(words: Sequence[str], log: Path, prepare: Callable[[], None]) -> int:
+    """Start `lmk WORDS`, or nothing without words, in a child of this process; returns its number."""
+    child = os.fork()
+    if child:
+        return child
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
     code = 1
     try:
-        lmk()
+        prepare()
+        if words:
+            from lmk.cli.main import main as lmk
+
+            sys.argv = ["lmk", *words]
+            lmk()
         code = 0
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else int(left.code is not None)
@@ -167,71 +142,125 @@ def fork_run(competition: Path, workspace: Path, out: Path, jobs: int) -> int:
         os._exit(code)
 
 
-def wait(child: int, seconds: float) -> int | None:
-    """The child's exit code, or None if it still runs after that time."""
+def wait(child: int, seconds: float, until: Callable[[], bool] = lambda: False) -> int | None:
+    """The child's exit code, or None if it still runs after that time, or once `until` is true."""
     end = time.monotonic() + seconds
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        if time.monotonic() >= end:
+        if time.monotonic() >= end or until():
             return None
         time.sleep(min(0.005, max(0.0, end - time.monotonic())))
 
 
-def whole_run(competition: Path, workspace: Path, jobs: int) -> float:
+def kill(child: int) -> None:
+    """By SIGKILL."""
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def whole_run(place: Place) -> float:
     """A run that nobody kills; returns its seconds.
 
     Raises:
         LmkError: It failed, or hangs.
     """
     start = time.monotonic()
-    child = fork_run(competition, workspace, workspace / "submissions" / "out.csv", jobs)
+    child = place.start()
     code = wait(child, LONGEST)
     if code is None:
-        os.kill(child, signal.SIGKILL)
+        kill(child)
     if code != 0:
-        told = Path(str(workspace) + ".log").read_text(encoding="utf-8", errors="replace")
-        raise LmkError(f"The run in {workspace} ended with {code}: {told.strip()[-600:]}")
+        raise LmkError(f"The run in {place.workspace} ended with {code}: {place.said()}")
     return time.monotonic() - start
 
 
-def wait_for(child: int, journal: Journal, lines: int) -> int | None:
-    """The child's exit code, or None once the journal has so many lines."""
-    end = time.monotonic() + LONGEST
-    while journal.lines() < lines and time.monotonic() < end:
-        code = wait(child, 0.02)
-        if code is not None:
-            return code
-    return None
+def killed_run(place: Place, phases: dict[str, float], rng: np.random.Generator, most: int, end: float) -> Counter[str]:
+    """A run that is killed once or twice in each phase, `most` times at the most, and then goes on to its end.
 
-
-def killed_run(
-    competition: Path, workspace: Path, jobs: int, rng: np.random.Generator, most: int, end: float
-) -> tuple[int, Counter[str]]:
-    """A run that is killed at random moments and started again, until it ends, was killed `most` times, or time is up.
+    Args:
+        place: Where.
+        phases: Their seconds by name, in order.
+        rng: Of the moments.
+        most: Kills.
+        end: No kill after this time.
 
     Returns:
-        How often it was killed, and in which stages.
+        The kills by phase.
     """
-    stages: Counter[str] = Counter()
-    journal = Journal(Path(str(workspace) + ".journal"))
-    while sum(stages.values()) < most and time.monotonic() < end:
-        wanted = journal.lines() + int(rng.integers(0, MOST_EVENTS + 1))
-        child = fork_run(competition, workspace, workspace / "submissions" / "out.csv", jobs)
-        code = wait_for(child, journal, wanted)
+    order = {phase: number for number, phase in enumerate(phases)}
+    kills: Counter[str] = Counter()
+    targets = [phase for phase in phases for _ in range(rng.integers(1, 3))]
+    for target in targets:
+        if kills.total() >= most or time.monotonic() >= end:
+            break
+        first = place.journal.lines()
+
+        def reached(first: int = first, target: str = target) -> bool:
+            told = place.journal.events(first)
+            return any(what == "phase" and order.get(unit, 0) >= order[target] for what, unit in told)
+
+        child = place.start()
+        code = wait(child, LONGEST, reached)
         if code is None:
-            code = wait(child, rng.uniform(0, LONGEST_PAUSE))
+            code = wait(child, rng.uniform(0, phases[target]))
         if code == 0:
-            return sum(stages.values()), stages
+            return kills
         if code is not None:
-            told = Path(str(workspace) + ".log").read_text(encoding="utf-8", errors="replace")
-            raise LmkError(f"A resumed run in {workspace} failed with {code}: {told.strip()[-600:]}")
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        stages[journal.stage()] += 1
-    whole_run(competition, workspace, jobs)
-    return sum(stages.values()), stages
+            raise LmkError(f"A resumed run in {place.workspace} failed with {code}: {place.said()}")
+        kill(child)
+        kills[place.journal.phase()] += 1
+    whole_run(place)
+    return kills
+
+
+def killed_download(folder: Path, kills: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Downloads from a server on this machine, killed at random moments.
+
+    Returns:
+        kills; differing: ids whose photo or outcome is not that of a download that nobody killed; left: temporary files.
+    """
+    done, differing, left = 0, [], []
+    with server(folder) as address:
+        expected, seconds = _downloaded(folder / "quiet", address)
+        while done < kills:
+            place = folder / f"killed{done:03d}"
+            _addresses(place, address)
+            for _ in range(min(kills - done, int(rng.integers(1, 5)))):
+                child = fork(_download_words(place), folder / "log", lambda: None)
+                if wait(child, rng.uniform(0, seconds)) is not None:
+                    break
+                kill(child)
+                done += 1
+            found, _ = _downloaded(place, address)
+            differing += [name for name in expected if found.get(name) != expected[name]]
+            left += [str(path) for path in place.rglob(".*.tmp.*")]
+            shutil.rmtree(place)
+    return {"kills": done, "differing": differing, "left": left}
+
+
+def _addresses(place: Path, address: str) -> None:
+    if not place.exists():
+        write_table(place, address, ADDRESSES, FAILING, 1)
+
+
+def _download_words(place: Path) -> list[str]:
+    words = ["data", "download", "-c", str(place), "-w", str(place / "w"), "--side", "128", "--threads", "8"]
+    return [*words, "--each-host", "8", "--silence", "0.5", "--tries", "1"]
+
+
+def _downloaded(place: Path, address: str) -> tuple[dict[str, tuple[str, str]], float]:
+    """Let a download end: each id's outcome with the digest of its photo; and the seconds that it took."""
+    _addresses(place, address)
+    start = time.monotonic()
+    code = wait(fork(_download_words(place), place.parent / "log", lambda: None), LONGEST)
+    if code != 0:
+        raise LmkError(f"The download into {place} ended with {code}: {(place.parent / 'log').read_text()[-600:]}")
+    seconds = time.monotonic() - start
+    photos = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in (place / "train").rglob("*.jpg")}
+    with (place / "train.downloads.csv").open(newline="", encoding="utf-8") as file:
+        return {row["id"]: (row["outcome"], photos.get(row["id"], "")) for row in csv.DictReader(file)}, seconds
 
 
 def digests(workspace: Path) -> dict[str, str]:
@@ -288,36 +317,38 @@ def run(
     competition = tiny.draw_competition(folder / "walls")
     begun = time.monotonic()
     end = begun + 60 * minutes
-    quiet = folder / "quiet"
-    seconds = whole_run(competition, quiet, jobs)
-    expected = digests(quiet)
+    quiet = Place(competition, folder / "quiet", jobs)
+    seconds = whole_run(quiet)
+    expected, phases = digests(quiet.workspace), quiet.journal.seconds()
     rng = np.random.default_rng(seed)
-    stages: Counter[str] = Counter()
-    differing: list[str] = []
+    downloads = killed_download(folder / "downloads", kills // DOWNLOADS, rng)
+    told(f"downloads: {downloads}")
+    by_phase = Counter({"download": downloads["kills"]})
+    differing: list[str] = downloads["differing"]
+    left: list[str] = downloads["left"]
     again: list[str] = []
-    left: list[str] = []
     runs = 0
-    while sum(stages.values()) < kills and time.monotonic() < end:
-        workspace = folder / f"killed{runs:03d}"
-        count, where = killed_run(competition, workspace, jobs, rng, kills - sum(stages.values()), end)
-        found = digests(workspace)
-        differing += [f"{workspace.name}/{name}" for name in expected if found.get(name) != expected[name]]
-        differing += [f"{workspace.name}/{name}" for name in found if name not in expected]
-        again += Journal(Path(str(workspace) + ".journal")).computed_again()
-        left += left_over(workspace)
-        stages += where
+    while by_phase.total() < kills and time.monotonic() < end:
+        place = Place(competition, folder / f"killed{runs:03d}", jobs)
+        by_phase += killed_run(place, phases, rng, kills - by_phase.total(), end)
+        found = digests(place.workspace)
+        differing += [f"{place.workspace.name}/{name}" for name in expected if found.get(name) != expected[name]]
+        differing += [f"{place.workspace.name}/{name}" for name in found if name not in expected]
+        again += place.journal.computed_again()
+        left += left_over(place.workspace)
         runs += 1
-        told(f"run {runs}: {count} kills, {sum(stages.values())} in all; files that differ so far: {len(differing)}")
+        told(f"run {runs}: {by_phase.total()} kills in all; files that differ so far: {len(differing)}")
         if not differing and not again and not left:
-            shutil.rmtree(workspace)
+            shutil.rmtree(place.workspace)
     return {
-        "kills": sum(stages.values()),
+        "kills": by_phase.total(),
         "runs": runs,
+        "resumed": by_phase.total(),
         "files_compared_a_run": len(expected),
         "files_that_differ": differing,
         "units_computed_again_though_stored": again,
         "temporary_files_left": left,
-        "kills_by_stage": dict(stages),
+        "kills_by_phase": {phase: by_phase[phase] for phase in ("start", "download", *phases) if by_phase[phase]},
         "seconds_of_a_run_that_nobody_killed": round(seconds, 1),
         "seconds": round(time.monotonic() - begun, 1),
     }

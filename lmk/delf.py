@@ -166,11 +166,14 @@ class DelfOf:
         return self._trained(at_once)
 
     def _trained(self, at_once: int) -> Delf:
+        import keras
+
         from lmk.models.delf import build_delf, load_delf, save_delf
         from lmk.models.delf_training import train_delf
 
         weights, pca = self.files
         run, recipe = self.run, self.recipe
+        keras.utils.set_random_seed(recipe.training.seed)  # attention begins the same, whatever was computed before
         network = build_delf(recipe.backbone, run.settings.weights)
         if weights.exists():
             load_delf(network, weights)

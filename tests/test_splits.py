@@ -109,3 +109,29 @@ def test_a_gallery_holds_photos_of_its_landmark_and_all_where_they_are_few(table
 def test_another_seed_chooses_another_gallery():
     ids, landmarks, _ = competition([40], 0)
     assert choose_galleries(ids, landmarks, 10, 0) != choose_galleries(ids, landmarks, 10, 1)
+
+
+def test_a_dev_of_too_many_queries_asks_a_choice_of_each_kind_in_the_same_shares():
+    tables = competition([60, 40, 30, 24, 20, 16, 14, 12, 10, 8, 7, 6, 5, 4, 3, 2], 90)
+    whole, capped = make_split(*tables, 4, 0.6, 0), make_split(*tables, 4, 0.6, 0, most=120)
+    asked = [np.concatenate([split.queries(fold).ids for fold in range(4)]) for split in (whole, capped)]
+    assert len(asked[0]) > 400
+    assert len(asked[1]) == pytest.approx(120, abs=1)
+    assert set(asked[1]) < set(asked[0])
+    shares = [
+        [np.char.startswith(ids, "d").mean(), np.char.endswith(ids, "@unseen").mean()] for ids in asked
+    ]  # of distractors and of unseen landmarks
+    np.testing.assert_allclose(shares[0], shares[1], atol=0.01)
+    for fold in range(4):
+        assert capped.training(fold)[0].sum() >= whole.training(fold)[0].sum()
+
+
+def test_a_most_that_is_not_passed_changes_nothing():
+    tables = competition([9, 8, 7, 6, 5], 20)
+
+    def asked(**most) -> list[list[str]]:
+        split = make_split(*tables, 5, 0.5, 4, **most)
+        return [split.queries(fold).ids.tolist() for fold in range(5)]
+
+    count = sum(map(len, asked()))
+    assert asked(most=count) == asked() != asked(most=count - 2)

@@ -82,14 +82,45 @@ def install_network(put: Callable[[object, object, object], None]) -> None:
     """Give the backbone `tiny` a network; this loads Keras."""
     import lmk.models.network
 
-    def build(name: str, weights: str, image_size: int, provider: str):
-        assert (name, weights) == ("tiny", "none")
-        return small_backbone(name, image_size)
-
     put(lmk.models.network, "build_backbone", build)
 
 
-def small_backbone(name: str, image_size: int):
+def install_delf(put: Callable[[object, object, object], None]) -> None:
+    """Let the backbone `tiny` be one that DELF is trained on, in seconds; this loads Keras."""
+    import lmk.delf
+    import lmk.models.delf
+    from lmk.local.delf import DelfOptions
+    from lmk.models.delf_recipe import CUTS, DelfRecipe, DelfTraining
+
+    recipe = DelfRecipe("tiny", 8, DelfTraining(side=64, epochs=3))
+    put(CUTS, "tiny", "relu1")
+    put(lmk.delf, "default_recipe", lambda weights: recipe)
+    put(lmk.delf, "DelfOptions", lambda: DelfOptions(max_features=40, side=96, scales=(0.5, 1.0)))
+    put(lmk.models.delf, "build_backbone", build)
+
+
+def build(name: str, weights: str = "none", image_size: int | None = None, provider: str = "keras"):
+    """The backbone `tiny`, with weights from Keras' seed or from a file."""
+    from lmk.models.backbones import network_of
+
+    assert name == "tiny"
+    backbone = small_backbone(name, image_size)
+    if weights != "none":
+        network_of(backbone).load_weights(weights)
+    return backbone
+
+
+def write_weights(path: Path) -> None:
+    """A file of weights of the backbone `tiny`."""
+    import keras
+
+    from lmk.models.backbones import network_of
+
+    keras.utils.set_random_seed(0)
+    network_of(small_backbone("tiny", 32)).save_weights(path)
+
+
+def small_backbone(name: str, image_size: int | None):
     """A backbone of two layers, from RGB (batch, side, side, 3) to (batch, side / 4, side / 4, 16)."""
     import keras
 

@@ -16,6 +16,9 @@ UNSEEN = "@unseen"
 """Ends the query id of a photo that is asked while its landmark is held out."""
 
 NEVER = -1
+MOST_QUERIES = 100_000
+"""Of dev, all folds together: the 6.9 million that the largest edition would give answer no question better, and would
+take days to verify."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +86,7 @@ def make_split(
     folds: int,
     share_without_landmark: float,
     seed: int,
+    most: int = MOST_QUERIES,
 ) -> Split:
     """Split a competition into folds; the same arguments give the same split.
 
@@ -93,6 +97,8 @@ def make_split(
         folds: Parts, at least 3. Each photo is held out in one of them and its landmark in another one.
         share_without_landmark: In (0, 1), of the dev queries; reached by asking fewer of the kind that is in excess.
         seed: Of all random choices.
+        most: Dev queries, about: of more a choice is asked, of each kind the same share. Photos that are not asked for
+            their landmark stay in training.
 
     Raises:
         ValueError: `folds` or the share is out of range.
@@ -113,6 +119,10 @@ def make_split(
     asked_unseen = min(unseen, wanted_without - asked_distractors)
     asked_known = min(
         known, round((asked_distractors + asked_unseen) * (1 - share_without_landmark) / share_without_landmark)
+    )
+    part = min(1.0, most / max(1, asked_known + asked_unseen + asked_distractors))
+    asked_known, asked_unseen, asked_distractors = (
+        round(part * asked) for asked in (asked_known, asked_unseen, asked_distractors)
     )
     photo_fold[~_choose(photo_fold != NEVER, asked_known, rng)] = NEVER
     return Split(

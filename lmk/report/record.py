@@ -14,6 +14,7 @@ import numpy as np
 
 from lmk.errors import LmkError
 from lmk.local.evidence import Evidence
+from lmk.local.kinds import KINDS
 from lmk.predictions import Predictions
 from lmk.workspace import Workspace
 
@@ -95,6 +96,7 @@ def load_run(workspace: Workspace, name: str | None = None) -> RunRecord:
             f"The record in {folder} is not whole ({error}). Run `lmk make-submission` again: what is stored is reused."
         ) from error
     path = folder / "evidence.npz"
-    kinds = list(facts.get("local_features", {}))
-    further = {kind: Evidence.load(folder / f"evidence-{kind}.npz") for kind in kinds[1:]}
+    keys = facts.get("local_features", {})
+    facts["local_features"] = {kind: keys[kind] for kind in KINDS["both"] if kind in keys}  # JSON has them by name
+    further = {kind: Evidence.load(folder / f"evidence-{kind}.npz") for kind in [*facts["local_features"]][1:]}
     return RunRecord(folder, facts, ids, photos, truth, dev, Evidence.load(path) if path.exists() else None, further)
