@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Journal:
         told = self._told()
         begun = [(unit, when) for what, unit, when in told if what == "phase"] + [("", told[-1][2])]
         found: dict[str, float] = {}
-        for (phase, start), (_, end) in zip(begun, begun[1:], strict=False):
+        for (phase, start), (_, end) in pairwise(begun):
             found[phase] = max(found.get(phase, 0.0), end - start)
         return found
 
@@ -88,7 +89,7 @@ def watch(journal: Journal, put: Callable[[Any, str, Any], None]) -> None:
 
     put(Run, "timed", telling_timed)
     put(Run, "stored", telling_stored)
-    for name, phase in (("_record", "record"), ("_report", "report")):
+    for name, phase in (("write_record", "record"), ("write_page", "page")):
         put(pipeline, name, _in_phase(journal, phase, getattr(pipeline, name)))
 
 

@@ -42,7 +42,7 @@ COMPARED = ("predictions/*", "stores/*/*", "weights/*", "submissions/*", "runs/*
 """Of a workspace; the rest (run.json, the report) tells times and must differ."""
 LONGEST = 1800.0
 """Seconds after which a run that nobody kills is taken to hang."""
-ADDRESSES, FAILING = 400, 0.1
+ADDRESSES, FAILING = 150, 0.1
 """Of a download."""
 DOWNLOADS = 12
 """Of so many kills one meets a download."""
@@ -219,8 +219,9 @@ def killed_download(folder: Path, kills: int, rng: np.random.Generator) -> dict[
     """Downloads from a server on this machine, killed at random moments.
 
     Returns:
-        kills; differing: ids whose photo or outcome is not that of a download that nobody killed; left: temporary files.
+        kills; differing: ids whose photo or outcome is not that of a quiet download; left: temporary files.
     """
+    folder.mkdir(parents=True)
     done, differing, left = 0, [], []
     with server(folder) as address:
         expected, seconds = _downloaded(folder / "quiet", address)
@@ -247,7 +248,7 @@ def _addresses(place: Path, address: str) -> None:
 
 def _download_words(place: Path) -> list[str]:
     words = ["data", "download", "-c", str(place), "-w", str(place / "w"), "--side", "128", "--threads", "8"]
-    return [*words, "--each-host", "8", "--silence", "0.5", "--tries", "1"]
+    return [*words, "--each-host", "8", "--silence", "0.5", "--tries", "2"]
 
 
 def _downloaded(place: Path, address: str) -> tuple[dict[str, tuple[str, str]], float]:

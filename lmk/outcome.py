@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lmk import __version__
+from lmk.data.sizes import size_of
 from lmk.evaluation import gap_and_interval
 from lmk.files import atomic_path, write_json
 from lmk.local_features import features_key, kinds_of
@@ -99,6 +100,7 @@ def write_record(run: Run, name: str, path: Path, sources: Mapping[str, Source],
         "stages": [stage for stage in stages if stage in sources],
         "root": str(run.competition.root),
         "digest": run.competition.digest,
+        "size": size_of(run.competition).to_dict(),
         "read_side": READ_SIDE,
         "comparison": comparison_settings(run, kinds_of(run)[0]).key(),
         "local_features": {kind: features_key(run, kind) for kind in kinds_of(run)} if verified else {},

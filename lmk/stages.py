@@ -98,6 +98,19 @@ class Settings:
     answer_unreadable: bool = True
 
 
+def recipe_of(settings: Settings, name: str) -> Recipe:
+    """The recipe of that name, with what the settings change of it."""
+    recipe = find_recipe(name)
+    if settings.image_size is not None:
+        recipe = replace(recipe, image_size=settings.image_size)
+    if settings.views is not None:
+        recipe = recipe.with_views(settings.views)
+    if settings.epochs is not None:
+        most = settings.epochs
+        recipe = replace(recipe, stages=tuple(replace(s, epochs=min(s.epochs, most)) for s in recipe.stages))
+    return recipe
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """What a stage made.
@@ -160,15 +173,7 @@ class Run:
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of that name, with what the settings change of it."""
-        recipe, settings = find_recipe(name), self.settings
-        if settings.image_size is not None:
-            recipe = replace(recipe, image_size=settings.image_size)
-        if settings.views is not None:
-            recipe = recipe.with_views(settings.views)
-        if settings.epochs is not None:
-            most = settings.epochs
-            recipe = replace(recipe, stages=tuple(replace(s, epochs=min(s.epochs, most)) for s in recipe.stages))
-        return recipe
+        return recipe_of(self.settings, name)
 
     def maker_of(self, name: str, stored: Callable[[Maker], bool]) -> Maker:
         """What computes the results of a network, or computed them: here, or in a kernel from which they were pulled

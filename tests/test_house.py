@@ -25,6 +25,8 @@ FLOORS = {
         "lmk.outcome",
         "lmk.pipeline",
         "lmk.plan",
+        "lmk.forecast",
+        "lmk.rates",
     },
     6: {"lmk.cli"},
 }

@@ -9,6 +9,7 @@ from lmk.errors import LmkError
 # One module a command; importing them is cheap, since heavy imports wait inside the commands.
 COMMANDS = (
     "make_submission",
+    "plan",
     "stages",
     "verify",
     "delf",

@@ -140,6 +140,18 @@ def photo_addresses(root: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return given
 
 
+def read_rows(root: Path) -> tuple[np.ndarray, int, int]:
+    """Landmarks of the rows of train.csv (n,) int64, `NO_LANDMARK` for none; the number of distractors, which are those
+    rows and the photos in distractors/; and of ids to answer. Photos of train and test may be absent.
+
+    Raises:
+        LmkError: A table cannot be read, or there is none.
+    """
+    landmarks = read_train(_train_table(root), with_urls=False)[1]
+    distractors = len(find_photos(root / "distractors")) + int((landmarks == NO_LANDMARK).sum())
+    return landmarks, distractors, len(_test_ids(root)[0])
+
+
 def read_competition(name: str, root: Path, progress: Progress = silent) -> Competition:
     """Read the competition that lies in the folder `root`; raises as `open_competition`."""
     rows, landmarks, _ = read_train(_train_table(root), with_urls=False)

@@ -114,15 +114,8 @@ def make_split(
     photo_fold = _deal_photos(classes, unseen_fold, folds, rng)
     distractor_fold = rng.permutation(len(distractor_ids)) % folds
     known, unseen, without = (int((rows != NEVER).sum()) for rows in (photo_fold, unseen_fold, distractor_fold))
-    wanted_without = round(known * share_without_landmark / (1 - share_without_landmark))
-    asked_distractors = min(without, wanted_without)
-    asked_unseen = min(unseen, wanted_without - asked_distractors)
-    asked_known = min(
-        known, round((asked_distractors + asked_unseen) * (1 - share_without_landmark) / share_without_landmark)
-    )
-    part = min(1.0, most / max(1, asked_known + asked_unseen + asked_distractors))
-    asked_known, asked_unseen, asked_distractors = (
-        round(part * asked) for asked in (asked_known, asked_unseen, asked_distractors)
+    asked_known, asked_unseen, asked_distractors = asked_of_each_kind(
+        known, unseen, without, share_without_landmark, most
     )
     photo_fold[~_choose(photo_fold != NEVER, asked_known, rng)] = NEVER
     return Split(
@@ -136,6 +129,24 @@ def make_split(
         asked_distractor=_choose(distractor_fold != NEVER, asked_distractors, rng),
         folds=folds,
     )
+
+
+def asked_of_each_kind(
+    known: int, unseen: int, distractors: int, share_without_landmark: float, most: int
+) -> tuple[int, int, int]:
+    """How many of the photos that could be asked are asked: of known landmarks, of unseen ones, and distractors.
+
+    The share without a landmark is reached by asking fewer of the kind in excess, distractors before unseen landmarks;
+    of more than `most` all kinds are asked in the same share.
+    """
+    wanted_without = round(known * share_without_landmark / (1 - share_without_landmark))
+    asked_distractors = min(distractors, wanted_without)
+    asked_unseen = min(unseen, wanted_without - asked_distractors)
+    asked_known = min(
+        known, round((asked_distractors + asked_unseen) * (1 - share_without_landmark) / share_without_landmark)
+    )
+    part = min(1.0, most / max(1, asked_known + asked_unseen + asked_distractors))
+    return round(part * asked_known), round(part * asked_unseen), round(part * asked_distractors)
 
 
 def choose_galleries(ids: np.ndarray, landmarks: np.ndarray, most: int, seed: int) -> dict[int, list[str]]:

@@ -1,0 +1,135 @@
+"""How large a competition is: by its tables, or an edition by its published counts, without any file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmk.data.competitions import Competition, read_rows
+from lmk.data.splits import MOST_QUERIES, asked_of_each_kind
+from lmk.predictions import NO_LANDMARK
+
+STEEPNESS = 0.9
+"""Of the power law by which a landmark's photos fall with its rank, where only totals are published."""
+KILOBYTES = 300.0
+"""Of a photo, where nothing is known of the photos."""
+
+
+@dataclass(frozen=True, eq=False)
+class Size:
+    """What stages' costs depend on.
+
+    Attributes:
+        name: Of the competition.
+        counts: (landmarks,) int, training photos of each landmark.
+        distractors, test: Photos.
+        kilobytes: Of a photo, on the average.
+        source: Where this is from, for people.
+        by_address: Whether photos are fetched by an address each, not as archives.
+    """
+
+    name: str
+    counts: np.ndarray
+    distractors: int
+    test: int
+    kilobytes: float
+    source: str
+    by_address: bool = False
+
+    @property
+    def train(self) -> int:
+        """Training photos of landmarks."""
+        return int(self.counts.sum())
+
+    @property
+    def landmarks(self) -> int:
+        """How many there are."""
+        return len(self.counts)
+
+    @property
+    def photos(self) -> int:
+        """All of them."""
+        return self.train + self.distractors + self.test
+
+    def queries(self, share_without_landmark: float) -> int:
+        """Of dev, all folds together, as `make_split` asks them."""
+        held_out = int(self.counts[self.counts > 1].sum())
+        return sum(asked_of_each_kind(held_out, held_out, self.distractors, share_without_landmark, MOST_QUERIES))
+
+    def gallery(self, most: int) -> int:
+        """Photos that stand for their landmarks, at most so many of each."""
+        return int(np.minimum(self.counts, most).sum())
+
+    def compared(self, most: int) -> float:
+        """Gallery photos of a landmark, on the average."""
+        return self.gallery(most) / max(1, self.landmarks)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON: landmarks by the number of their photos."""
+        photos, landmarks = np.unique(self.counts, return_counts=True)
+        by_photos = dict(zip(map(str, photos.tolist()), landmarks.tolist(), strict=True))
+        told = {"name": self.name, "source": self.source, "by_address": self.by_address}
+        amounts = {"distractors": self.distractors, "test": self.test, "kilobytes": round(self.kilobytes, 1)}
+        return {**told, **amounts, "landmarks_by_photos": by_photos}
+
+    @classmethod
+    def of_dict(cls, told: Mapping[str, Any]) -> Size:
+        """What `to_dict` told."""
+        by_photos = told["landmarks_by_photos"]
+        counts = np.repeat([int(photos) for photos in by_photos], list(by_photos.values()))
+        return cls(counts=counts, **{name: told[name] for name in told if name != "landmarks_by_photos"})
+
+
+@dataclass(frozen=True)
+class Edition:
+    """Published counts of a competition, and gigabytes of its photos of train and test."""
+
+    train: int
+    landmarks: int
+    test: int
+    gigabytes: float
+    by_address: bool = False
+
+
+EDITIONS = {
+    "landmark-recognition-challenge": Edition(1_225_029, 14_951, 117_703, 371, by_address=True),
+    "landmark-recognition-2019": Edition(4_132_914, 203_094, 117_577, 520),
+    "landmark-recognition-2020": Edition(1_580_470, 81_313, 10_345, 105),
+    "landmark-recognition-2021": Edition(1_580_470, 81_313, 10_345, 105),
+}
+"""By slug. Of 2020 and 2021 more test photos are hidden; photos of 2018 are the originals."""
+
+
+def size_of_edition(slug: str) -> Size:
+    """An edition by its published counts; photos of each landmark fall by a power law of its rank."""
+    edition = EDITIONS[slug]
+    share = np.arange(1, edition.landmarks + 1) ** -STEEPNESS
+    ends = np.rint(np.cumsum(share) / share.sum() * (edition.train - edition.landmarks)).astype(int)
+    counts = 1 + np.diff(ends, prepend=0)
+    kilobytes = edition.gigabytes * 1e6 / (edition.train + edition.test)
+    source = "published counts; photos of each landmark by a power law"
+    return Size(slug, counts, 0, edition.test, kilobytes, source, edition.by_address)
+
+
+def size_of_tables(name: str, root: Path) -> Size:
+    """A competition by the tables in its folder; photos may be absent, but for distractors, which no table lists.
+
+    Raises:
+        LmkError: A table cannot be read.
+    """
+    landmarks, distractors, test = read_rows(root)
+    counts = np.unique(landmarks[landmarks != NO_LANDMARK], return_counts=True)[1]
+    return Size(name, counts, distractors, test, KILOBYTES, f"tables in {root}")
+
+
+def size_of(competition: Competition) -> Size:
+    """A competition that was read."""
+    counts = np.unique(competition.train_landmarks, return_counts=True)[1]
+    sizes = np.concatenate([files.sizes for files in competition.files])
+    kilobytes = float(sizes.mean()) / 1e3 if len(sizes) else KILOBYTES
+    distractors, test = len(competition.distractor_ids), len(competition.test_ids)
+    return Size(competition.name, counts, distractors, test, kilobytes, f"photos in {competition.root}")

@@ -1,0 +1,80 @@
+"""How fast this machine and GPUs are: what was measured, what runs in a workspace say, and what is assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import ceil
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A number with its unit and where it is from."""
+
+    value: float
+    unit: str
+    source: str
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+Rates = Mapping[str, Rate]
+"""By name."""
+
+MEASURED: Rates = {
+    "network": Rate(45.0, "billion multiply-adds a second of a backbone", "measured: lmk bench job"),
+    "product": Rate(64.0, "billion multiply-adds a second of matrices", "measured: lmk bench scale"),
+    "choice": Rate(1.3, "billion scores a second of which the best are chosen", "measured: lmk bench scale"),
+    "update": Rate(10.0, "GB a second of weights and moments that a step updates", "assumed"),
+    "step": Rate(0.006, "seconds a step of training at the least", "measured: lmk bench job"),
+    "network start": Rate(1.0, "seconds to build and compile a network", "measured: lmk bench job"),
+    "start": Rate(4.0, "seconds to load Keras and a recipe's weights", "measured: lmk bench start"),
+    "reading": Rate(40.0, "MB of JPEGs a second and core", "measured: lmk bench input"),
+    "rootsift": Rate(0.07, "seconds a photo and core", "measured: lmk bench local_features"),
+    "pairs": Rate(1000.0, "pairs verified a second and core", "measured: lmk bench verification"),
+    "fitting": Rate(0.002, "seconds a dev query to fit blend or fusion", "measured: lmk bench job"),
+    "writing": Rate(5e-6, "seconds an answer written and checked", "measured: lmk bench scale"),
+    "addresses": Rate(57.5, "photos a second by address", "measured beside a local server: lmk bench download"),
+    "line": Rate(50.0, "MB a second from Kaggle", "assumed"),
+}
+"""Of two CPU cores where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU's published peak in half precision (10^12 operations a second), GB a second, and GB of memory."""
+
+    name: str
+    peak: float
+    bandwidth: float
+    memory: float
+
+
+GPUS = {
+    gpu.name: gpu
+    for gpu in (
+        Gpu("t4", 65, 320, 16),
+        Gpu("p100", 18.7, 732, 16),
+        Gpu("v100", 112, 900, 16),
+        Gpu("l4", 121, 300, 24),
+        Gpu("a10", 125, 600, 24),
+        Gpu("rtx3090", 71, 936, 24),
+        Gpu("rtx4090", 165, 1008, 24),
+        Gpu("a100", 312, 1555, 40),
+        Gpu("h100", 989, 3350, 80),
+    )
+}
+"""By name; peaks without sparsity."""
+GPU_SHARE = 0.15
+"""Of the peak that a convolutional network in training or prediction reaches: an assumption."""
+GPU_CORES = 4
+"""Cores beside the GPU that read photos for it, as in a Kaggle kernel."""
+SESSION_HOURS, WEEK_HOURS = 12.0, 30.0
+"""Kaggle's limits: of a kernel's run, and of GPU time a week."""
+
+
+def runs_needed(hours: float, most: float) -> int:
+    """How many runs of at most `most` hours so many hours need."""
+    return ceil(hours / most)

@@ -1,0 +1,191 @@
+"""What a run would cost: counts by hand, laws of scale, published editions without a file, what runs taught."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmk.cli.main import main
+from lmk.data.sizes import Size, size_of, size_of_edition, size_of_tables
+from lmk.data.splits import make_split
+from lmk.forecast import FETCH, FUSED, PAIRS, PHOTOS, RETRIEVAL, SUBMISSION, forecast, head_weights, measured_factors
+from lmk.models.recipes import RECIPES
+from lmk.rates import GPUS, MEASURED, Rate
+from lmk.stages import Settings
+from lmk.workspace import Workspace
+
+FROZEN, TUNED = "mobilenetv2-gem", "xception-gem"
+SMALL = Size("small", np.array([30, 10, 5, 2, 1]), distractors=12, test=40, kilobytes=100.0, source="by hand")
+
+
+def times(size: Size, factor: int) -> Size:
+    """As many times the photos, of as many landmarks."""
+    return replace(size, counts=size.counts * factor, distractors=size.distractors * factor, test=size.test * factor)
+
+
+def seconds(size: Size, rates=MEASURED, **changes) -> dict[str, float]:
+    settings = replace(Settings((FROZEN,)), **changes)
+    return {cost.stage: cost.seconds for cost in forecast(size, settings, rates, GPUS["t4"], fetched=False)}
+
+
+def test_queries_are_as_many_as_the_split_asks():
+    landmarks = np.repeat(np.arange(5), SMALL.counts)
+    ids = np.array([f"t{row:03d}" for row in range(len(landmarks))])
+    distractors = np.array([f"d{row:03d}" for row in range(SMALL.distractors)])
+    split = make_split(ids, landmarks, distractors, 4, 0.6, 0)
+    assert SMALL.queries(0.6) == sum(len(split.queries(fold)) for fold in range(4))
+
+
+def test_galleries_are_cut_landmark_by_landmark():
+    assert SMALL.gallery(4) == 4 + 4 + 4 + 2 + 1
+    assert SMALL.compared(4) == 3
+
+
+def test_photos_landmarks_and_sizes_survive_a_record():
+    again = Size.of_dict(json.loads(json.dumps(SMALL.to_dict())))
+    assert sorted(again.counts) == sorted(SMALL.counts)
+    assert (again.photos, again.test, again.kilobytes, again.name) == (100, 40, 100.0, "small")
+
+
+@pytest.mark.parametrize(
+    ("slug", "train", "landmarks", "test"),
+    [
+        ("landmark-recognition-challenge", 1_225_029, 14_951, 117_703),
+        ("landmark-recognition-2019", 4_132_914, 203_094, 117_577),
+        ("landmark-recognition-2021", 1_580_470, 81_313, 10_345),
+    ],
+)
+def test_an_edition_has_its_published_counts(slug, train, landmarks, test):
+    size = size_of_edition(slug)
+    assert (size.train, size.landmarks, size.test) == (train, landmarks, test)
+    assert size.counts.min() >= 1
+    assert size.queries(0.6) == pytest.approx(100_000, abs=2)
+
+
+def test_what_is_a_count_of_photos_grows_with_them_and_what_is_a_product_with_its_square():
+    cold = {
+        name: replace(rate, value=0.0 if name in ("start", "network start") else rate.value)
+        for name, rate in MEASURED.items()
+    }
+    small, large = seconds(SMALL, cold), seconds(times(SMALL, 10), cold)
+    assert large[FETCH] == pytest.approx(10 * small[FETCH])
+    assert large[PHOTOS] == pytest.approx(10 * small[PHOTOS])
+    assert large[SUBMISSION] == pytest.approx(10 * small[SUBMISSION])
+    assert large[FROZEN] == pytest.approx(10 * small[FROZEN], rel=0.02)  # as many landmarks, so the head is as large
+    assert 10 * small[RETRIEVAL] < large[RETRIEVAL] < 100 * small[RETRIEVAL]
+
+
+def test_pairs_are_queries_by_proposals_by_gallery_photos():
+    asked = SMALL.queries(0.6) + SMALL.test
+    expected = asked * 3 * SMALL.compared(4) / MEASURED["pairs"].value / 2
+    assert seconds(SMALL, gallery=4, candidates=3)[PAIRS] == pytest.approx(expected)
+    assert seconds(SMALL, gallery=4, candidates=3, jobs=8)[PAIRS] == pytest.approx(expected / 4)
+
+
+def test_a_head_has_its_weights():
+    assert head_weights(RECIPES[FROZEN], 1000) == 1280 * 1000
+    assert head_weights(RECIPES["vgg16-bottleneck"], 1000) == 4 * 4 * 512 * 256 + 256 * 1000
+
+
+def test_a_tuned_network_costs_more_than_a_frozen_one_and_a_gpu_takes_it_off():
+    costs = {cost.stage: cost for cost in forecast(SMALL, Settings((FROZEN, TUNED)), MEASURED, GPUS["a100"])}
+    assert costs[TUNED].seconds > 5 * costs[FROZEN].seconds
+    assert 0 < costs[TUNED].gpu_seconds < costs[TUNED].seconds / 20
+    assert costs[PAIRS].gpu_seconds == costs[FUSED].gpu_seconds == 0
+
+
+def test_a_faster_machine_takes_less():
+    faster = MEASURED | {"network": Rate(450.0, "", "")}
+    assert seconds(SMALL, faster)[FROZEN] < seconds(SMALL)[FROZEN]
+
+
+def test_a_run_teaches_what_its_stages_take(tmp_path):
+    settings = Settings((FROZEN,))
+    said = seconds(SMALL)
+    spent = {FROZEN: 3 * said[FROZEN], "verification": 1e3, "submission": 2 * said[SUBMISSION]}
+    told = {"settings": vars(settings) | {"recipes": [FROZEN], "of a later version": 1}, "spent": spent}
+    record = tmp_path / "runs" / "small-1" / "run.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps(told | {"size": SMALL.to_dict()}))
+    other = tmp_path / "runs" / "older-1" / "run.json"
+    other.parent.mkdir()
+    other.write_text(json.dumps(told))
+    factors = measured_factors(Workspace(tmp_path), MEASURED, GPUS["t4"])
+    assert factors[FROZEN] == (pytest.approx(3), "small-1")
+    size = times(SMALL, 5)
+    scaled = {cost.stage: cost for cost in forecast(size, settings, MEASURED, GPUS["t4"], factors=factors)}
+    assert scaled[FROZEN].seconds == pytest.approx(3 * seconds(size)[FROZEN])
+    assert scaled[FROZEN].scaled_by == "small-1"
+    assert scaled[RETRIEVAL].scaled_by == ""
+    again = forecast(SMALL, settings, MEASURED, GPUS["t4"], factors=factors)
+    assert sum(
+        cost.seconds for cost in again if cost.scaled_by and cost.stage not in (FROZEN, SUBMISSION)
+    ) == pytest.approx(1e3)
+
+
+def lmk(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["lmk", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0), *capsys.readouterr()
+
+
+def test_an_edition_is_planned_without_a_file_and_nothing_is_written(monkeypatch, capsys, tmp_path):
+    words = ("plan", "-c", "landmark-recognition-2019", "-r", TUNED, "--gpu", "p100", "-w", str(tmp_path / "w"))
+    code, out, _ = lmk(monkeypatch, capsys, *words)
+    assert code == 0
+    assert "4,132,914 training photos of 203,094 landmarks" in out
+    for word in ("two cores", "on a p100", "total", "On Kaggle:", "Memory:", "Disk:", "assumed", "measured: lmk bench"):
+        assert word in out
+    code, out, _ = lmk(monkeypatch, capsys, *words, "--json")
+    told = json.loads(out)
+    assert told["competition"]["train"] == 4_132_914
+    assert told["total"]["seconds"] == pytest.approx(sum(stage["seconds"] for stage in told["stages"]), rel=1e-6)
+    assert told["total"]["memory"] == max(stage["memory"] for stage in told["stages"])
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_folder_is_planned_by_its_tables_without_photos(monkeypatch, capsys, tmp_path):
+    (tmp_path / "train.csv").write_text("id,landmark_id\n" + "".join(f"a{row},{row % 7}\n" for row in range(70)))
+    (tmp_path / "test.csv").write_text("id\nq1\nq2\n")
+    code, out, _ = lmk(monkeypatch, capsys, "plan", "-c", str(tmp_path), "-r", FROZEN, "-w", str(tmp_path), "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert {name: told["competition"][name] for name in ("train", "landmarks", "test")} == {
+        "train": 70, "landmarks": 7, "test": 2,
+    }  # fmt: skip
+    assert told["stages"][0]["stage"] == PHOTOS
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("-c", "landmark-recognition-2018"), "no competition or folder"),
+        (("-c", "landmark-recognition-2019", "--gpu", "t5"), "No GPU is known as 't5'"),
+        (("-c", "landmark-recognition-2019", "-r", "xeption-gem"), "Did you mean 'xception-gem'"),
+        (("-c", "landmark-recognition-2019", "--local-features", "sift"), "there are rootsift"),
+    ],
+)
+def test_a_wrong_word_is_answered_in_one_line(monkeypatch, capsys, tmp_path, words, expected):
+    code, _, told = lmk(monkeypatch, capsys, "plan", *words, "-w", str(tmp_path))
+    assert code == 1
+    assert expected in told
+    assert told.count("\n") == 1
+
+
+def test_photos_of_a_folder_and_its_tables_give_the_same_counts(tmp_path, tiny_competition):
+    from lmk.data.competitions import read_competition
+
+    whole, tables = size_of(read_competition("walls", tiny_competition)), size_of_tables("walls", tiny_competition)
+    assert sorted(whole.counts) == sorted(tables.counts)
+    assert (whole.distractors, whole.test) == (tables.distractors, tables.test)
+    assert 1 < whole.kilobytes < 100
+
+
+@pytest.fixture
+def tiny_competition(tmp_path) -> Path:
+    import tiny
+
+    return tiny.draw_competition(tmp_path / "walls")
