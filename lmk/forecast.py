@@ -165,15 +165,16 @@ def _costs(size: Size, settings: Settings, rates: Rates, gpu: Gpu, fetched: bool
         yield Cost(SUBMISSION, size.test * rates["writing"].value, memory=tables)
         return
     asked = size.queries(settings.share_without_landmark)
-    work, memory = _retrieval(size, settings, recipes)
+    work, memory = _retrieval(size, settings, rates, recipes)
     yield Cost(RETRIEVAL, work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes), 0, tables + memory)
-    yield Cost(ENSEMBLE, asked * rates["fitting"].value, memory=tables)
+    fitting = rates["stage"].value + asked * rates["fitting"].value
+    yield Cost(ENSEMBLE, fitting, memory=tables)
     for kind in KINDS[settings.local_features]:
         yield _local_features(size, settings, rates, gpu, kind, tables)
     pairs = (asked + size.test) * settings.candidates * size.compared(settings.gallery)
     kinds = len(KINDS[settings.local_features])
     yield Cost(PAIRS, kinds * pairs / rates["pairs"].value / settings.jobs, disk=kinds * 5e2 * pairs, memory=tables)
-    yield Cost(FUSED, asked * rates["fitting"].value, memory=tables)
+    yield Cost(FUSED, fitting, memory=tables)
     yield Cost(SUBMISSION, size.test * rates["writing"].value, memory=tables)
 
 
@@ -222,13 +223,13 @@ def head_weights(recipe: Recipe, landmarks: int) -> float:
     return float(sum(left * right for left, right in pairwise(widths)))
 
 
-def _retrieval(size: Size, settings: Settings, recipes: Mapping[str, Recipe]) -> tuple[Work, float]:
+def _retrieval(size: Size, settings: Settings, rates: Rates, recipes: Mapping[str, Recipe]) -> tuple[Work, float]:
     """Descriptors by networks of every fold where those differ, whitening, and kNN; and the bytes it holds."""
     networks = settings.folds + 1
     gallery = size.train + size.distractors
     asked = size.queries(settings.share_without_landmark) + size.test
     width = float(sum(feature_width(recipe) for recipe in recipes.values() if recipe.pooling != "flatten"))
-    work = Work()
+    work = Work(fixed=rates["stage"].value)
     for recipe in recipes.values():
         if not recipe.frozen:
             work += Work(network=networks * gallery * recipe.giga_macs * 1e9, read=networks * gallery)

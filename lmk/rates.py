@@ -31,6 +31,7 @@ MEASURED: Rates = {
     "step": Rate(0.006, "seconds a step of training at the least", "measured: lmk bench job"),
     "network start": Rate(1.0, "seconds to build and compile a network", "measured: lmk bench job"),
     "start": Rate(4.0, "seconds to load Keras and a recipe's weights", "measured: lmk bench start"),
+    "stage": Rate(1.0, "seconds that retrieval, blend or fusion takes at the least", "measured: lmk bench job"),
     "reading": Rate(40.0, "MB of JPEGs a second and core", "measured: lmk bench input"),
     "rootsift": Rate(0.07, "seconds a photo and core", "measured: lmk bench local_features"),
     "pairs": Rate(1000.0, "pairs verified a second and core", "measured: lmk bench verification"),
