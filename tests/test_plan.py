@@ -10,10 +10,10 @@ import pytest
 from lmk.cli.main import main
 from lmk.data.sizes import Size, size_of, size_of_edition, size_of_tables
 from lmk.data.splits import make_split
-from lmk.forecast import FETCH, FUSED, PAIRS, PHOTOS, RETRIEVAL, SUBMISSION, forecast, head_weights, measured_factors
+from lmk.forecast import FETCH, PAIRS, PHOTOS, SUBMISSION, forecast, head_weights, measured_factors
 from lmk.models.recipes import RECIPES
 from lmk.rates import GPUS, MEASURED, Rate
-from lmk.stages import Settings
+from lmk.stages import FUSED, RETRIEVAL, Settings
 from lmk.workspace import Workspace
 
 FROZEN, TUNED = "mobilenetv2-gem", "xception-gem"
