@@ -43,6 +43,8 @@ def in_captions(query: LocalFeatures, index: LocalFeatures, matches: np.ndarray)
     near = _near_border(query.locations[matches[:, 0]], query.size)
     near &= _near_border(index.locations[matches[:, 1]], index.size)
     found = np.zeros(len(matches), bool)
+    if np.count_nonzero(near) < FEWEST:
+        return found
     stamped = _stamped(query, index, matches[near], CORNERS)
     found[near] = _around(query, index, matches[near], matches[near][stamped])
     return found
