@@ -26,7 +26,7 @@ from lmk.delf import DelfOf
 from lmk.local.compare import SETTINGS, Settings
 from lmk.local.evidence import Evidence
 from lmk.local.features import Extractor, extract
-from lmk.local.kinds import KINDS, ROOTSIFT
+from lmk.local.kinds import DELF, ROOTSIFT
 from lmk.local.rootsift import RootSift
 from lmk.local.verify import GALLERY, verify
 from lmk.pipeline import open_run
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command `lmk bench evidence`."""
     options = parser("evidence", __doc__)
     options.add_argument("folder", type=Path)
-    options.add_argument("--kind", choices=sorted(set(KINDS) - {"both"}), default=ROOTSIFT)
+    options.add_argument("--kind", choices=(ROOTSIFT, DELF), default=ROOTSIFT)
     options.add_argument("--weights", help="of DELF's backbone")
     options.add_argument("--unseen", action="store_true")
     options.add_argument("--ratio", type=float, help="0: no ratio is asked")

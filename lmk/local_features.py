@@ -5,12 +5,32 @@ from __future__ import annotations
 import numpy as np
 from joblib import parallel_config
 
-from lmk.delf import DelfOf, stored_key
+from lmk.delf import DelfOf, default_recipe, stored_key
+from lmk.errors import LmkError
 from lmk.local.features import Extractor, FeatureTable, LocalFeatures, extract
-from lmk.local.kinds import DELF, KINDS
+from lmk.local.kinds import DELF, KINDS, ROOTSIFT, ROOTSIFT_AND_DELF
 from lmk.local.rootsift import RootSift
+from lmk.models.catalogue import weights_digest
 from lmk.stages import Run
 from lmk.store import ArrayStore
+
+
+def default_local_features(weights: str, delf: str | None = None) -> str:
+    """One of `KINDS`: both where DELF is named or its backbone's weights come from real photos, else RootSIFT.
+
+    Args:
+        weights: As of `Settings`.
+        delf: As of `Settings`.
+    """
+    if delf is not None:
+        return ROOTSIFT_AND_DELF
+    if weights in ("none", "tiny"):
+        return ROOTSIFT
+    try:
+        weights_digest(default_recipe(weights).backbone, weights)
+    except LmkError:  # another backbone's file, or a folder without this one's
+        return ROOTSIFT
+    return ROOTSIFT_AND_DELF
 
 
 def kinds_of(run: Run) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from lmk.delf import DelfOf, default_recipe
 from lmk.errors import LmkError
 from lmk.local.delf import DelfOptions
 from lmk.local.kinds import KINDS
-from lmk.local_features import local_features, store_of
+from lmk.local_features import default_local_features, local_features, store_of
+from lmk.models.catalogue import backbone_named
 from lmk.models.delf_recipe import DelfRecipe, DelfTraining
 from lmk.pipeline import open_run
 from lmk.predictions import Predictions
@@ -108,7 +109,16 @@ def test_without_weights_delf_is_refused_and_is_no_default(folder, workspace):
             opened(folder, workspace, weights="none"),
             Source("ensemble", "", *[Predictions(np.array(["t00"]), np.array([[40]]), np.ones((1, 1)))] * 2),
         )
-    assert Settings(()).local_features == "rootsift"
+    assert default_local_features("none") == default_local_features("tiny") == "rootsift"
+
+
+def test_both_kinds_verify_by_default_where_delf_has_weights_of_real_photos(tmp_path):
+    assert default_local_features("imagenet") == "both"
+    (tmp_path / backbone_named("xception").weights_files[0]).write_text("another backbone's")
+    assert default_local_features(str(tmp_path)) == "rootsift"
+    (tmp_path / backbone_named("mobilenetv2").weights_files[0]).write_text("DELF's")
+    assert default_local_features(str(tmp_path)) == "both"
+    assert default_local_features("tiny", delf="tinymobilenet") == "both"
 
 
 def test_training_is_stored_and_told(verified, folder, workspace, lmk):

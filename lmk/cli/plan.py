@@ -40,7 +40,9 @@ def plan(
     gpu: Annotated[
         str, typer.Option(help="What networks could run on: t4, p100, v100, l4, a10, a100, h100 ...")
     ] = "t4",
-    local_features: Annotated[str, typer.Option(help="What verifies: rootsift, delf or both.")] = "rootsift",
+    local_features: Annotated[
+        str | None, typer.Option(help="What verifies: rootsift, delf or both. Default: as of `make-submission`.")
+    ] = None,
     folds: Annotated[int, typer.Option(min=3, max=50, help="Parts of the split.")] = 5,
     gallery: Annotated[
         int, typer.Option(min=1, max=32, help="Photos of a landmark that a query is compared with.")
@@ -57,6 +59,7 @@ def plan(
     from lmk.errors import LmkError, did_you_mean
     from lmk.forecast import forecast, measured_factors
     from lmk.local.kinds import KINDS
+    from lmk.local_features import default_local_features
     from lmk.models.recipes import find_recipe
     from lmk.rates import GPUS, MEASURED
     from lmk.stages import Settings
@@ -64,14 +67,15 @@ def plan(
 
     if gpu not in GPUS:
         raise LmkError(f"No GPU is known as '{gpu}'; there are {', '.join(GPUS)}.{did_you_mean(gpu, GPUS)}")
-    if local_features not in KINDS:
+    if local_features is not None and local_features not in KINDS:
         raise LmkError(f"No local features are named '{local_features}'; there are {', '.join(KINDS)}.")
     names, weights = with_defaults(competition, recipe, None)
     for name in names:
         find_recipe(name)
     place = Workspace(workspace)
     size, fetched = find_size(competition, place)
-    settings = Settings(names, weights, folds=folds, gallery=gallery, jobs=jobs, local_features=local_features)
+    kinds = local_features or default_local_features(weights)
+    settings = Settings(names, weights, folds=folds, gallery=gallery, jobs=jobs, local_features=kinds)
     rates, chosen = MEASURED, GPUS[gpu]
     costs = forecast(size, settings, rates, chosen, fetched, measured_factors(place, rates, chosen))
     ends = where_it_ends(costs, chosen, memory_here(), disk_here(workspace))

@@ -71,8 +71,9 @@ def open_run_from(
         Literal["keras", "openvino"], typer.Option(help="Who predicts with trained networks on a CPU.")
     ] = "keras",
     local_features: Annotated[
-        str, typer.Option(help="What verifies: rootsift, which needs no weights, delf or both.")
-    ] = "rootsift",
+        str | None,
+        typer.Option(help="What verifies: rootsift, delf or both. Default: both; rootsift where DELF has no weights."),
+    ] = None,
     delf: Annotated[
         str | None,
         typer.Option(help="Backbone that DELF trains on, or folder of a published DELF. Default: by the weights."),
@@ -114,6 +115,7 @@ def open_run_from(
     from lmk.ensemble.rules import RULES
     from lmk.errors import LmkError, did_you_mean
     from lmk.local.kinds import KINDS
+    from lmk.local_features import default_local_features
     from lmk.models.recipes import find_recipe
     from lmk.pipeline import open_run
     from lmk.stages import Settings
@@ -121,7 +123,7 @@ def open_run_from(
 
     if fusion not in RULES:
         raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
-    if local_features not in KINDS:
+    if local_features is not None and local_features not in KINDS:
         raise LmkError(f"No local features are named '{local_features}'; there are {', '.join(KINDS)}.")
     for name in recipe or ():
         find_recipe(name)
@@ -141,7 +143,7 @@ def open_run_from(
         fusion=fusion,
         precision=precision,
         runtime=runtime,
-        local_features=local_features,
+        local_features=local_features or default_local_features(weights, delf),
         delf=delf,
         delf_tune=delf_tune,
         gallery=gallery,

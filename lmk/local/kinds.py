@@ -3,5 +3,6 @@
 from collections.abc import Mapping
 
 ROOTSIFT, DELF = "rootsift", "delf"
-KINDS: Mapping[str, tuple[str, ...]] = {ROOTSIFT: (ROOTSIFT,), DELF: (DELF,), "both": (ROOTSIFT, DELF)}
+ROOTSIFT_AND_DELF = "both"
+KINDS: Mapping[str, tuple[str, ...]] = {ROOTSIFT: (ROOTSIFT,), DELF: (DELF,), ROOTSIFT_AND_DELF: (ROOTSIFT, DELF)}
 """What may be asked for, and the kinds of evidence that it gives; the first is the one that pictures show."""
