@@ -21,6 +21,8 @@ from lmk.models.retrieval import Options, with_logits
 
 PLAIN, SECOND = "mobilenetv2-gem", "mobilenet-gem"
 VIEW_SIDE, TUNED_SIDE = 224, 160
+LAST_BLOCKS = 116
+"""First layer of MobileNetV2's block 13; three more blocks and the last convolution follow."""
 EXPONENTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 Idea = Callable[[Trial], Answer]
@@ -45,7 +47,6 @@ def losses(lab: Lab) -> dict[str, Idea]:
         "sub-centre ArcFace, dynamic margins": ARCFACE | {"head": "subcentre", "loss": "arcface-dynamic"},
         "label smoothing 0.1": {"label_smoothing": 0.1},
         "weights by class size": {"weigh_classes": True},
-        "landmarks drawn evenly": {"balance": True},
     }
     return _heads(lab, changes)
 
@@ -98,14 +99,26 @@ def _neighbours(lab: Lab, recipes: tuple[Recipe, ...], **options) -> Idea:
 
 
 def tuning(lab: Lab) -> dict[str, Idea]:
-    """A backbone that learns, from the head of the frozen one on, against that; 12 crops, one network a fold."""
-    plain = replace(lab.recipe(PLAIN), name="tuned", image_size=TUNED_SIDE, dense=False)
+    """A backbone that learns in small batches, after the head has learned on its frozen features; 12 crops."""
+    softmax = replace(lab.recipe(PLAIN), name="crops", image_size=TUNED_SIDE, dense=False)
+    arcface = replace(softmax, **ARCFACE)
+    every = Stage(epochs=4, learning_rate=5e-5, train_from=0, batch_size=16, warmup=1)
+    last = replace(every, train_from=LAST_BLOCKS)
+    slow = (
+        replace(every, epochs=2, image_size=128, depth_decay=0.5),
+        replace(every, depth_decay=0.5, ema=0.97, warmup=0),
+    )
 
-    def tuned(*stages: Stage) -> Recipe:
-        return replace(plain, stages=(*plain.stages, *stages))
+    def tuned(recipe: Recipe, *stages: Stage) -> Idea:
+        return _head_of(lab, replace(recipe, stages=(*recipe.stages, *stages)))
 
     return {
-        f"frozen, {TUNED_SIDE} px (plain)": _head_of(lab, plain),
+        "frozen, ArcFace head (plain)": _head_of(lab, arcface),
+        "frozen, softmax head": _head_of(lab, softmax),
+        "last four blocks, ArcFace": tuned(arcface, last),
+        "all layers, ArcFace": tuned(arcface, every),
+        "all layers, slower near the photo, 128 then 160 px, averaged": tuned(arcface, *slow),
+        "all layers, softmax": tuned(softmax, every),
     }
 
 
