@@ -161,6 +161,8 @@ _FROZEN = Recipe(
     dense=True,
 )
 
+_MARGIN = replace(_FROZEN, head="cosine", loss="arcface", descriptor=256)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -217,6 +219,18 @@ RECIPES = {
             name="mobilenet-gem",
             backbone="mobilenet",
             about="for a CPU: frozen MobileNet, a head on the stored features of 12 dense views",
+        ),
+        replace(
+            _MARGIN,
+            name="mobilenetv2-arcface",
+            backbone="mobilenetv2",
+            about="mobilenetv2-gem with an ArcFace head on a descriptor layer: better by itself",
+        ),
+        replace(
+            _MARGIN,
+            name="mobilenet-arcface",
+            backbone="mobilenet",
+            about="mobilenet-gem with an ArcFace head on a descriptor layer: better by itself",
         ),
         replace(
             _FROZEN,
