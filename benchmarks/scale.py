@@ -11,10 +11,12 @@ the clock's say more of that work.
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +34,10 @@ SCORE_BLOCK = 256
 """Queries whose scores are held at once: 208 MB."""
 KNN_QUERIES, KNN_GALLERY, KNN_DIMENSIONS, NEIGHBOURS = 10_000, 1_200_000, 128, 50
 """Exact kNN: a twelfth of the test photos against as many descriptors as the 2018 edition has training photos."""
+RECALLED = 1_000
+"""Queries of which the neighbours by half precision are compared with the exact ones."""
+FEATURE_PHOTOS, VIEWS, WIDTH, SHARD, MAPPED_FROM = 60_000, 12, 1280, 256, 100 << 20
+"""What mobilenetv2-gem stores of photos, in shards; and bytes of an array from which on it is mapped in that step."""
 FOLDS, SHARE, GALLERY = 5, 0.6, 32
 ROUNDS = 5
 """Of what takes milliseconds; the median counts."""
@@ -53,6 +59,24 @@ class Watch:
     def figures(self) -> Figures:
         """By name."""
         return {"seconds": self.seconds, "processor_seconds": self.processor_seconds}
+
+
+class Anonymous:
+    """The most memory of this process that was not of mapped files while its block ran, asked fifty times a second."""
+
+    def __enter__(self) -> "Anonymous":
+        self.peak, self._ended = 0, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._ended.wait(0.02):
+            self.peak = max(self.peak, status_bytes("RssAnon"))
 
 
 def make(folder: Path, photos: int, landmarks: int, queries: int) -> None:
@@ -180,6 +204,51 @@ def knn(folder: Path) -> Figures:
     return watch.figures() | {"queries_per_second": KNN_QUERIES / watch.seconds}
 
 
+def knn_half(folder: Path) -> Figures:
+    """The same with the gallery in half precision, mapped from a file; and its recall, of 1,000 queries."""
+    from lmk.models.retrieval import nearest, normalize
+
+    rng = np.random.default_rng(0)
+    gallery = normalize(rng.standard_normal((KNN_GALLERY, KNN_DIMENSIONS), dtype=np.float32))
+    queries = normalize(rng.standard_normal((KNN_QUERIES, KNN_DIMENSIONS), dtype=np.float32))
+    exact = nearest(queries[:RECALLED], gallery, NEIGHBOURS).rows
+    np.save(folder / "gallery.npy", gallery.astype(np.float16))
+    del gallery
+    with Watch() as watch:
+        found = nearest(queries, np.load(folder / "gallery.npy", mmap_mode="r"), NEIGHBOURS)
+    same = [len(np.intersect1d(*rows)) for rows in zip(exact, found.rows[:RECALLED], strict=True)]
+    (folder / "gallery.npy").unlink()
+    return watch.figures() | {
+        "queries_per_second": KNN_QUERIES / watch.seconds,
+        "recall": float(np.sum(same)) / exact.size,
+        "nearest_the_same": float((exact[:, 0] == found.rows[:RECALLED, 0]).mean()),
+    }
+
+
+def features(folder: Path) -> Figures:
+    """Views' features of 60,000 photos from the store, their descriptors, and the whitening of these, with large arrays
+    mapped from files; `anonymous_gb` is the memory that is not of such files."""
+    import lmk.store
+    from lmk.models.retrieval import Whitening, in_blocks, photo_descriptors
+
+    rng = np.random.default_rng(0)
+    store = lmk.store.ArrayStore(folder, "features", {})
+    lmk.store.IN_MEMORY = MAPPED_FROM
+    ids = np.array([f"{row:016x}" for row in range(FEATURE_PHOTOS)])
+    shard = rng.standard_normal((SHARD, VIEWS, WIDTH), dtype=np.float32).astype(np.float16)
+    for start in range(0, len(ids), SHARD):
+        names = ids[start : start + SHARD]
+        store.append(names, {"features": np.roll(shard, start, axis=2)[: len(names)]})
+    with Watch() as watch, Anonymous() as anonymous:
+        loaded = store.load(rng.permutation(ids))["features"]
+        described = in_blocks(photo_descriptors, loaded, lambda shape, kind: lmk.store.make_room(shape, kind, folder))
+        white = Whitening.fit(described)(described)
+    arrays = {"features_gb": loaded.nbytes / 1e9, "descriptors_gb": described.nbytes / 1e9}
+    found = watch.figures() | arrays | {"whitened_gb": white.nbytes / 1e9, "anonymous_gb": anonymous.peak / 1e9}
+    shutil.rmtree(store.folder)
+    return found
+
+
 def submission(folder: Path) -> Figures:
     """Write the submission, read it back, check it against the sample."""
     from lmk.data.tables import read_sample
@@ -203,6 +272,8 @@ STEPS: tuple[Callable[[Path], Figures], ...] = (
     gap,
     top_k,
     knn,
+    knn_half,
+    features,
     submission,
 )
 
@@ -236,12 +307,17 @@ def _measured(name: str, folder: Path) -> dict[str, object]:
     return {"step": name, **spent, "peak_gb": round(peak_bytes() / 1e9, 3), "found": found}
 
 
+def status_bytes(name: str) -> int:
+    """A number of this process' status in bytes; 0 where the system does not tell it."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
+
+
 def peak_bytes() -> int:
     """The most memory that this process held; what its parent held does not count, as it does in getrusage."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+    if peak := status_bytes("VmHWM"):
+        return peak
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import keras
 import numpy as np
@@ -16,13 +17,13 @@ from lmk.models.extract import forward, view_features
 from lmk.models.network import Network, build_extractor, build_network, calibrate_normalization
 from lmk.models.predict import predict_features
 from lmk.models.recipes import Recipe
-from lmk.models.retrieval import Options, find_landmarks, photo_descriptors, side_by_side
+from lmk.models.retrieval import Options, find_landmarks, in_blocks, photo_descriptors, side_by_side
 from lmk.models.runtimes import Predictor, predictor
 from lmk.models.saved import load_network, save_network
 from lmk.models.train import Record, Trainer, TrainingSet, best_epochs
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate
 from lmk.stages import TOP_K, Made, Run, pack_lists
-from lmk.store import ArrayStore
+from lmk.store import ArrayStore, make_room
 
 SHARD = 256
 """Photos a shard where a tuned network predicts."""
@@ -50,17 +51,19 @@ class Recognizer:
         return self.run.by_fold(self.recipe.name, self._answer)
 
     def descriptors(self, fold: int | None, photos: np.ndarray) -> np.ndarray:
-        """(n, d) float32 of length 1, by the fold's network: the mean of the views' directions."""
+        """(n, d) float32 or float16 of length 1, by the fold's network: the mean of the views' directions."""
         if self.recipe.frozen:
-            return photo_descriptors(self.features(photos))
-        return self._tuned(fold, photos)["descriptors"].astype(np.float32)
+            return in_blocks(photo_descriptors, self.features(photos), self.room)
+        return self._tuned(fold, photos)["descriptors"]
 
     def features(self, photos: np.ndarray) -> np.ndarray:
         """(n, views, ...) float16, the pretrained extractor's; stored, whatever the fold."""
-        unique = np.unique(photos)
         store = ArrayStore(self.run.workspace.stores, f"{self.recipe.name}-features", self.extractor_key)
-        found = view_features(self._predictor_here, self.recipe, self.run.read, unique, store, self.run.progress)
-        return found[np.searchsorted(unique, photos)]
+        return view_features(self._predictor_here, self.recipe, self.run.read, photos, store, self.run.progress)
+
+    def room(self, shape: Sequence[int], dtype: type) -> np.ndarray:
+        """An array to fill, on the disk if it is large."""
+        return make_room(shape, dtype, self.run.workspace.stores)
 
     def _predictor_here(self) -> Predictor:
         self.run.check_maker(self.recipe.name, "features")
@@ -158,16 +161,15 @@ class Recognizer:
     def _tuned(self, fold: int | None, photos: np.ndarray) -> dict[str, np.ndarray]:
         """Landmarks, scores and descriptors of photos by a network with a backbone of its own; stored by shard."""
         store = ArrayStore(self.run.workspace.stores, f"{self.recipe.name}-tuned", {**self.key, "fold": fold})
-        unique = np.unique(photos)
-        network = None
-        if len(store.missing(unique)):
+
+        @cache
+        def ready() -> tuple[Network, Predictor]:
             self.run.check_maker(self.recipe.name, "predictions")
             network = self.network(fold)
-        fast = self._fast(network.extractor) if network else None
-        classes = np.unique(self.run.training(fold)[1])
+            return network, self._fast(network.extractor)
 
         def compute(names: np.ndarray) -> dict[str, np.ndarray]:
-            assert network is not None and fast is not None
+            network, fast = ready()
             features = forward(fast, self.recipe, self.run.read, names)
             found = predict_features(network, names, features, classes, TOP_K)
             flat = features.reshape(*features.shape[:2], -1)
@@ -177,10 +179,9 @@ class Recognizer:
                 "descriptors": photo_descriptors(flat).astype(np.float16),
             }
 
+        classes = np.unique(self.run.training(fold)[1])
         label = f"{self.recipe.name}: prediction"
-        found = store.collect(unique, compute, SHARD, label, self.run.progress)
-        rows = np.searchsorted(unique, photos)
-        return {name: values[rows] for name, values in found.items()}
+        return store.collect(photos, compute, SHARD, label, self.run.progress)
 
     def _dev_gap(self, network: Network, fold: int, classes: np.ndarray) -> float:
         """GAP of a network in training on its fold's queries, from one view each: what early stop looks at."""
@@ -210,7 +211,8 @@ def retrieve(run: Run, recognizers: list[Recognizer], options: Options, each: bo
         described = [source.descriptors(fold, names) for source in recognizers]
 
         def ask(columns: list[np.ndarray], how: Options) -> tuple[Predictions, np.ndarray]:
-            known, others, queries = np.split(side_by_side(columns, how.weights), [len(gallery), -len(photos)])
+            joined = side_by_side(columns, how.weights, recognizers[0].room)
+            known, others, queries = np.split(joined, [len(gallery), -len(photos)])
             return find_landmarks(ids, known, landmarks, others, queries, how, TOP_K)
 
         for place in range(singles):

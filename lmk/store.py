@@ -5,11 +5,14 @@ short or changed is found when it is read, named, removed and computed anew.
 """
 
 import errno
+import itertools
 import logging
+import os
 import struct
+import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,11 @@ from lmk.progress import Progress, silent
 Arrays = dict[str, np.ndarray]
 log = logging.getLogger(__name__)
 
+IN_MEMORY = 2 << 30
+"""Bytes of an array from which on it lies in a file that is mapped to memory."""
+
+_numbers = itertools.count()
+"""Of the files of large arrays."""
 DAMAGE = (
     OSError,
     ValueError,
@@ -35,6 +43,30 @@ DAMAGE = (
     zipfile.BadZipFile,
 )
 """What numpy raises on a damaged shard: a turned bit may name another size, kind of value or way of packing."""
+
+
+def make_room(shape: Sequence[int], dtype: np.dtype | type, folder: Path) -> np.ndarray:
+    """An array to fill: in memory, or if it is large in a file in `folder`, which goes when the array does.
+
+    The file is named as drafts are, so that what a killed process left is removed like those, and processes that are
+    handed the array map the same file.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size <= IN_MEMORY:
+        return np.empty(shape, dtype)
+    path = folder / f".{os.getpid()}.tmp.{next(_numbers)}.rows"
+    with path.open("w+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)  # a hole that cannot be filled later would end the process
+            room = np.memmap(file, dtype, "r+", shape=tuple(shape))
+        except OSError:
+            path.unlink()
+            raise
+    weakref.finalize(room.base, path.unlink, missing_ok=True)  # views of the array keep the map, not the array
+    return room
 
 
 class DamagedShard(LmkError):
@@ -71,26 +103,40 @@ class ArrayStore:
             np.savez(file, allow_pickle=False, ids=np.asarray(ids, dtype=str), **arrays)
 
     def load(self, ids: np.ndarray) -> Arrays:
-        """The arrays by name, their rows in the order of `ids`.
+        """The arrays by name, their rows in the order of `ids`; large ones are mapped files, not memory.
 
         Raises:
             KeyError: An id is not stored.
             DamagedShard: A shard cannot be read.
         """
-        ids = np.asarray(ids, dtype=str)
-        rows, parts, start = np.full(len(ids), -1), [], 0
-        for shard in self._shards():
-            place = positions(self._read(shard, ["ids"])["ids"], ids)
-            wanted = (place >= 0) & (rows < 0)
-            if not wanted.any():
-                continue
-            kept, inverse = np.unique(place[wanted], return_inverse=True)
-            parts.append({name: values[kept] for name, values in self._read(shard).items() if name != "ids"})
-            rows[wanted] = inverse + start
-            start += len(kept)
-        if (rows < 0).any():
-            raise KeyError(f"{(rows < 0).sum()} ids are not in {self.folder}; first: '{ids[rows < 0][0]}'.")
-        return {name: np.concatenate([part[name] for part in parts])[rows] for name in (parts[0] if parts else ())}
+        ids, shards = np.asarray(ids, dtype=str), self._shards()
+        stored = [self._read(shard, ["ids"])["ids"] for shard in shards]
+        place = positions(np.concatenate(stored), ids) if stored else np.full(len(ids), -1)
+        if (place < 0).any():
+            raise KeyError(f"{(place < 0).sum()} ids are not in {self.folder}; first: '{ids[place < 0][0]}'.")
+        starts = np.cumsum([0, *map(len, stored)])
+        number = np.searchsorted(starts, place, side="right") - 1
+        order = np.argsort(number, kind="stable")
+        ends = np.cumsum(np.bincount(number, minlength=len(shards)))
+        found: Arrays = {}
+        for shard, rows in enumerate(np.split(order, ends[:-1])):
+            if len(rows):
+                self._fill(found, len(ids), rows, shards[shard], place[rows] - starts[shard])
+        return found
+
+    def _fill(self, found: Arrays, count: int, rows: np.ndarray, shard: Path, taken: np.ndarray) -> None:
+        """Put rows of a shard into `rows` of the arrays of `count` rows, which are made where they are not there."""
+        arrays = {name: values[taken] for name, values in self._read(shard).items() if name != "ids"}
+        for name, values in arrays.items():
+            if name not in found:
+                found[name] = make_room((count, *values.shape[1:]), values.dtype, self.folder)
+            elif (wider := np.promote_types(found[name].dtype, values.dtype)) != found[name].dtype:
+                found[name] = found[name].astype(wider)  # longer texts
+            if values.shape[1:] != found[name].shape[1:]:
+                raise ValueError(f"{shard} holds '{name}' of another shape than the shards before it.")
+            found[name][rows] = values
+        if arrays.keys() != found.keys():
+            raise ValueError(f"{shard} holds other arrays than the shards before it.")
 
     def collect(
         self,
@@ -104,7 +150,7 @@ class ArrayStore:
         """The arrays of `ids`; what is not stored is computed and stored, a shard at a time.
 
         Args:
-            ids: (n,) str.
+            ids: (n,) str; one that stands twice is computed once.
             compute: Arrays by name for at most `shard_size` ids.
             shard_size: Images a shard: what a kill loses at the most.
             label: What is computed, for `progress`.
@@ -113,7 +159,7 @@ class ArrayStore:
         """
         while True:
             try:
-                missing = self.missing(ids)
+                missing = np.array(list(dict.fromkeys(self.missing(ids).tolist())), dtype=str)
                 log.info("%s: %d of %d are stored.", self.folder, len(ids) - len(missing), len(ids))
                 shards = [missing[start : start + shard_size] for start in range(0, len(missing), shard_size)]
                 if shards:

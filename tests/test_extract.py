@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from lmk.data.batches import FeatureBatches
 from lmk.data.images import resize
 from lmk.data.views import make_views
 from lmk.models import extract
@@ -125,3 +126,17 @@ def test_after_an_interruption_only_the_rest_is_read(tmp_path, monkeypatch):
     found = view_features(lambda: mean_colours(CROPS), CROPS, lambda name: asked.append(name) or read(name), IDS, store)
     assert sorted(asked) == sorted(IDS[4:])
     np.testing.assert_array_equal(found, forward(mean_colours(CROPS), CROPS, read, IDS))
+
+
+def test_features_in_a_mapped_file_have_the_same_bytes_in_any_order_and_train_the_same(tmp_path, monkeypatch):
+    store = ArrayStore(tmp_path, "features", {"of": "crops"})
+    asked = np.concatenate([IDS[::-1], IDS[:3]])  # three of them twice
+    expected = view_features(lambda: mean_colours(CROPS), CROPS, read, asked, store)
+    monkeypatch.setattr("lmk.store.IN_MEMORY", 100)
+    mapped = view_features(lambda: pytest.fail("they are stored"), CROPS, read, asked, store)
+    assert isinstance(mapped, np.memmap)
+    assert mapped.tobytes() == expected.tobytes()
+    classes = np.arange(len(asked)) % 3
+    for batch in range(5):
+        pair = [FeatureBatches(features, classes, 32, False, (0, 1))[batch] for features in (expected, mapped)]
+        np.testing.assert_array_equal(pair[0][0], pair[1][0])

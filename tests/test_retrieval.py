@@ -7,12 +7,15 @@ from hypothesis import strategies as st
 
 from lmk.models import retrieval
 from lmk.models.retrieval import (
+    POWER,
+    SHRINKAGE,
     Neighbours,
     Options,
     Whitening,
     augment_gallery,
     expand_queries,
     find_landmarks,
+    in_blocks,
     landmark_predictions,
     mean_similarity,
     nearest,
@@ -229,3 +232,50 @@ def test_mean_similarity_is_that_of_the_nearest():
 def test_without_distractors_nothing_is_similar_to_them():
     found = mean_similarity(directions(3), np.empty((0, 6), np.float32), 5)
     np.testing.assert_array_equal(found, np.zeros(3))
+
+
+def test_a_gallery_in_half_precision_gives_the_neighbours_of_its_floats(monkeypatch):
+    rng = np.random.default_rng(0)
+    gallery = normalize(rng.standard_normal((300, 16))).astype(np.float16)
+    gallery[[7, 250]] = gallery[40]  # ties across blocks
+    queries = normalize(rng.standard_normal((9, 16)))
+    exact = nearest(queries, gallery.astype(np.float32), 12)
+    monkeypatch.setattr("lmk.models.retrieval.BLOCK_GALLERY", 50)
+    monkeypatch.setattr("lmk.models.retrieval.BLOCK_COSINES", 200)
+    found = nearest(queries, gallery, 12)
+    np.testing.assert_allclose(found.cosines, exact.cosines, atol=1e-6)
+    assert (found.rows == exact.rows).mean() > 0.99
+    near = nearest(normalize(gallery[40:41]), gallery, 3)
+    assert near.rows.tolist() == [[7, 40, 250]]
+    assert nearest(queries, gallery[:5], 12).rows.shape == (9, 5)
+
+
+def test_many_descriptors_are_whitened_block_by_block_as_at_once(monkeypatch):
+    rng = np.random.default_rng(1)
+    points = (rng.standard_normal((500, 6)) * [5, 3, 2, 1, 1, 0.5]).astype(np.float32)
+    monkeypatch.setattr("lmk.models.retrieval.MANY", 100)
+    monkeypatch.setattr("lmk.models.retrieval.DIMENSIONS", 6)
+    at_once = Whitening.fit(points)
+    in_parts = Whitening.fit(points[:120], points[120:])
+    monkeypatch.setattr("lmk.models.retrieval.BLOCK_ROWS", 64)
+    small = Whitening.fit(points[:120], points[120:])
+    for other in (in_parts, small):
+        np.testing.assert_allclose(other(points) @ other(points).T, at_once(points) @ at_once(points).T, atol=1e-4)
+    centred = (points - points.mean(axis=0)).astype(np.float64)
+    variances = np.linalg.eigvalsh(centred.T @ centred / 500)
+    floor = SHRINKAGE * variances.sum() / 6
+    spread = np.linalg.norm(small.matrix.astype(np.float64), axis=0)
+    np.testing.assert_allclose(np.sort(spread), np.sort((1 + variances / floor) ** -POWER), rtol=1e-4)
+
+
+def test_long_arrays_are_described_and_joined_block_by_block_to_the_same_bytes(monkeypatch):
+    rng = np.random.default_rng(2)
+    features = rng.standard_normal((50, 3, 8)).astype(np.float16)
+    half = photo_descriptors(features).astype(np.float16)
+    whole = in_blocks(photo_descriptors, features)
+    assert whole.tobytes() == photo_descriptors(features).tobytes()
+    joined = side_by_side([whole, half], [0.3, 0.7])
+    monkeypatch.setattr("lmk.models.retrieval.BLOCK_PHOTOS", 7)
+    assert in_blocks(photo_descriptors, features).tobytes() == whole.tobytes()
+    expected = np.concatenate([np.float32(0.3) * whole, np.float32(0.7) * half.astype(np.float32)], axis=1)
+    np.testing.assert_array_equal(joined, expected)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import lmk.store
 from lmk.store import ArrayStore, DamagedShard
 
 
@@ -102,3 +103,63 @@ def test_a_shard_that_claims_more_than_it_holds_is_damaged(tmp_path):
     with pytest.raises(DamagedShard):
         store.load(np.array(["a"]))
     assert not shard.exists()
+
+
+def test_a_large_array_lies_in_a_file_that_goes_with_it(tmp_path, monkeypatch):
+    store = ArrayStore(tmp_path, "squares", {})
+    expected = store.collect(names(10), squares, shard_size=3)
+    monkeypatch.setattr(lmk.store, "IN_MEMORY", 8)
+    asked = np.array(["7", "2", "7", "9", "0"])
+    mapped = store.load(asked)
+    assert isinstance(mapped["square"], np.memmap)
+    np.testing.assert_array_equal(mapped["square"], expected["square"][asked.astype(int)])
+    assert mapped["name"].tolist() == asked.tolist()
+    part = mapped["square"][1:3]
+    assert len(list(store.folder.glob("*.rows"))) == len(list(store.folder.glob(".*.rows"))) == 2
+    del mapped
+    assert part.ravel().tolist() == [4, 49]  # what is left of it keeps it
+    del part
+    assert not list(store.folder.glob(".*.rows"))
+
+
+def test_the_file_of_a_large_array_of_a_killed_process_is_removed(tmp_path):
+    store = ArrayStore(tmp_path, "squares", {})
+    left = store.folder / ".4194305.tmp.0.rows"
+    left.write_bytes(b"half")
+    ArrayStore(tmp_path, "squares", {})
+    assert not left.exists()
+
+
+def test_a_full_disk_is_told_and_no_file_of_a_large_array_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(lmk.store, "IN_MEMORY", 8)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match="No space"):
+        lmk.store.make_room((10, 2), np.float32, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_texts_of_other_lengths_and_ids_asked_twice_come_back_whole(tmp_path):
+    store = ArrayStore(tmp_path, "words", {})
+    for ids in (["a"], ["bb", "ccc"]):
+        store.append(np.array(ids), {"word": np.array([name * 3 for name in ids])})
+    assert store.load(np.array(["ccc", "a", "ccc"]))["word"].tolist() == ["ccc" * 3, "aaa", "ccc" * 3]
+
+
+def test_shards_that_do_not_fit_together_are_refused(tmp_path):
+    for place, other in enumerate(({"x": np.zeros((1, 2))}, {"y": np.zeros((1, 3))})):
+        store = ArrayStore(tmp_path, f"s{place}", {})
+        store.append(np.array(["a"]), {"x": np.zeros((1, 3))})
+        store.append(np.array(["b"]), other)
+        with pytest.raises(ValueError, match="than the shards before it"):
+            store.load(np.array(["a", "b"]))
+
+
+def test_no_ids_give_no_arrays_from_an_empty_store_and_from_another(tmp_path):
+    store = ArrayStore(tmp_path, "squares", {})
+    assert store.load(names(0)) == {}
+    store.append(names(2), squares(names(2)))
+    assert store.load(names(0)) == {}

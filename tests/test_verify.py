@@ -90,6 +90,20 @@ def test_jobs_do_not_change_the_evidence(table, tmp_path):
         np.testing.assert_array_equal(values, two[name], err_msg=name)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_features_in_mapped_files_give_the_same_evidence(table, tmp_path, monkeypatch, jobs):
+    asked = predictions(["00", "11", "22"], [[0, 1], [1, 2], [2, 0]])
+    expected = everything(verify(asked, GALLERY, table, table, store(tmp_path)))
+    features = ArrayStore(tmp_path, "features", {})
+    features.append(table.ids, table.arrays())
+    monkeypatch.setattr("lmk.store.IN_MEMORY", 1000)
+    mapped = FeatureTable(table.ids[::-1], **features.load(table.ids[::-1]))
+    assert isinstance(mapped.descriptors, np.memmap)
+    found = everything(verify(asked, GALLERY, mapped, mapped, store(tmp_path, "mapped"), jobs=jobs))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(values, found[name])
+
+
 def test_other_predictions_reuse_what_is_stored(table, tmp_path):
     first = verify(predictions(["00", "11"], [[0, 1], [1, 2]]), GALLERY, table, table, store(tmp_path))
     nothing_left = FeatureTable.pack([], [], EXTRACTOR)  # nothing can be compared with it

@@ -38,7 +38,7 @@ def view_features(
         extractor: Gives what predicts; called only if something is to be computed.
         recipe: Gives the views.
         read: A photo's id to RGB (h, w, 3) uint8.
-        ids: (n,) str.
+        ids: (n,) str, in any order, also twice.
         store: Its key holds recipe views and size, the extractor's weights, and what names the photos.
     """
 

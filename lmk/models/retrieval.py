@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +27,14 @@ NEIGHBOURS = 50
 """Training photos that a query is given, nearest first."""
 BLOCK_COSINES = 64_000_000
 """Cosines held at once: 256 MB."""
+BLOCK_GALLERY = 100_000
+"""Descriptors in half precision that are made floats at once."""
+BLOCK_ROWS = 20_000
+"""Descriptors worked on at once."""
+BLOCK_PHOTOS = 2_000
+"""Photos whose views are worked on at once."""
+HALF_FROM = 1 << 30
+"""Bytes of a gallery from which on its descriptors are held in half precision."""
 
 
 @dataclass(frozen=True)
@@ -65,26 +73,34 @@ class Whitening:
     matrix: np.ndarray
 
     @classmethod
-    def fit(cls, descriptors: np.ndarray, shrinkage: float = SHRINKAGE, power: float = POWER) -> Whitening:
-        """Learn from (n, d) descriptors; m = d, or `DIMENSIONS` of the widest directions of more than `MANY`.
+    def fit(cls, *parts: np.ndarray, shrinkage: float = SHRINKAGE, power: float = POWER) -> Whitening:
+        """Learn from (n, d) descriptors, in one part or several; m = d, or `DIMENSIONS` of the widest directions of
+        more than `MANY`, which are looked at a block at a time.
 
         shrinkage: The floor, in means of the variances of all d directions.
         """
-        mean = descriptors.mean(axis=0)
-        centred = (descriptors - mean).astype(np.float64)
-        variances, directions = _principal(centred)
+        many = sum(map(len, parts)) > MANY
+        if many:
+            mean, variances, directions = _principal_of_many(parts)
+        else:
+            descriptors = np.concatenate(parts)
+            mean = descriptors.mean(axis=0)
+            variances, directions = _principal((descriptors - mean).astype(np.float64))
         variances = np.maximum(variances, 0)
-        floor = max(shrinkage * variances.sum() / centred.shape[1], 1e-12)
+        floor = max(shrinkage * variances.sum() / len(mean), 1e-12)
         factors = (1 + variances / floor) ** -power
-        if len(descriptors) > MANY:
+        if many:
             widest = np.argsort(-variances * factors**2, kind="stable")[:DIMENSIONS]
             return cls(mean, (directions[:, widest] * factors[widest]).astype(np.float32))
-        matrix = np.eye(centred.shape[1]) + (directions * (factors - 1)) @ directions.T
+        matrix = np.eye(len(mean)) + (directions * (factors - 1)) @ directions.T
         return cls(mean, matrix.astype(np.float32))
 
     def __call__(self, descriptors: np.ndarray) -> np.ndarray:
         """(n, m) float32, of length 1."""
-        return normalize((descriptors - self.mean) @ self.matrix)
+        white = np.empty((len(descriptors), self.matrix.shape[1]), np.float32)
+        for rows in blocks(len(descriptors), BLOCK_ROWS):
+            white[rows] = normalize((descriptors[rows] - self.mean) @ self.matrix)
+        return white
 
 
 def _principal(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,6 +111,26 @@ def _principal(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     variances, shares = np.linalg.eigh(centred @ centred.T / count)
     directions = centred.T @ shares
     return variances, directions / np.maximum(np.linalg.norm(directions, axis=0), 1e-12)
+
+
+def _principal_of_many(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, variances and directions of the (n, d) rows of all parts, which may lie on a disk."""
+    count = sum(map(len, parts))
+    mean = (
+        sum(part[rows].sum(axis=0, dtype=np.float64) for part in parts for rows in blocks(len(part), BLOCK_ROWS))
+        / count
+    )
+    products = np.zeros((len(mean), len(mean)))
+    for part in parts:
+        for rows in blocks(len(part), BLOCK_ROWS):
+            centred = part[rows] - mean
+            products += centred.T @ centred
+    return mean.astype(np.float32), *np.linalg.eigh(products / count)
+
+
+def blocks(count: int, size: int) -> Iterator[slice]:
+    """The rows of a long array, so many at a time."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +153,32 @@ def photo_descriptors(features: np.ndarray) -> np.ndarray:
     return normalize((features / np.maximum(lengths, 1e-12)).mean(axis=1))
 
 
-def side_by_side(descriptors: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
-    """Descriptors (n, d) of several networks, each times its weight, as one (n, sum of d)."""
+Room = Callable[[Sequence[int], type], np.ndarray]
+"""Makes an array to fill from its shape and type: in memory, or elsewhere if it is large."""
+
+
+def side_by_side(
+    descriptors: Sequence[np.ndarray], weights: Sequence[float] | None = None, room: Room = np.empty
+) -> np.ndarray:
+    """Descriptors (n, d) of several networks, each times its weight, as one (n, sum of d) float32."""
     shares = [1.0] * len(descriptors) if weights is None else weights
-    return np.concatenate([share * part for share, part in zip(shares, descriptors, strict=True)], axis=1)
+    count, widths = len(descriptors[0]), [part.shape[1] for part in descriptors]
+    joined = room((count, sum(widths)), np.float32)
+    for rows in blocks(count, BLOCK_ROWS):
+        start = 0
+        for share, part, width in zip(shares, descriptors, widths, strict=True):
+            joined[rows, start : start + width] = share * np.asarray(part[rows], np.float32)
+            start += width
+    return joined
+
+
+def in_blocks(describe: Callable[[np.ndarray], np.ndarray], features: np.ndarray, room: Room = np.empty) -> np.ndarray:
+    """What `describe` says of the rows of a long array, (n, d) float32, a block at a time."""
+    first = describe(features[:1])
+    found = room((len(features), first.shape[1]), np.float32)
+    for rows in blocks(len(features), BLOCK_PHOTOS):
+        found[rows] = describe(features[rows])
+    return found
 
 
 def find_landmarks(
@@ -145,13 +203,15 @@ def find_landmarks(
     Returns:
         The predictions, and (n,) float32, each query's mean cosine to the nearest distractors.
     """
-    whiten = Whitening.fit(np.concatenate([gallery, distractors]), options.shrinkage, options.power)
+    whiten = Whitening.fit(gallery, distractors, shrinkage=options.shrinkage, power=options.power)
     gallery, distractors, queries = whiten(gallery), whiten(distractors), whiten(queries)
     likeness = mean_similarity(queries, distractors, NEAREST_DISTRACTORS)
     if options.augment:
         gallery = augment_gallery(gallery, landmarks, options.augment)
     if options.expand:
         queries = expand_queries(queries, gallery, options.expand)
+    if gallery.nbytes > HALF_FROM:
+        gallery = gallery.astype(np.float16)
     found = nearest(queries, gallery, NEIGHBOURS)
     if options.index_bias:
         bias = options.index_bias * mean_similarity(gallery, distractors, NEAREST_DISTRACTORS)
@@ -162,9 +222,12 @@ def find_landmarks(
 def nearest(queries: np.ndarray, gallery: np.ndarray, count: int) -> Neighbours:
     """The `count` nearest gallery rows of each query by cosine, exact, in blocks; ties by row.
 
-    queries (n, d) and gallery (m, d) are of length 1.
+    queries (n, d) and gallery (m, d) are of length 1. A gallery in half precision, which may be a mapped file, is read
+    once, block by block.
     """
     count = min(count, len(gallery))
+    if gallery.dtype == np.float16:
+        return _nearest_of_half(queries, gallery, count)
     size = max(1, BLOCK_COSINES // max(1, len(gallery)))
     rows, cosines = [np.empty((0, count), np.int64)], [np.empty((0, count), np.float32)]
     for start in range(0, len(queries), size):
@@ -173,6 +236,26 @@ def nearest(queries: np.ndarray, gallery: np.ndarray, count: int) -> Neighbours:
         rows.append(best)
         cosines.append(np.take_along_axis(similarity, best, 1))
     return Neighbours(np.concatenate(rows), np.concatenate(cosines))
+
+
+def _nearest_of_half(queries: np.ndarray, gallery: np.ndarray, count: int) -> Neighbours:
+    rows = np.zeros((len(queries), 0), np.int64)
+    cosines = np.zeros((len(queries), 0), np.float32)
+    size = max(1, BLOCK_COSINES // BLOCK_GALLERY)
+    for known in blocks(len(gallery), BLOCK_GALLERY):
+        block = np.asarray(gallery[known]).astype(np.float32).T
+        merged = np.empty((len(queries), min(count, known.stop)), np.int64)
+        scores = np.empty((len(queries), merged.shape[1]), np.float32)
+        for asked in blocks(len(queries), size):
+            similarity = queries[asked] @ block
+            best = largest(similarity, min(count, similarity.shape[1]))
+            every = np.concatenate([rows[asked], best + known.start], axis=1)
+            likeness = np.concatenate([cosines[asked], np.take_along_axis(similarity, best, 1)], axis=1)
+            kept = largest(likeness, merged.shape[1])
+            merged[asked] = np.take_along_axis(every, kept, 1)
+            scores[asked] = np.take_along_axis(likeness, kept, 1)
+        rows, cosines = merged, scores
+    return Neighbours(rows, cosines)
 
 
 def landmark_predictions(

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from lmk.data.batches import FeatureBatches, PhotoBatches
+from lmk.data.batches import ALONE, FeatureBatches, PhotoBatches, Share, count_batches
 from lmk.files import atomic_path
 from lmk.models.backbones import network_of, set_trainable
 from lmk.models.batch_metrics import TrainingGAP
@@ -56,6 +56,7 @@ class Trainer:
         epochs: Epochs by stage in place of the recipe's, as the folds found best.
         label: For `progress`.
         progress: Told of each batch.
+        share: Which process of how many this is, where several train one network by Keras' distribution.
         history: A record an epoch: stage, loss, GAP in training, and GAP on dev where it was asked.
     """
 
@@ -67,6 +68,7 @@ class Trainer:
     epochs: Mapping[int, int] = field(default_factory=dict)
     label: str = ""
     progress: Progress = silent
+    share: Share = ALONE
     history: list[Record] = field(default_factory=list)
     _average: list[np.ndarray] | None = field(default=None, init=False)
     """Of the stage's trainable weights over its steps, where it wants one."""
@@ -208,13 +210,13 @@ class Trainer:
         if stage.train_from is None:
             if data.features is None:
                 raise ValueError(f"{recipe.name} trains on stored features, and there are none.")
-            return FeatureBatches(data.features, data.classes, stage.batch_size, recipe.balance, seed)
-        side = stage.image_size or recipe.image_size
-        return PhotoBatches(data.read, data.ids, data.classes, side, stage.batch_size, recipe.balance, seed)
+            return FeatureBatches(data.features, data.classes, stage.batch_size, recipe.balance, seed, self.share)
+        side, balance = stage.image_size or recipe.image_size, recipe.balance
+        return PhotoBatches(data.read, data.ids, data.classes, side, stage.batch_size, balance, seed, share=self.share)
 
     def _steps(self, stage: Stage) -> int:
         views = self.data.features.shape[1] if stage.train_from is None and self.data.features is not None else 1
-        return -(-len(self.data.ids) * views // stage.batch_size)
+        return count_batches(len(self.data.ids) * views, stage.batch_size, self.share[1])
 
     def _waited_enough(self, number: int, stage: Stage) -> bool:
         gaps = [record["dev_gap"] for record in self.history if record["stage"] == number and "dev_gap" in record]
