@@ -18,9 +18,10 @@ from lmk.local.kinds import KINDS, ROOTSIFT
 from lmk.local.rootsift import RootSift
 from lmk.models.catalogue import BACKBONES, backbone_named
 from lmk.models.recipes import Recipe
-from lmk.models.retrieval import DIMENSIONS
+from lmk.models.retrieval import DIMENSIONS, HALF_FROM
 from lmk.rates import GPU_CORES, GPU_SHARE, Gpu, Rates
 from lmk.stages import ENSEMBLE, FUSED, RETRIEVAL, Settings, recipe_of
+from lmk.store import IN_MEMORY
 from lmk.workspace import Workspace
 
 TRAINING_PASSES = 3.0
@@ -32,6 +33,8 @@ DELF_PASSES = 27.0
 DELF_DIMENSIONS, SIFT_DIMENSIONS = 40, 128
 PROCESS = 0.8e9
 """Bytes of a process with its libraries."""
+BLOCKS = 1.0e9
+"""Bytes of blocks of cosines and of descriptors that retrieval works on."""
 ROW = 430.0
 """Bytes of a row of the tables in memory, as they are read: measured by `lmk bench scale`."""
 FETCH, PHOTOS, LOCAL, PAIRS = "fetch", "photos", "local features", "pairs"
@@ -51,6 +54,7 @@ class Cost:
         seconds: On this machine, without a GPU.
         gpu_seconds: With the GPU; 0 of what no GPU helps.
         disk: Bytes that stay.
+        scratch: Bytes on the disk beside them while it runs: arrays that are too large for memory.
         memory: Bytes at the same time, at the most.
         scaled_by: The run by which `seconds` is scaled, empty where it is the rates' alone.
     """
@@ -59,6 +63,7 @@ class Cost:
     seconds: float
     gpu_seconds: float = 0.0
     disk: float = 0.0
+    scratch: float = 0.0
     memory: float = PROCESS
     scaled_by: str = ""
 
@@ -160,13 +165,12 @@ def _costs(size: Size, settings: Settings, rates: Rates, gpu: Gpu, fetched: bool
     for name, recipe in recipes.items():
         work, disk, memory = _recipe(size, settings, rates, recipe)
         seconds, on_gpu = work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes)
-        yield Cost(name, seconds, on_gpu, disk, tables + memory)
+        yield Cost(name, seconds, on_gpu, disk, _mapped(disk), tables + memory)
     if not settings.ensemble:
         yield Cost(SUBMISSION, size.test * rates["writing"].value, memory=tables)
         return
     asked = size.queries(settings.share_without_landmark)
-    work, memory = _retrieval(size, settings, rates, recipes)
-    yield Cost(RETRIEVAL, work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes), 0, tables + memory)
+    yield _retrieval(size, settings, rates, gpu, recipes, tables)
     fitting = rates["stage"].value + asked * rates["fitting"].value
     yield Cost(ENSEMBLE, fitting, memory=tables)
     for kind in KINDS[settings.local_features]:
@@ -207,7 +211,8 @@ def _recipe(size: Size, settings: Settings, rates: Rates, recipe: Recipe) -> tup
         work += Work(network=asked * recipe.giga_macs * 1e9, read=asked)
         disk += asked * width * 2
     work += Work(product=asked * recipe.views * weights, scores=asked * size.landmarks)
-    return work, disk + networks * 4 * weights, 4 * STATES * weights + 2 * size.landmarks * 8 * 256
+    stored = disk + networks * 4 * weights
+    return work, stored, min(disk, IN_MEMORY) + 4 * STATES * weights + BLOCKS
 
 
 def feature_width(recipe: Recipe) -> int:
@@ -223,24 +228,31 @@ def head_weights(recipe: Recipe, landmarks: int) -> float:
     return float(sum(left * right for left, right in pairwise(widths)))
 
 
-def _retrieval(size: Size, settings: Settings, rates: Rates, recipes: Mapping[str, Recipe]) -> tuple[Work, float]:
-    """Descriptors by networks of every fold where those differ, whitening, and kNN; and the bytes it holds."""
+def _retrieval(
+    size: Size, settings: Settings, rates: Rates, gpu: Gpu, recipes: Mapping[str, Recipe], tables: float
+) -> Cost:
+    """Descriptors by networks of every fold where those differ, whitening, and kNN."""
     networks = settings.folds + 1
     gallery = size.train + size.distractors
     asked = size.queries(settings.share_without_landmark) + size.test
-    width = float(sum(feature_width(recipe) for recipe in recipes.values() if recipe.pooling != "flatten"))
-    work = Work(fixed=rates["stage"].value)
+    width = sum(backbone_named(recipe.backbone).channels for recipe in recipes.values())
+    whitening = float(networks) * gallery * width * (width + DIMENSIONS)
+    compared = float(asked) * gallery
+    alone = Work(product=whitening + compared * min(width, DIMENSIONS), scores=compared).seconds(rates)
+    work = Work(fixed=rates["stage"].value + alone)  # on the processor in any case
     for recipe in recipes.values():
         if not recipe.frozen:
             work += Work(network=networks * gallery * recipe.giga_macs * 1e9, read=networks * gallery)
-    whitening = networks * gallery * width * (width + DIMENSIONS)
-    compared = float(asked) * gallery
-    return work + Work(product=whitening + compared * min(width, DIMENSIONS), scores=compared), _held(gallery)
+    scratch = _mapped(2 * 4.0 * (gallery + asked) * width)  # of each network, and side by side
+    whitened = gallery * DIMENSIONS * 4.0
+    memory = tables + whitened * (1.5 if whitened > HALF_FROM else 1.0) + BLOCKS + min(scratch, IN_MEMORY)
+    on_gpu = work.gpu_seconds(rates, gpu, size.kilobytes) if work.network else 0.0
+    return Cost(RETRIEVAL, work.seconds(rates), on_gpu, 0, scratch, memory)
 
 
-def _held(gallery: int) -> float:
-    """Bytes of a gallery's whitened descriptors, and of a block of cosines."""
-    return gallery * DIMENSIONS * 4.0 + 1e9
+def _mapped(size: float) -> float:
+    """Of an array, the bytes that go to a file and not to memory."""
+    return size if size > IN_MEMORY else 0.0
 
 
 def _local_features(size: Size, settings: Settings, rates: Rates, gpu: Gpu, kind: str, tables: float) -> Cost:
@@ -249,10 +261,11 @@ def _local_features(size: Size, settings: Settings, rates: Rates, gpu: Gpu, kind
     photos = gallery + asked * (1 - gallery / max(1, size.train)) + size.test
     if kind == ROOTSIFT:
         disk = photos * RootSift().max_features * (20 + SIFT_DIMENSIONS)
-        return Cost(f"{LOCAL}: {kind}", photos * rates["rootsift"].value / settings.jobs, 0, disk, tables)
+        seconds = photos * rates["rootsift"].value / settings.jobs
+        return Cost(f"{LOCAL}: {kind}", seconds, 0, disk, _mapped(disk), tables + min(disk, IN_MEMORY))
     named = settings.delf if settings.delf in BACKBONES else "mobilenetv2"
     macs = backbone_named(named).giga_macs
     work = Work(network=photos * macs * 1e9 * DELF_PASSES, read=photos, fixed=rates["start"].value)
     disk = photos * DelfOptions().max_features * (20 + 2 * DELF_DIMENSIONS)
     on_gpu = work.gpu_seconds(rates, gpu, size.kilobytes)
-    return Cost(f"{LOCAL}: {kind}", work.seconds(rates), on_gpu, disk, tables)
+    return Cost(f"{LOCAL}: {kind}", work.seconds(rates), on_gpu, disk, _mapped(disk), tables + min(disk, IN_MEMORY))

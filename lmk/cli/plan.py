@@ -43,6 +43,8 @@ def plan(
     local_features: Annotated[
         str | None, typer.Option(help="What verifies: rootsift, delf or both. Default: as of `make-submission`.")
     ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="The most epochs a stage. Default: the recipe's.")] = None,
+    views: Annotated[int | None, typer.Option(help="Views a photo: 1, 12 or 22. Default: the recipe's.")] = None,
     folds: Annotated[int, typer.Option(min=3, max=50, help="Parts of the split.")] = 5,
     gallery: Annotated[
         int, typer.Option(min=1, max=32, help="Photos of a landmark that a query is compared with.")
@@ -74,8 +76,16 @@ def plan(
         find_recipe(name)
     place = Workspace(workspace)
     size, fetched = find_size(competition, place)
-    kinds = local_features or default_local_features(weights)
-    settings = Settings(names, weights, folds=folds, gallery=gallery, jobs=jobs, local_features=kinds)
+    settings = Settings(
+        names,
+        weights,
+        epochs=epochs,
+        views=views,
+        folds=folds,
+        gallery=gallery,
+        jobs=jobs,
+        local_features=local_features or default_local_features(weights),
+    )
     rates, chosen = MEASURED, GPUS[gpu]
     costs = forecast(size, settings, rates, chosen, fetched, measured_factors(place, rates, chosen))
     ends = where_it_ends(costs, chosen, memory_here(), disk_here(workspace))
@@ -109,40 +119,39 @@ def told_size(size: Size) -> dict[str, object]:
 
 
 def total(costs: Sequence[Cost]) -> dict[str, float]:
-    """Seconds without a GPU; with one, and of these on it; bytes that stay; bytes at once."""
+    """Seconds without a GPU; with one, and of these on it; bytes that stay, and beside them; bytes at once."""
     beside = sum(cost.gpu_seconds or cost.seconds for cost in costs)
     return {
         "seconds": round(sum(cost.seconds for cost in costs), 1),
         "seconds_with_gpu": round(beside, 1),
         "gpu_seconds": round(sum(cost.gpu_seconds for cost in costs), 1),
         "disk": sum(cost.disk for cost in costs),
+        "scratch": max(cost.scratch for cost in costs),
         "memory": max(cost.memory for cost in costs),
     }
 
 
 def where_it_ends(costs: Sequence[Cost], gpu: Gpu, memory: float, disk: float) -> list[str]:
-    """Lines for people: what one machine's memory, disk and time, and Kaggle's limits, say."""
+    """Lines for people: where this machine's memory and disk end, and Kaggle's limits."""
     from lmk.rates import SESSION_HOURS, WEEK_HOURS, runs_needed
 
     sums = total(costs)
     largest = max(costs, key=lambda cost: cost.memory)
     over = [cost.stage for cost in costs if cost.memory > memory]
-    lines = [
-        f"Memory: {largest.stage} needs {amount(largest.memory)} of {amount(memory)} here"
-        + (f"; too little for {', '.join(over)}." if over else "."),
-        f"Disk: {amount(sums['disk'])} stay, {amount(disk)} are free here"
-        + ("; too little." if sums["disk"] > disk else "."),
-    ]
+    needed = sums["disk"] + sums["scratch"]
     longest = max(costs, key=lambda cost: cost.seconds)
-    lines.append(f"Time here: {span(sums['seconds'])}, most of it {longest.stage} ({span(longest.seconds)}).")
     hours = sums["gpu_seconds"] / 3600
     runs, weeks = runs_needed(hours, SESSION_HOURS), runs_needed(hours, WEEK_HOURS)
-    most = max((cost.memory for cost in costs if cost.gpu_seconds), default=0.0)
-    lines.append(
-        f"On Kaggle: {hours:,.1f} hours of a {gpu.name}, {runs:,} kernels of at most {SESSION_HOURS:.0f} hours, "
-        f"{weeks:,} weeks at {WEEK_HOURS:.0f} hours a week; {amount(most)} of memory beside it."
-    )
-    return lines
+    beside = max((cost.memory for cost in costs if cost.gpu_seconds), default=0.0)
+    return [
+        f"Memory: {amount(largest.memory)} for {largest.stage}, {amount(memory)} are here"
+        + (f"; too little for {', '.join(over)}." if over else "."),
+        f"Disk: {amount(sums['disk'])} that stay and {amount(sums['scratch'])} while a stage runs, "
+        f"{amount(disk)} are free" + ("; too little." if needed > disk else "."),
+        f"Time: {span(sums['seconds'])} on two cores, most of it {longest.stage} ({span(longest.seconds)}).",
+        f"On Kaggle: {hours:,.1f} hours of a GPU ({gpu.name}); kernels of {SESSION_HOURS:.0f} hours at the most: "
+        f"{runs:,}; weeks of {WEEK_HOURS:.0f} hours: {weeks:,}; {amount(beside)} of memory beside it.",
+    ]
 
 
 def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, gpu: Gpu) -> None:
@@ -159,14 +168,14 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     rows.append(("total", span(sums["seconds"]), span(sums["gpu_seconds"]), all_disk, all_memory, ""))
     title = f"{size.name}: {size.train:,} training photos of {size.landmarks:,} landmarks, {size.distractors:,} "
     title += f"distractors, {size.test:,} test photos ({size.source})"
-    print_table(title, ("stage", "two cores", f"on a {gpu.name}", "disk", "memory", "scaled by"), rows)
+    print_table(title, ("stage", "two cores", f"with {gpu.name}", "disk", "memory", "scaled by"), rows)
     print()
     for line in ends:
         print(line)
     print()
     known = [(rate.unit, f"{rate.value:g}", rate.source) for rate in rates.values()]
     share = f"assumed: {GPU_SHARE:.0%} of its published peak"
-    known.append((f"10^12 operations a second of a {gpu.name}", f"{gpu.peak * GPU_SHARE:g}", share))
+    known.append((f"10^12 operations a second of {gpu.name}", f"{gpu.peak * GPU_SHARE:g}", share))
     print_table("Rates", ("rate", "value", "from"), known)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lmk.data.competitions import Competition, read_rows
+from lmk.data.photos import SUFFIXES
 from lmk.data.splits import MOST_QUERIES, asked_of_each_kind
 from lmk.predictions import NO_LANDMARK
 
@@ -17,6 +19,8 @@ STEEPNESS = 0.9
 """Of the power law by which a landmark's photos fall with its rank, where only totals are published."""
 KILOBYTES = 300.0
 """Of a photo, where nothing is known of the photos."""
+LOOKED_AT = 200
+"""Photos in a folder that tell how large they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +127,14 @@ def size_of_tables(name: str, root: Path) -> Size:
     """
     landmarks, distractors, test = read_rows(root)
     counts = np.unique(landmarks[landmarks != NO_LANDMARK], return_counts=True)[1]
-    return Size(name, counts, distractors, test, KILOBYTES, f"tables in {root}")
+    return Size(name, counts, distractors, test, _kilobytes(root), f"tables in {root}")
+
+
+def _kilobytes(root: Path) -> float:
+    """Of a photo, by some of those that lie in the folder; a million are not listed for it."""
+    some = islice((path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES), LOOKED_AT)
+    sizes = [path.stat().st_size for path in some]
+    return float(np.mean(sizes)) / 1e3 if sizes else KILOBYTES
 
 
 def size_of(competition: Competition) -> Size:
