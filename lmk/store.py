@@ -57,6 +57,7 @@ def make_room(shape: Sequence[int], dtype: np.dtype | type, folder: Path) -> np.
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if size <= IN_MEMORY:
         return np.empty(shape, dtype)
+    remove_drafts(folder)
     path = folder / f".{os.getpid()}.tmp.{next(_numbers)}.rows"
     with path.open("w+b") as file:
         try:

@@ -122,11 +122,17 @@ def test_a_large_array_lies_in_a_file_that_goes_with_it(tmp_path, monkeypatch):
     assert not list(store.folder.glob(".*.rows"))
 
 
-def test_the_file_of_a_large_array_of_a_killed_process_is_removed(tmp_path):
+def test_the_file_of_a_large_array_of_a_killed_process_is_removed(tmp_path, monkeypatch):
     store = ArrayStore(tmp_path, "squares", {})
     left = store.folder / ".4194305.tmp.0.rows"
     left.write_bytes(b"half")
     ArrayStore(tmp_path, "squares", {})
+    assert not left.exists()
+    left.write_bytes(b"half")
+    monkeypatch.setattr(lmk.store, "IN_MEMORY", 8)
+    room = lmk.store.make_room((10, 2), np.float32, store.folder)
+    assert len(list(store.folder.glob(".*.rows"))) == 1
+    assert room.shape == (10, 2)
     assert not left.exists()
 
 

@@ -358,7 +358,9 @@ def test_an_early_stage_may_see_smaller_views_and_hands_its_weights_on(tmp_path,
     run, sides = trainer(recipe, tmp_path), []
     monkeypatch.setattr(train, "build_extractor", lambda smaller, weights: extractor(smaller.image_size))
     really = train.PhotoBatches
-    monkeypatch.setattr(train, "PhotoBatches", lambda *given: sides.append(given[3]) or really(*given))
+    monkeypatch.setattr(
+        train, "PhotoBatches", lambda *given, **named: sides.append(given[3]) or really(*given, **named)
+    )
     before = [np.array(weight) for weight in run.network.extractor.get_weights()]
     run._train_stage(0, None)
     after = [np.array(weight) for weight in run.network.extractor.get_weights()]
