@@ -4,14 +4,34 @@ import fcntl
 import glob
 import hashlib
 import json
+import lzma
 import os
+import struct
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from lmk.errors import LmkError
 
+NPZ_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+"""What numpy raises on a damaged npz file: a turned bit may name another size, kind of value or way of packing, or say
+that a member is encrypted."""
 LOCK = ".lock"
 """The file by which a process holds a folder; it stays, empty, and means nothing by itself."""
 

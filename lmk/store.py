@@ -8,17 +8,15 @@ import errno
 import itertools
 import logging
 import os
-import struct
 import weakref
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lmk.errors import LmkError, quoted
-from lmk.files import atomic_path, digest_of, remove_drafts, write_json
+from lmk.files import NPZ_DAMAGE, atomic_path, digest_of, remove_drafts, write_json
 from lmk.predictions import positions
 from lmk.progress import Progress, silent
 
@@ -30,19 +28,6 @@ IN_MEMORY = 2 << 30
 
 _numbers = itertools.count()
 """Of the files of large arrays."""
-DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    SyntaxError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
-"""What numpy raises on a damaged shard: a turned bit may name another size, kind of value or way of packing."""
 
 
 def make_room(shape: Sequence[int], dtype: np.dtype | type, folder: Path) -> np.ndarray:
@@ -179,7 +164,7 @@ class ArrayStore:
         try:
             with np.load(shard, allow_pickle=False) as file:
                 return {name: file[name] for name in (names or file.files)}
-        except DAMAGE as error:
+        except NPZ_DAMAGE as error:
             if not _is_damage(shard, error):
                 raise
             shard.unlink(missing_ok=True)

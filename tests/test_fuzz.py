@@ -47,3 +47,8 @@ def test_a_reader_that_raises_something_else_is_found():
 
     reader = fuzz.Reader("broken", broken, lambda: [b"x"], "csv")
     assert "KeyError" in (fuzz.attempt(reader, b"x") or "")
+
+
+def test_a_line_of_the_journal_with_an_endless_cell_counts_as_none():
+    line = b"a,stored,5,4,3,00ff\n"
+    assert fuzz.attempt(BY_NAME["journal"], b"x" * 200_000 + b",stored,5,4,3,00ff\n" + line) is None

@@ -16,7 +16,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -278,10 +278,16 @@ def _read_journal(path: Path) -> dict[str, Outcome]:
     if path.exists():
         with path.open(encoding="utf-8", newline="", errors="replace") as file:
             for line in file:
-                row = next(csv.reader([line]), [])
-                if line.endswith("\n") and len(row) == len(COLUMNS) and all(cell.isdecimal() for cell in row[2:5]):
+                row = []
+                with suppress(csv.Error):  # a longer cell than any of ours
+                    row = next(csv.reader([line]), [])
+                if line.endswith("\n") and len(row) == len(COLUMNS) and all(map(_is_count, row[2:5])):
                     settled[row[0]] = Outcome(row[0], row[1], int(row[2]), int(row[3]), int(row[4]), row[5])
     return settled
+
+
+def _is_count(cell: str) -> bool:
+    return cell.isdecimal() and len(cell) < 16
 
 
 @contextmanager

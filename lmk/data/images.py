@@ -31,6 +31,7 @@ _DAMAGE = (
     LookupError,
     OverflowError,
     MemoryError,
+    AssertionError,
     struct.error,
     zlib.error,
 )

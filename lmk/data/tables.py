@@ -256,15 +256,21 @@ def _check_unique(path: Path, ids: pa.ChunkedArray, landmarks: np.ndarray | None
 
 
 def _lines(path: Path, rows: list[int]) -> list[int]:
-    """The lines on which rows end, both in ascending order; rows count from 0 after the header, without blank lines."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    """The lines on which rows end, both in ascending order; rows count from 0 after the header, without blank lines.
+
+    Other columns may hold what is no text, or cells longer than this reader takes, where a row is taken for a line.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.reader(file)
         lines = (reader.line_num for row in reader if row)
-        next(lines)
         found, start = [], 0
-        for row in rows:
-            found.append(next(islice(lines, row - start, None)))
-            start = row + 1
+        try:
+            next(lines)
+            for row in rows:
+                found.append(next(islice(lines, row - start, None)))
+                start = row + 1
+        except (csv.Error, StopIteration):
+            return [row + 2 for row in rows]
         return found
 
 

@@ -2,10 +2,7 @@
 
 import json
 import shutil
-import struct
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -13,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lmk.errors import LmkError, RemoteError, quoted
+from lmk.files import NPZ_DAMAGE
 from lmk.kaggle.client import Client
 from lmk.kaggle.download import small
 from lmk.kaggle.inside import KEPT, MANIFEST, sha256_of
@@ -22,20 +20,7 @@ from lmk.progress import Progress, silent
 from lmk.workspace import Workspace
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-DAMAGE = (
-    LmkError,
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    RecursionError,
-    SyntaxError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
+DAMAGE = (LmkError, *NPZ_DAMAGE)
 """What reading a file may raise that does not hold what its name says: a header may claim any size."""
 
 

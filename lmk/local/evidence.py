@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lmk.errors import LmkError
-from lmk.files import atomic_path
+from lmk.files import NPZ_DAMAGE, atomic_path
 
 NOT_COMPARED = -1
 """The inlier count of a comparison that was not made."""
@@ -71,7 +70,7 @@ class Evidence:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return cls(**{name: file[name] for name in _names()})
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except NPZ_DAMAGE as error:
             raise LmkError(f"{path} holds no evidence ({error}). Remove it and run the command again.") from error
 
 

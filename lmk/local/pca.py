@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lmk.errors import LmkError
-from lmk.files import atomic_path
+from lmk.files import NPZ_DAMAGE, atomic_path
 
 SMALLEST = 1e-9
 """Variances and lengths below are taken for it."""
@@ -75,5 +74,5 @@ class Pca:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return cls(file["mean"], file["axes"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except NPZ_DAMAGE as error:
             raise LmkError(f"{path} holds no PCA ({error}). Remove it and run the command again.") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lmk.errors import LmkError
+from lmk.files import NPZ_DAMAGE
 from lmk.local.evidence import Evidence
 from lmk.local.kinds import KINDS
 from lmk.predictions import Predictions
@@ -91,7 +91,7 @@ def load_run(workspace: Workspace, name: str | None = None) -> RunRecord:
             stage: Predictions.load(workspace.predictions / f"{facts['predictions'][stage]}.dev.parquet").align(ids)
             for stage in facts["stages"]
         }
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (TypeError, *NPZ_DAMAGE) as error:
         raise LmkError(
             f"The record in {folder} is not whole ({error}). Run `lmk make-submission` again: what is stored is reused."
         ) from error
