@@ -27,8 +27,14 @@ EXPONENTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 Idea = Callable[[Trial], Answer]
 
+SOFTMAX: dict[str, object] = {"head": "softmax", "loss": "softmax", "descriptor": None}
 SIGMOID: dict[str, object] = {"head": "sigmoid", "loss": "bce", "background": "zero"}
 ARCFACE: dict[str, object] = {"head": "cosine", "loss": "arcface", "descriptor": 256}
+
+
+def plain(lab: Lab, name: str) -> Recipe:
+    """A network with the head that all ideas are measured with: a softmax."""
+    return replace(lab.recipe(name), **SOFTMAX)
 
 
 def losses(lab: Lab) -> dict[str, Idea]:
@@ -41,7 +47,7 @@ def losses(lab: Lab) -> dict[str, Idea]:
         "sigmoid BCE, distractors all zero": SIGMOID,
         "sigmoid BCE, no distractors": SIGMOID | {"distractors": False},
         "softmax, descriptor layer 256": {"descriptor": 256},
-        "ArcFace 0.3, descriptor 256": ARCFACE,
+        "ArcFace 0.3, descriptor 256 (default)": ARCFACE,
         "ArcFace 0.3, no distractors": ARCFACE | {"background": "zero", "distractors": False},
         "CosFace 0.3, descriptor 256": ARCFACE | {"loss": "cosface"},
         "sub-centre ArcFace, dynamic margins": ARCFACE | {"head": "subcentre", "loss": "arcface-dynamic"},
@@ -68,8 +74,8 @@ def ranks(lab: Lab) -> dict[str, Idea]:
 
 
 def _heads(lab: Lab, changes: dict[str, dict[str, object]]) -> dict[str, Idea]:
-    plain = lab.recipe(PLAIN)
-    return {name: _head_of(lab, replace(plain, **change)) for name, change in changes.items()}
+    first = plain(lab, PLAIN)
+    return {name: _head_of(lab, replace(first, **change)) for name, change in changes.items()}
 
 
 def _head_of(lab: Lab, recipe: Recipe) -> Idea:
@@ -78,19 +84,20 @@ def _head_of(lab: Lab, recipe: Recipe) -> Idea:
 
 def views(lab: Lab) -> dict[str, Idea]:
     """Views of the photos at one size, for training and prediction, and what makes one answer of them."""
-    plain = replace(lab.recipe(PLAIN), image_size=VIEW_SIDE)
+    first = plain(lab, PLAIN)
+    sized = replace(first, image_size=VIEW_SIDE)
     ways = {"mean of scores": "mean", "seeds' vote": "vote", "mean of descriptors": "descriptors"}
     kinds = {"12 crops": (12, False), "22 crops": (22, False), "12 dense": (12, True), "22 dense": (22, True)}
-    found = {f"1 view, {VIEW_SIDE} px (plain)": _head_of(lab, replace(plain, views=1, dense=False))}
+    found = {f"1 view, {VIEW_SIDE} px (plain)": _head_of(lab, replace(sized, views=1, dense=False))}
     for kind, (count, dense) in kinds.items():
         for way, vote in ways.items():
-            recipe = replace(plain, views=count, dense=dense, vote=vote)
+            recipe = replace(sized, views=count, dense=dense, vote=vote)
             found[f"{kind}, {VIEW_SIDE} px, {way}"] = _head_of(lab, recipe)
-    found[f"12 dense, {lab.recipe(PLAIN).image_size} px, mean of scores (default)"] = _head_of(lab, lab.recipe(PLAIN))
+    found[f"12 dense, {first.image_size} px, mean of scores (default views)"] = _head_of(lab, first)
     for kind, (count, dense) in {"1 view": (1, False), **kinds}.items():
-        recipe = replace(plain, views=count, dense=dense)
+        recipe = replace(sized, views=count, dense=dense)
         found[f"neighbours, {kind}, {VIEW_SIDE} px"] = _neighbours(lab, (recipe,))
-    found[f"neighbours, 12 dense, {lab.recipe(PLAIN).image_size} px (default)"] = _neighbours(lab, (lab.recipe(PLAIN),))
+    found[f"neighbours, 12 dense, {first.image_size} px (default)"] = _neighbours(lab, (first,))
     return found
 
 
@@ -100,7 +107,7 @@ def _neighbours(lab: Lab, recipes: tuple[Recipe, ...], **options) -> Idea:
 
 def tuning(lab: Lab) -> dict[str, Idea]:
     """A backbone that learns in small batches, after the head has learned on its frozen features; 12 crops."""
-    softmax = replace(lab.recipe(PLAIN), name="crops", image_size=TUNED_SIDE, dense=False)
+    softmax = replace(plain(lab, PLAIN), name="crops", image_size=TUNED_SIDE, dense=False)
     arcface = replace(softmax, **ARCFACE)
     every = Stage(epochs=4, learning_rate=5e-5, train_from=0, batch_size=16, warmup=1)
     last = replace(every, train_from=LAST_BLOCKS)
@@ -124,7 +131,7 @@ def tuning(lab: Lab) -> dict[str, Idea]:
 
 def retrieval(lab: Lab) -> dict[str, Idea]:
     """kNN by the descriptors of both networks."""
-    both = (lab.recipe(PLAIN), lab.recipe(SECOND))
+    both = (plain(lab, PLAIN), plain(lab, SECOND))
     return {
         "both networks (default)": _neighbours(lab, both),
         "one network": _neighbours(lab, both[:1]),
@@ -143,7 +150,7 @@ def retrieval(lab: Lab) -> dict[str, Idea]:
 
 def answers(lab: Lab) -> dict[str, Idea]:
     """Head, neighbours, or both."""
-    one = (lab.recipe(PLAIN),)
+    one = (plain(lab, PLAIN),)
 
     def head(trial: Trial) -> Answer:
         return lab.answer(trial, one[0])
@@ -186,7 +193,7 @@ def parts_of(lab: Lab, trial: Trial, alone: bool = False, kinds: Sequence[dict[s
 
     alone: And neighbours by each network. kinds: Changes of the heads' recipes; a head of each kind.
     """
-    recipes = (lab.recipe(PLAIN), lab.recipe(SECOND))
+    recipes = (plain(lab, PLAIN), plain(lab, SECOND))
     groups = [recipes, recipes[:1], recipes[1:]] if alone else [recipes]
     heads = [lab.answer(trial, replace(recipe, **change)) for change in kinds for recipe in recipes]
     return [*heads, *(lab.retrieval(trial, group, Options())[0] for group in groups)]
@@ -210,7 +217,7 @@ def blends(lab: Lab) -> dict[str, Idea]:
     rules = ["greedy", *(rule for rule in RULES if rule != "greedy")]
     return {f"{rule}{' (default)' if rule == 'greedy' else ''}": idea(rule) for rule in rules} | {
         "greedy, neighbours by each network, too": of(alone=True),
-        "greedy, ArcFace heads": of(kinds=(ARCFACE,)),
+        "greedy, ArcFace heads (default)": of(kinds=(ARCFACE,)),
         "greedy, softmax and ArcFace heads": of(kinds=({}, ARCFACE)),
         "greedy, ArcFace heads, neighbours by each network": of(kinds=(ARCFACE,), alone=True),
         "first head alone": source(0),
@@ -221,7 +228,7 @@ def blends(lab: Lab) -> dict[str, Idea]:
 
 def stacks(lab: Lab) -> dict[str, Idea]:
     """Models of proposals' features, without evidence of local features, against the blend that proposes them."""
-    recipes = (lab.recipe(PLAIN), lab.recipe(SECOND))
+    recipes = (plain(lab, PLAIN), plain(lab, SECOND))
 
     def proposals(trial: Trial):
         def compute():
@@ -256,7 +263,7 @@ def stacks(lab: Lab) -> dict[str, Idea]:
 
 def suppressions(lab: Lab) -> dict[str, Idea]:
     """What is taken off the ensemble's and retrieval's scores, cross-fitted."""
-    recipes = (lab.recipe(PLAIN), lab.recipe(SECOND))
+    recipes = (plain(lab, PLAIN), plain(lab, SECOND))
 
     def idea(source: Idea, **grid) -> Idea:
         def answer(trial: Trial) -> Answer:

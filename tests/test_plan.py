@@ -85,7 +85,8 @@ def test_pairs_are_queries_by_proposals_by_gallery_photos():
 
 
 def test_a_head_has_its_weights():
-    assert head_weights(RECIPES[FROZEN], 1000) == 1280 * 1000
+    assert head_weights(RECIPES["mobilenetv2-softmax"], 1000) == 1280 * 1000
+    assert head_weights(RECIPES[FROZEN], 1000) == 1280 * 256 + 256 * 1000
     assert head_weights(RECIPES["vgg16-bottleneck"], 1000) == 4 * 4 * 512 * 256 + 256 * 1000
 
 
