@@ -7,12 +7,14 @@ runs, a stage's cost is scaled by what they took beside what this arithmetic say
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
 from lmk.data.sizes import Size
+from lmk.errors import LmkError
 from lmk.local.delf import DelfOptions
 from lmk.local.kinds import KINDS, ROOTSIFT
 from lmk.local.rootsift import RootSift
@@ -23,6 +25,8 @@ from lmk.rates import GPU_CORES, GPU_SHARE, Gpu, Rates
 from lmk.stages import ENSEMBLE, FUSED, RETRIEVAL, Settings, recipe_of
 from lmk.store import IN_MEMORY
 from lmk.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 TRAINING_PASSES = 3.0
 """Passes' worth of a training step on a photo: forward and backward."""
@@ -130,13 +134,17 @@ def measured_factors(workspace: Workspace, rates: Rates, gpu: Gpu) -> Factors:
     """
     found: dict[str, tuple[float, str]] = {}
     for path in sorted(workspace.runs.glob("*/run.json")):
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if "size" not in facts:
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            costs = forecast(Size.of_dict(facts["size"]), _settings(facts), rates, gpu)
+            spent = {stage: float(seconds) for stage, seconds in facts["spent"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, LmkError) as error:
+            log.info("%s teaches nothing: %r.", path, error)  # an earlier version's, damaged, or of a lost recipe
             continue
         said: dict[str, float] = {}
-        for cost in forecast(Size.of_dict(facts["size"]), _settings(facts), rates, gpu):
+        for cost in costs:
             said[timed_as(cost.stage)] = said.get(timed_as(cost.stage), 0.0) + cost.seconds
-        for stage, seconds in facts["spent"].items():
+        for stage, seconds in spent.items():
             if said.get(stage):
                 found[stage] = max(found.get(stage, (0.0, "")), (seconds / said[stage], path.parent.name))
     return found

@@ -113,6 +113,12 @@ def test_a_run_teaches_what_its_stages_take(tmp_path):
     other = tmp_path / "runs" / "older-1" / "run.json"
     other.parent.mkdir()
     other.write_text(json.dumps(told))
+    for name, text in (("damaged-1", "{"), ("lost-1", json.dumps(told | {"size": SMALL.to_dict(), "settings": {}}))):
+        record = tmp_path / "runs" / name / "run.json"
+        record.parent.mkdir()
+        record.write_text(text)
+    unknown = json.dumps(told | {"size": SMALL.to_dict(), "settings": {"recipes": ["a recipe of another version"]}})
+    record.write_text(unknown)
     factors = measured_factors(Workspace(tmp_path), MEASURED, GPUS["t4"])
     assert factors[FROZEN] == (pytest.approx(3), "small-1")
     size = times(SMALL, 5)

@@ -99,12 +99,13 @@ def plan(
 
 def find_size(competition: str, workspace: Workspace) -> tuple[Size, bool]:
     """A competition's size, and whether its photos are there: from its files, or an edition's published counts."""
+    from lmk.cli.console import progress
     from lmk.data.competitions import SLUGS, find_competition
     from lmk.data.sizes import size_of_edition, size_of_tables
     from lmk.errors import LmkError
 
     try:
-        name, root = find_competition(competition, workspace.competitions)
+        name, root = find_competition(competition, workspace.competitions, progress)
     except LmkError:
         if competition in SLUGS:
             return size_of_edition(competition), False
