@@ -10,10 +10,12 @@ Recognition, features and comparisons are kept in the workspace, so that a secon
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.lab import paired
 from benchmarks.output import parser, show
 from lmk.cli.console import note, progress
 from lmk.cli.running import CPU_RECIPES
@@ -56,8 +58,9 @@ class Part:
         return proposal_features(self.blended, self.sources, photos, self.similar, told)
 
 
-def run(opened: Run, kinds: Mapping[str, Comparing], solution: Solution | None) -> dict[str, object]:
-    """Rows of one seed: `fused` a stage, `roc` a kind and column of evidence; `comparisons` made.
+def run(opened: Run, kinds: Mapping[str, Comparing], solution: Solution | None) -> dict[str, Any]:
+    """Rows of one seed: `fused` a stage, `roc` a kind and column of evidence; `comparisons` made; answers to `dev` by
+    stage, and their `truth`.
 
     Args:
         opened: The run; its recipes make the ensemble.
@@ -82,6 +85,8 @@ def run(opened: Run, kinds: Mapping[str, Comparing], solution: Solution | None) 
             for kind in kinds
         ],
         "comparisons": {kind: int(evidence.compared.sum()) for kind, evidence in dev.evidence.items()},
+        "dev": {name: found[0] for name, found in stages.items()},
+        "truth": truth,
     }
 
 
@@ -145,6 +150,13 @@ def means(rows: Sequence[Mapping[str, object]], by: str) -> list[dict[str, objec
     return found
 
 
+def leads(found: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """How far each stage's dev GAP is above RootSIFT's, paired over the seeds and their queries, with 95 % interval."""
+    stages, truths = list(found[0]["dev"]), [one["truth"] for one in found]
+    base = [one["dev"][BASE if BASE in stages else stages[0]] for one in found]
+    return [{"evidence": stage} | paired(base, [one["dev"][stage] for one in found], truths) for stage in stages]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command `lmk bench local_features`."""
     options = parser("local_features", __doc__)
@@ -180,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         found.append(run(opened, kinds, solution))
     fused, roc = ([row for one in found for row in one[name]] for name in ("fused", "roc"))
-    told = {"mean": means(fused, "evidence"), "roc": means(roc, "kind"), "seeds": fused}
+    told = {"mean": means(fused, "evidence"), "leads": leads(found), "roc": means(roc, "kind"), "seeds": fused}
     show(told | {"comparisons": [one["comparisons"] for one in found]}, words.json)
 
 

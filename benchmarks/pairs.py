@@ -1,7 +1,7 @@
 """Photos of two scenes: is the evidence of every pair within a scene above that of every pair across?
 
-RootSIFT and DELF with their defaults; DELF with the network that a competition's photos trained. FOLDER holds
-`SCENE_NUMBER.jpg`.
+RootSIFT and DELF with their defaults; DELF with the network that a competition's photos trained. A pair's evidence is
+the mean of its inliers with either photo as the query. FOLDER holds `SCENE_NUMBER.jpg`.
 
     lmk bench pairs FOLDER --competition COMPETITION --weights WEIGHTS --json
 """
@@ -31,10 +31,11 @@ from lmk.workspace import Workspace
 def run(photos: Sequence[Path], extractor: Extractor, settings: Comparing) -> dict[str, object]:
     """The least inliers of a pair within a scene, the most of one across, and whether the first is more."""
     features = extractor([read_photo(path) for path in photos])
-    counts: dict[bool, list[int]] = {True: [], False: []}
-    for (first, one), (second, two) in itertools.permutations(zip(photos, features, strict=True), 2):
+    counts: dict[bool, list[float]] = {True: [], False: []}
+    for (first, one), (second, two) in itertools.combinations(zip(photos, features, strict=True), 2):
         same = first.stem.rsplit("_", 1)[0] == second.stem.rsplit("_", 1)[0]
-        counts[same].append(len(compare(one, two, settings).inliers))
+        both = len(compare(one, two, settings).inliers) + len(compare(two, one, settings).inliers)
+        counts[same].append(both / 2)
     return {
         "within": min(counts[True]),
         "within_median": float(np.median(counts[True])),
