@@ -83,7 +83,7 @@ def read_manifest(path: Path) -> Manifest:
         raise LmkError(f"{path.name} is no list of a kernel's files ({quoted(error)}).") from error
     for name in manifest.files:
         parts = PurePosixPath(name).parts
-        if len(parts) < 2 or parts[0] not in KEPT or ".." in parts or "\\" in name:
+        if len(parts) < 2 or parts[0] not in KEPT or ".." in parts or "\\" in name or not name.isprintable():
             raise LmkError(f"{path.name} names {quoted(name)}, which is no place in a workspace; nothing is taken.")
     return manifest
 
