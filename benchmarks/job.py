@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.output import parser, show
 from lmk.data.competitions import open_competition
 from lmk.errors import LmkError
+from lmk.local_features import default_local_features
 from lmk.models.start import start_keras
 from lmk.pipeline import make_submission, open_run
 from lmk.progress import Advance
@@ -56,7 +57,8 @@ def run(competition: str, weights: str, recipes: Sequence[str], seed: int, folde
     with clock("starting Keras", 1, ""):
         start_keras()
     opened = open_competition(competition, workspace.competitions, clock)
-    settings = Settings(recipes=tuple(recipes), weights=weights, seed=seed)
+    kinds = default_local_features(weights)
+    settings = Settings(recipes=tuple(recipes), weights=weights, seed=seed, local_features=kinds)
     result = make_submission(open_run(settings, opened, workspace, clock))
     cold, busy = time.perf_counter() - start, time.process_time() - busy
     again = time.perf_counter()
