@@ -6,7 +6,7 @@ in turns. The share of the card's matrix peak takes a step's operations as three
 a pass, and the peak as that of a large bfloat16 matrix product measured in the same call.
 
     lmk bench gpu --backend jax --json
-    lmk bench gpu --device cpu --batch 2 --steps 1 --rounds 1 --side 64        (tries the script without a GPU)
+    lmk bench gpu --device cpu --batch 2 --steps 1 --rounds 1 --side 96        (tries the script without a GPU)
 """
 
 import json
