@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("evidence", __doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--kind", choices=(ROOTSIFT, DELF), default=ROOTSIFT)
-    options.add_argument("--weights", help="of DELF's backbone")
+    options.add_argument("--weights", default="imagenet", help="of DELF's backbone")
     options.add_argument("--unseen", action="store_true")
     options.add_argument("--ratio", type=float, help="0: no ratio is asked")
     options.add_argument("--residual", type=float)
