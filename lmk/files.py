@@ -36,6 +36,12 @@ LOCK = ".lock"
 """The file by which a process holds a folder; it stays, empty, and means nothing by itself."""
 
 
+def nearest_there(path: Path) -> Path:
+    """The path itself, or the nearest of its parents that is there."""
+    place = path.resolve()
+    return next(folder for folder in (place, *place.parents) if folder.exists())
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A draft beside `path` that takes its place when the block ends well, and is removed when it does not.

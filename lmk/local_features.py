@@ -10,7 +10,7 @@ from lmk.errors import LmkError
 from lmk.local.features import Extractor, FeatureTable, LocalFeatures, extract
 from lmk.local.kinds import DELF, KINDS, ROOTSIFT, ROOTSIFT_AND_DELF
 from lmk.local.rootsift import RootSift
-from lmk.models.catalogue import weights_digest
+from lmk.models.catalogue import backbone_named, weights_file
 from lmk.stages import Run
 from lmk.store import ArrayStore
 
@@ -26,11 +26,26 @@ def default_local_features(weights: str, delf: str | None = None) -> str:
         return ROOTSIFT_AND_DELF
     if weights in ("none", "tiny"):
         return ROOTSIFT
+    if weights == "imagenet":
+        return ROOTSIFT_AND_DELF
+    backbone = default_recipe(weights).backbone
     try:
-        weights_digest(default_recipe(weights).backbone, weights)
-    except LmkError:  # another backbone's file, or a folder without this one's
+        file = weights_file(backbone, weights)
+    except LmkError:
         return ROOTSIFT
-    return ROOTSIFT_AND_DELF
+    own = file.name in backbone_named(backbone).weights_files  # a file may be of another backbone
+    return ROOTSIFT_AND_DELF if own else ROOTSIFT
+
+
+def chosen_local_features(asked: str | None, weights: str, delf: str | None = None) -> str:
+    """One of `KINDS`: what is asked for, or the default.
+
+    Raises:
+        LmkError: Nothing is called so.
+    """
+    if asked is not None and asked not in KINDS:
+        raise LmkError(f"No local features are named '{asked}'; there are {', '.join(KINDS)}.")
+    return asked or default_local_features(weights, delf)
 
 
 def kinds_of(run: Run) -> tuple[str, ...]:

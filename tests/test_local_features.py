@@ -121,6 +121,13 @@ def test_both_kinds_verify_by_default_where_delf_has_weights_of_real_photos(tmp_
     assert default_local_features("tiny", delf="tinymobilenet") == "both"
 
 
+def test_a_file_of_another_backbones_weights_is_not_taken_for_delfs(tmp_path):
+    for backbone, kinds in (("xception", "rootsift"), ("mobilenetv2", "both")):
+        file = tmp_path / backbone_named(backbone).weights_files[0]
+        file.write_text("weights")
+        assert default_local_features(str(file)) == kinds
+
+
 def test_training_is_stored_and_told(verified, folder, workspace, lmk):
     files = {path: path.stat().st_mtime_ns for path in (workspace / "weights").glob("delf-*")}
     assert {path.suffix for path in files} == {".h5", ".json", ".npz"}

@@ -216,8 +216,10 @@ def disk(workspace: Path) -> Iterator[Finding]:
     """Whether the workspace can be written to, and the space that is free there."""
     import shutil
 
+    from lmk.files import nearest_there
+
     place = workspace.resolve()
-    existing = next(path for path in (place, *place.parents) if path.exists())
+    existing = nearest_there(place)
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         yield Finding("workspace", "bad", f"{place} cannot be written to", "Name another by --workspace.")
         return

@@ -60,8 +60,7 @@ def plan(
     """
     from lmk.errors import LmkError, did_you_mean
     from lmk.forecast import forecast, measured_factors
-    from lmk.local.kinds import KINDS
-    from lmk.local_features import default_local_features
+    from lmk.local_features import chosen_local_features
     from lmk.models.recipes import find_recipe
     from lmk.rates import GPUS, MEASURED
     from lmk.stages import Settings
@@ -69,9 +68,8 @@ def plan(
 
     if gpu not in GPUS:
         raise LmkError(f"No GPU is known as '{gpu}'; there are {', '.join(GPUS)}.{did_you_mean(gpu, GPUS)}")
-    if local_features is not None and local_features not in KINDS:
-        raise LmkError(f"No local features are named '{local_features}'; there are {', '.join(KINDS)}.")
     names, weights = with_defaults(competition, recipe, None)
+    kinds = chosen_local_features(local_features, weights)
     for name in names:
         find_recipe(name)
     place = Workspace(workspace)
@@ -84,7 +82,7 @@ def plan(
         folds=folds,
         gallery=gallery,
         jobs=jobs,
-        local_features=local_features or default_local_features(weights),
+        local_features=kinds,
     )
     rates, chosen = MEASURED, GPUS[gpu]
     costs = forecast(size, settings, rates, chosen, fetched, measured_factors(place, rates, chosen))
@@ -210,6 +208,6 @@ def disk_here(folder: Path) -> float:
     """Free bytes where the workspace is, or would be made."""
     import shutil
 
-    while not folder.exists():
-        folder = folder.absolute().parent
-    return float(shutil.disk_usage(folder).free)
+    from lmk.files import nearest_there
+
+    return float(shutil.disk_usage(nearest_there(folder)).free)

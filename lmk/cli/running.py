@@ -114,8 +114,7 @@ def open_run_from(
     from lmk.data.competitions import open_competition
     from lmk.ensemble.rules import RULES
     from lmk.errors import LmkError, did_you_mean
-    from lmk.local.kinds import KINDS
-    from lmk.local_features import default_local_features
+    from lmk.local_features import chosen_local_features
     from lmk.models.recipes import find_recipe
     from lmk.pipeline import open_run
     from lmk.stages import Settings
@@ -123,12 +122,11 @@ def open_run_from(
 
     if fusion not in RULES:
         raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
-    if local_features is not None and local_features not in KINDS:
-        raise LmkError(f"No local features are named '{local_features}'; there are {', '.join(KINDS)}.")
     for name in recipe or ():
         find_recipe(name)
-    place = Workspace.open(workspace)
     recipes, weights = with_defaults(competition, recipe, weights)
+    kinds = chosen_local_features(local_features, weights, delf)
+    place = Workspace.open(workspace)
     settings = Settings(
         recipes=recipes,
         weights=weights,
@@ -143,7 +141,7 @@ def open_run_from(
         fusion=fusion,
         precision=precision,
         runtime=runtime,
-        local_features=local_features or default_local_features(weights, delf),
+        local_features=kinds,
         delf=delf,
         delf_tune=delf_tune,
         gallery=gallery,
