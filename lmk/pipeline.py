@@ -26,6 +26,7 @@ from lmk.outcome import Result, write_page, write_record
 from lmk.predictions import NO_LANDMARK, Predictions, positions, read_submission, write_submission
 from lmk.progress import Progress, silent
 from lmk.stages import ENSEMBLE, FUSED, RETRIEVAL, Made, Run, Settings, Source, all_lists, lists_of
+from lmk.team import ALONE, Team
 from lmk.verification import Verified, evidence_key, verify_proposals
 from lmk.workspace import Maker, Workspace
 
@@ -139,10 +140,17 @@ def recognize(run: Run, recipe: Recipe) -> Source:
     return run.stored(recipe.name, recipe_key(run, recipe), compute)
 
 
-def train(run: Run, recipe: Recipe) -> dict[int | None, list[dict[str, float]]]:
-    """Train a recipe's networks where they are not stored: history by fold, None for that of all photos."""
-    with run.timed(recipe.name), _networks(run) as networks:
-        return networks.Recognizer(run, recipe, recipe_key(run, recipe)).train()
+def train(run: Run, recipe: Recipe, team: Team = ALONE) -> dict[int | None, list[dict[str, float]]]:
+    """Train a recipe's networks where they are not stored: history by fold, None for that of all photos.
+
+    team: The processes that train them together, each of which calls this.
+
+    Raises:
+        LmkError: Keras' backend cannot do that, or the processes were not given the same.
+        RemoteError: The processes did not meet.
+    """
+    with run.timed(recipe.name), _networks(run, team) as networks:
+        return networks.Recognizer(run, recipe, recipe_key(run, recipe), team).train()
 
 
 def retrieve(run: Run, recipes: list[Recipe]) -> Source:
@@ -213,15 +221,18 @@ def write_checked(run: Run, predictions: Predictions, path: Path) -> Path:
 
 
 @contextmanager
-def _networks(run: Run) -> Iterator[ModuleType]:
+def _networks(run: Run, team: Team = ALONE) -> Iterator[ModuleType]:
     """`lmk.recognition` with the run's devices and precision; loaded here, for Keras takes seconds to load."""
     from lmk.models.start import start_keras
 
-    start_keras()
+    if team.processes > 1:
+        run.note(f"Waiting at {team.coordinator} until all {team.processes} processes are there.")
+    start_keras(team)
     from lmk import recognition
     from lmk.models.device import POLICIES, on_all_devices
+    from lmk.models.hosts import in_step
 
-    with on_all_devices(POLICIES[run.settings.precision]):
+    with in_step(team), on_all_devices(POLICIES[run.settings.precision], alone=team.processes == 1):
         yield recognition
 
 

@@ -10,10 +10,12 @@ from functools import cache, cached_property
 import keras
 import numpy as np
 
+from lmk import __version__
 from lmk.data.images import resize
 from lmk.evaluation import gap_of
 from lmk.files import digest_of, write_json
 from lmk.models.extract import forward, view_features
+from lmk.models.hosts import agree, file_of_first
 from lmk.models.network import Network, build_extractor, build_network, calibrate_normalization
 from lmk.models.predict import predict_features
 from lmk.models.recipes import Recipe
@@ -24,6 +26,7 @@ from lmk.models.train import Record, Trainer, TrainingSet, best_epochs
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate
 from lmk.stages import TOP_K, Made, Run, pack_lists
 from lmk.store import ArrayStore, make_room
+from lmk.team import ALONE, Team
 
 SHARD = 256
 """Photos a shard where a tuned network predicts."""
@@ -34,13 +37,18 @@ CALIBRATION_PHOTOS = 8
 class Recognizer:
     """A recipe on a run's competition: a network for each fold and one of all photos, and what they say."""
 
-    def __init__(self, run: Run, recipe: Recipe, key: dict[str, object]):
-        """key: names all that the trained networks depend on."""
-        self.run, self.recipe, self.key = run, recipe, key
+    def __init__(self, run: Run, recipe: Recipe, key: dict[str, object], team: Team = ALONE):
+        """key: names all that the trained networks depend on; team: the processes that train them together."""
+        self.run, self.recipe, self.key, self.team = run, recipe, key, team
         self.histories: dict[int | None, list[Record]] = {}
 
     def train(self) -> dict[int | None, list[Record]]:
-        """Train what is not trained yet: each fold's network, then that of all photos; returns the histories."""
+        """Train what is not trained yet: each fold's network, then that of all photos; returns the histories.
+
+        Raises:
+            LmkError: The processes that train together were not given the same.
+        """
+        agree(self.team, digest_of({**self.key, "version": __version__}), "a recipe, photos, settings or a version")
         for fold in [*range(self.run.split.folds), None]:
             if fold not in self.histories:
                 self.network(fold)
@@ -96,6 +104,8 @@ class Recognizer:
         name = f"{self.recipe.name}-{digest_of({**self.key, 'fold': fold})}"
         path = self.run.workspace.weights / f"{name}.weights.h5"
         history = path.with_name(f"{name}.json")
+        for file in (path, history):
+            file_of_first(self.team, file)
         if path.exists() and history.exists():
             load_network(network, path)
             self.histories[fold] = json.loads(history.read_text())
@@ -116,6 +126,7 @@ class Recognizer:
             checkpoint=path.with_name(f"{name}.checkpoint.npz"),
             dev_gap=None if fold is None else lambda: self._dev_gap(network, fold, classes),
             epochs=best_epochs(self._fold_histories()) if fold is None else {},
+            team=self.team,
             label=f"{self.recipe.name}, " + ("all photos" if fold is None else f"fold {fold + 1}"),
             progress=self.run.progress,
         )

@@ -12,7 +12,7 @@ import lmk
 ROOT = Path(lmk.__file__).parent
 FLOORS = {
     1: {"lmk", "lmk.errors", "lmk.files", "lmk.progress"},
-    2: {"lmk.predictions", "lmk.store", "lmk.workspace", "lmk.cluster"},
+    2: {"lmk.predictions", "lmk.store", "lmk.workspace", "lmk.cluster", "lmk.team"},
     3: {"lmk.data", "lmk.local", "lmk.kaggle", "lmk.metrics"},
     4: {"lmk.models", "lmk.ensemble", "lmk.evaluation", "lmk.report"},
     5: {

@@ -164,8 +164,8 @@ def main() -> None:
     install(_put)
     really_start = start.start_keras
 
-    def start_keras() -> None:
-        really_start()
+    def start_keras(*team) -> None:
+        really_start(*team)
         install_network(_put)
 
     start.start_keras = start_keras

@@ -21,11 +21,33 @@ RecipeArgument = Annotated[str, typer.Argument(autocompletion=recipe_names, help
 
 @app.command()
 @run_command
-def train(run: Run, recipe: RecipeArgument, json: JsonOption = False) -> None:
+def train(
+    run: Run,
+    recipe: RecipeArgument,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            envvar="KERAS_DISTRIBUTION_NUM_PROCESSES",
+            help="Processes that train each network together, on this machine or others; start this command for each.",
+        ),
+    ] = 1,
+    process: Annotated[
+        int, typer.Option(min=0, envvar="KERAS_DISTRIBUTION_PROCESS_ID", help="Which of them this is, from 0.")
+    ] = 0,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            envvar="KERAS_DISTRIBUTION_JOB_ADDRESSES", metavar="HOST:PORT", help="Where the first of them is found."
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
     """Train a recipe's networks: one for each fold, and one on all photos."""
     from lmk.pipeline import train as run_training
+    from lmk.team import Team
 
-    histories = run_training(run, run.recipe(recipe))
+    histories = run_training(run, run.recipe(recipe), Team(process, processes, coordinator))
     if json:
         named = {"all" if fold is None else str(fold): history for fold, history in histories.items()}
         print_json({"recipe": recipe, "history": named, "seconds": run.seconds})

@@ -1,6 +1,7 @@
 """Batches for training: stored features of views, or photos read and augmented."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -9,9 +10,28 @@ from lmk.data.augment import augment
 
 Seed = tuple[int, ...]
 """Of one epoch: the run's seed, the stage and the epoch."""
-Share = tuple[int, int]
-"""Which process of how many this is: each gets its part of every batch, and all of them together the whole epoch."""
-ALONE: Share = (0, 1)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process reads of an epoch: its part of every batch; all of them together read the whole epoch.
+
+    Attributes:
+        process, processes: Which of how many this is.
+        devices: Of each process; each gets as many rows of a batch.
+    """
+
+    process: int = 0
+    processes: int = 1
+    devices: int = 1
+
+    @property
+    def parts(self) -> int:
+        """Into how many equal parts a batch is cut."""
+        return self.processes * self.devices
+
+
+WHOLE = Share()
 
 
 def epoch_order(classes: np.ndarray, balance: bool, rng: np.random.Generator) -> np.ndarray:
@@ -23,17 +43,25 @@ def epoch_order(classes: np.ndarray, balance: bool, rng: np.random.Generator) ->
     return rng.choice(len(classes), size=len(classes), p=share / share.sum())
 
 
-def count_batches(rows: int, batch_size: int, processes: int = 1) -> int:
-    """Batches of an epoch, as many for every process; what is left over is a batch if each process gets a row of it."""
-    whole, rest = divmod(rows, batch_size)
-    return max(1, whole + (rest >= processes))
+def dealt(order: np.ndarray, share: Share) -> np.ndarray:
+    """An epoch's order, of which all parts get as many rows: the first rows come once more where some are wanting."""
+    return np.resize(order, len(order) + -len(order) % share.parts)
 
 
-def part_of_batch(rows: int, batch_size: int, batch: int, share: Share = ALONE) -> np.ndarray:
-    """(b,) int, the places in an epoch's order that a process gets of a batch."""
-    process, processes = share
-    last = batch == count_batches(rows, batch_size, processes) - 1
-    return np.arange(batch * batch_size + process, rows if last else (batch + 1) * batch_size, processes)
+def count_batches(rows: int, batch_size: int, share: Share = WHOLE) -> int:
+    """Batches of an epoch of so many rows, as many for every process."""
+    return -(-(rows + -rows % share.parts) // _even(batch_size, share))
+
+
+def part_of_batch(rows: int, batch_size: int, batch: int, share: Share = WHOLE) -> np.ndarray:
+    """(b,) int, the places in a dealt order of so many rows that a process gets of a batch."""
+    size = _even(batch_size, share)
+    return np.arange(batch * size + share.process, min(rows, (batch + 1) * size), share.processes)
+
+
+def _even(batch_size: int, share: Share) -> int:
+    """The size of batches that all parts get as many rows of."""
+    return max(share.parts, batch_size - batch_size % share.parts)
 
 
 class FeatureBatches(keras.utils.PyDataset):
@@ -46,7 +74,7 @@ class FeatureBatches(keras.utils.PyDataset):
         batch_size: int,
         balance: bool,
         seed: Seed,
-        share: Share = ALONE,
+        share: Share = WHOLE,
     ):
         """features: (n, views, ...) float16; classes: (n,) int, `NO_LANDMARK` for none; batch_size: of all
         processes."""
@@ -55,10 +83,10 @@ class FeatureBatches(keras.utils.PyDataset):
         views = features.shape[1]
         self.features, self.classes, self.batch_size = features.reshape(-1, *features.shape[2:]), classes, batch_size
         self.views = views
-        self.order = epoch_order(np.repeat(classes, views), balance, np.random.default_rng(seed))
+        self.order = dealt(epoch_order(np.repeat(classes, views), balance, np.random.default_rng(seed)), share)
 
     def __len__(self) -> int:
-        return count_batches(len(self.order), self.batch_size, self.share[1])
+        return count_batches(len(self.order), self.batch_size, self.share)
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self.order[part_of_batch(len(self.order), self.batch_size, batch, self.share)]
@@ -78,17 +106,17 @@ class PhotoBatches(keras.utils.PyDataset):
         balance: bool,
         seed: Seed,
         workers: int = 2,
-        share: Share = ALONE,
+        share: Share = WHOLE,
     ):
         """read: a photo's id to RGB (h, w, 3) uint8; batch_size: of all processes; the augmentation of each photo
         follows from `seed` alone, whichever process gets it."""
         super().__init__(workers=workers, use_multiprocessing=False)  # OpenCV works outside the interpreter's lock
         self.read, self.ids, self.classes, self.side, self.batch_size = read, ids, classes, side, batch_size
         self.seed, self.share = seed, share
-        self.order = epoch_order(classes, balance, np.random.default_rng(seed))
+        self.order = dealt(epoch_order(classes, balance, np.random.default_rng(seed)), share)
 
     def __len__(self) -> int:
-        return count_batches(len(self.order), self.batch_size, self.share[1])
+        return count_batches(len(self.order), self.batch_size, self.share)
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         places = part_of_batch(len(self.order), self.batch_size, batch, self.share)

@@ -25,17 +25,18 @@ def has_gpu() -> bool:
 
 
 @contextmanager
-def on_all_devices(policy: str | None = None) -> Iterator[None]:
+def on_all_devices(policy: str | None = None, alone: bool = True) -> Iterator[None]:
     """Models built inside compute on every GPU at once, each with a part of a batch.
 
     JAX goes through Keras' distribution API; Keras leaves TensorFlow's to TensorFlow.
 
     policy: Keras' dtype policy in which they compute; that of the device if None.
+    alone: Whether the devices are all this process' own; where several share them, training alone is on all.
     """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy or policy_for_device())
     try:
-        if len(gpus()) < 2 or keras.backend.backend() == "torch":
+        if not alone or len(gpus()) < 2 or keras.backend.backend() == "torch":
             yield
         elif keras.backend.backend() == "jax":
             with keras.distribution.DataParallel().scope():

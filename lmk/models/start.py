@@ -1,41 +1,66 @@
-"""Keras, started without the notices that its backend's native code prints on stderr."""
+"""Keras, started without the notices that its backend's native code prints."""
 
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lmk.errors import LmkError
+from lmk.team import ALONE, Team
 
-def start_keras() -> None:
+
+def start_keras(team: Team = ALONE) -> None:
     """Import Keras and let its backend look for devices; what they print is dropped, unless it fails.
+
+    With a team it waits until all processes are there.
 
     TensorFlow's notices of its CPU and of absent GPUs have no switch that leaves its speed alone. Its hints on
     functions compiled again are dropped, too: a network for each fold is meant.
+
+    Raises:
+        LmkError: Keras' backend cannot train over several processes.
+        RemoteError: They did not meet.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors are still shown
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    with _held_back_stderr():
+    with _held_back() as leave:
         from lmk.models.device import has_gpu
+        from lmk.models.hosts import meet
 
+        meet(team, leave)
         has_gpu()
 
 
 @contextmanager
-def _held_back_stderr() -> Iterator[None]:
-    """What any code, native or not, writes to stderr in the block is shown only if the block raises."""
-    sys.stderr.flush()
-    kept = os.dup(2)
+def _held_back() -> Iterator[Callable[[LmkError], None]]:
+    """What any code, native or not, prints in the block is shown, on stderr, only if the block raises.
+
+    Gives what ends the process at once with an error's line and exit code, from any thread.
+    """
+    streams = (sys.stdout, sys.stderr)
+    for stream in streams:
+        stream.flush()
+    kept = [os.dup(number) for number in (1, 2)]
     with tempfile.TemporaryFile() as held_back:
-        os.dup2(held_back.fileno(), 2)
+        for number in (1, 2):
+            os.dup2(held_back.fileno(), number)
+
+        def leave(error: LmkError) -> None:
+            os.write(kept[1], f"error: {error}\n".encode())
+            os._exit(error.exit_code)
+
         try:
-            yield
+            yield leave
+        except LmkError:  # says all itself
+            raise
         except BaseException:
             held_back.seek(0)
-            os.write(kept, held_back.read())
+            os.write(kept[1], held_back.read())
             raise
         finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            for stream, number, own in zip(streams, (1, 2), kept, strict=True):
+                stream.flush()
+                os.dup2(own, number)
+                os.close(own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,17 +12,19 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from lmk.data.batches import ALONE, FeatureBatches, PhotoBatches, Share, count_batches
+from lmk.data.batches import FeatureBatches, PhotoBatches, count_batches
 from lmk.files import atomic_path
 from lmk.models.backbones import network_of, set_trainable
 from lmk.models.batch_metrics import TrainingGAP
 from lmk.models.device import jit_for_device
 from lmk.models.extract import Read
+from lmk.models.hosts import file_of_first, from_first, share_of, together
 from lmk.models.losses import make_loss
 from lmk.models.network import Network, build_extractor
 from lmk.models.recipes import Stage
 from lmk.models.schedules import depth_multipliers, make_optimizer, warmup_cosine
 from lmk.progress import Progress, silent
+from lmk.team import ALONE, Team
 
 Record = dict[str, float]
 
@@ -43,6 +46,28 @@ class TrainingSet:
     read: Read
 
 
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """What a stage trains.
+
+    Attributes:
+        model: Compiled.
+        part: The same part of the network, which has the variables of `model` unless several processes train.
+        extractor: Of the part; a twin of the network's where the stage's views have another size.
+    """
+
+    model: keras.Model
+    part: keras.Model
+    extractor: keras.Model
+
+    def give_back(self, network: Network) -> None:
+        """Give the network the weights that were learnt."""
+        if self.model is not self.part:
+            self.part.set_weights(self.model.get_weights())
+        if self.extractor is not network.extractor:
+            network.extractor.set_weights(self.extractor.get_weights())
+
+
 @dataclass(eq=False)
 class Trainer:
     """Trains a network in place; a run that was killed goes on after its last whole epoch, to the same weights.
@@ -56,7 +81,7 @@ class Trainer:
         epochs: Epochs by stage in place of the recipe's, as the folds found best.
         label: For `progress`.
         progress: Told of each batch.
-        share: Which process of how many this is, where several train one network by Keras' distribution.
+        team: The processes that train the network together; the first one's checkpoint and GAP on dev hold for all.
         history: A record an epoch: stage, loss, GAP in training, and GAP on dev where it was asked.
     """
 
@@ -68,13 +93,14 @@ class Trainer:
     epochs: Mapping[int, int] = field(default_factory=dict)
     label: str = ""
     progress: Progress = silent
-    share: Share = ALONE
+    team: Team = ALONE
     history: list[Record] = field(default_factory=list)
     _average: list[np.ndarray] | None = field(default=None, init=False)
     """Of the stage's trainable weights over its steps, where it wants one."""
 
     def run(self) -> list[Record]:
         """Train what the checkpoint lacks of all stages; returns the history."""
+        file_of_first(self.team, self.checkpoint)
         stored = _load(self.checkpoint)
         for number in range(len(self.network.recipe.stages)):
             if stored is None or number >= stored["stage"]:
@@ -86,8 +112,8 @@ class Trainer:
         epochs = self.epochs.get(number, stage.epochs)
         keras.utils.set_random_seed(self.seed + 1000 * number)
         self._average = None
-        extractor = self._extractor(stage)
-        model = self._compiled(stage, epochs, extractor)
+        learner = self._learner(stage, epochs)
+        model = learner.model
         best: tuple[float, list[np.ndarray] | None] = (-1.0, None)
         first = 0
         if stored:
@@ -97,10 +123,11 @@ class Trainer:
             for epoch in range(first, epochs):
                 if self._waited_enough(number, stage):
                     break
-                record = self._fit(model, number, epoch, advance)
+                with together(self.team):
+                    record = self._fit(model, number, epoch, advance)
                 if stage.patience is not None and self.dev_gap is not None:
-                    with self._averaged(model, extractor):
-                        record["dev_gap"] = self.dev_gap()
+                    with self._averaged(learner):
+                        record["dev_gap"] = self._dev_gap()
                         if record["dev_gap"] > best[0]:
                             best = record["dev_gap"], [np.array(weight) for weight in model.get_weights()]
                 self.history.append(record)
@@ -110,7 +137,23 @@ class Trainer:
             model.set_weights(best[1])
         elif self._average is not None:
             _assign(model.trainable_variables, self._average)
-        self._take_back(extractor)
+        learner.give_back(self.network)
+
+    def _learner(self, stage: Stage, epochs: int) -> Learner:
+        """The part of the network that a stage trains, compiled; where several processes train it, a twin of it."""
+        network = self.network
+        extractor = self._extractor(stage)
+        for layer in network.top.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = stage.learns_batch_norm
+        part = network.top
+        if stage.train_from is not None:
+            set_trainable(extractor, stage.train_from, stage.learns_batch_norm)
+            part = replace(network, extractor=extractor).whole()
+        with together(self.team):
+            model = part if self.team.processes == 1 else _twin(part)
+            self._compile(model, extractor, stage, epochs)
+        return Learner(model, part, extractor)
 
     def _extractor(self, stage: Stage) -> keras.Model:
         """The network's extractor; where the stage's views have another size, a twin of that size with its weights."""
@@ -123,23 +166,23 @@ class Trainer:
         twin.set_weights(network.extractor.get_weights())
         return twin
 
-    def _take_back(self, extractor: keras.Model) -> None:
-        """Give the network the weights of a twin of its extractor."""
-        if extractor is not self.network.extractor:
-            self.network.extractor.set_weights(extractor.get_weights())
+    def _dev_gap(self) -> float:
+        """The network's GAP on dev, as the first process finds it."""
+        return struct.unpack("d", from_first(self.team, lambda: struct.pack("d", self.dev_gap())))[0]
 
     @contextmanager
-    def _averaged(self, model: keras.Model, extractor: keras.Model) -> Iterator[None]:
-        """The network with its weights averaged, where the stage wants that, then as it was."""
+    def _averaged(self, learner: Learner) -> Iterator[None]:
+        """The network with its weights averaged, where the stage wants that; what learns is then as it was."""
         if self._average is None:
-            self._take_back(extractor)
+            learner.give_back(self.network)
             yield
             return
-        own = [variable.numpy() for variable in model.trainable_variables]
-        _assign(model.trainable_variables, self._average)
-        self._take_back(extractor)
+        variables = learner.model.trainable_variables
+        own = [variable.numpy() for variable in variables]
+        _assign(variables, self._average)
+        learner.give_back(self.network)
         yield
-        _assign(model.trainable_variables, own)
+        _assign(variables, own)
 
     def _stepped(self, model: keras.Model, stage: Stage) -> None:
         """After a step: move the average of the weights a little towards them."""
@@ -151,19 +194,10 @@ class Trainer:
         for average, weight in zip(self._average, weights, strict=True):
             average += (1 - stage.ema) * (weight - average)
 
-    def _compiled(self, stage: Stage, epochs: int, extractor: keras.Model) -> keras.Model:
-        """The part that the stage trains, with its loss and its optimizer."""
+    def _compile(self, model: keras.Model, extractor: keras.Model, stage: Stage, epochs: int) -> None:
+        """Give what learns its loss and its optimizer."""
         network, recipe = self.network, self.network.recipe
-        multipliers = {}
-        for layer in network.top.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = stage.learns_batch_norm
-        if stage.train_from is None:
-            model = network.top
-        else:
-            set_trainable(extractor, stage.train_from, stage.learns_batch_norm)
-            model = replace(network, extractor=extractor).whole()
-            multipliers = backbone_multipliers(extractor, stage)
+        multipliers = {} if stage.train_from is None else backbone_multipliers(extractor, stage)
         steps = self._steps(stage)
         rate = warmup_cosine(stage.learning_rate, epochs * steps, min(stage.warmup, epochs - 1) * steps)
         outputs = network.top.output_shape[-1] - (recipe.background == "class")
@@ -182,7 +216,6 @@ class Trainer:
             metrics=[TrainingGAP(network.head, recipe.background)],
             jit_compile=jit_for_device(),
         )
-        return model
 
     def _fit(self, model: keras.Model, number: int, epoch: int, advance: Callable[[int], None]) -> Record:
         stage = self.network.recipe.stages[number]
@@ -205,18 +238,18 @@ class Trainer:
         return {"stage": number, "epoch": epoch, "loss": logs["loss"][-1], "train_gap": logs["gap"][-1]}
 
     def _batches(self, stage: Stage, number: int, epoch: int) -> keras.utils.PyDataset:
-        data, recipe = self.data, self.network.recipe
+        data, recipe, share = self.data, self.network.recipe, share_of(self.team)
         seed = (self.seed, number, epoch)
         if stage.train_from is None:
             if data.features is None:
                 raise ValueError(f"{recipe.name} trains on stored features, and there are none.")
-            return FeatureBatches(data.features, data.classes, stage.batch_size, recipe.balance, seed, self.share)
+            return FeatureBatches(data.features, data.classes, stage.batch_size, recipe.balance, seed, share)
         side, balance = stage.image_size or recipe.image_size, recipe.balance
-        return PhotoBatches(data.read, data.ids, data.classes, side, stage.batch_size, balance, seed, share=self.share)
+        return PhotoBatches(data.read, data.ids, data.classes, side, stage.batch_size, balance, seed, share=share)
 
     def _steps(self, stage: Stage) -> int:
         views = self.data.features.shape[1] if stage.train_from is None and self.data.features is not None else 1
-        return count_batches(len(self.data.ids) * views, stage.batch_size, self.share[1])
+        return count_batches(len(self.data.ids) * views, stage.batch_size, share_of(self.team))
 
     def _waited_enough(self, number: int, stage: Stage) -> bool:
         gaps = [record["dev_gap"] for record in self.history if record["stage"] == number and "dev_gap" in record]
@@ -224,6 +257,8 @@ class Trainer:
 
     def _save(self, model: keras.Model, number: int, epoch: int, best: tuple[float, list[np.ndarray] | None]) -> None:
         """Everything that the next epochs depend on: weights, random states, the optimizer, the best weights yet."""
+        if self.team.process > 0:
+            return
         arrays = {f"model{place:04d}": variable.numpy() for place, variable in enumerate(_state(model))}
         arrays |= {f"best{place:04d}": weight for place, weight in enumerate(best[1] or ())}
         arrays |= {f"average{place:04d}": weight for place, weight in enumerate(self._average or ())}
@@ -232,7 +267,8 @@ class Trainer:
             np.savez(file, allow_pickle=False, told=np.array(json.dumps(told)), **arrays)
 
     def _restore(self, model: keras.Model, stored: dict) -> tuple[int, tuple[float, list[np.ndarray] | None]]:
-        model.optimizer.build(model.trainable_variables)
+        with together(self.team):
+            model.optimizer.build(model.trainable_variables)
         for variable, value in zip(_state(model), stored["model"], strict=True):
             variable.assign(value)
         self.history = stored["history"]
@@ -258,6 +294,13 @@ def backbone_multipliers(extractor: keras.Model, stage: Stage) -> dict[str, floa
     if stage.backbone_factor == 1:
         return {}
     return {variable.path: stage.backbone_factor for variable in network_of(extractor).trainable_variables}
+
+
+def _twin(model: keras.Model) -> keras.Model:
+    """A copy of a model and all its state, made as the present distribution wants it."""
+    copy = type(model).from_config(model.get_config())
+    _assign(copy.variables, [variable.numpy() for variable in model.variables])
+    return copy
 
 
 def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
