@@ -22,6 +22,10 @@ from lmk.stages import Settings
 from lmk.workspace import Workspace
 
 
+DELF = ("Local features: delf", "DELF: PCA", "DELF: feature maps")
+"""Stretches in which DELF's network passes over photos."""
+
+
 class Clock:
     """A `Progress` that counts the seconds of each stretch of work by its label, less those of stretches inside it."""
 
@@ -49,7 +53,8 @@ def run(competition: str, weights: str, recipes: Sequence[str], seed: int, folde
 
     Returns:
         cold_seconds, processor_seconds: Of the first run, with the start of Keras. stored_seconds: Of the whole
-        second process. forward_share: Of the cold run in the backbones' passes. dev_gap: By stage.
+        second process. forward_share: Of the cold run in the backbones' passes, DELF's among them, with the reading
+        and resizing of the photos that they take. dev_gap: By stage.
         rows: Seconds and share of each stretch of the cold run, the longest first.
     """
     clock, workspace = Clock(), Workspace.open(folder)
@@ -72,7 +77,7 @@ def run(competition: str, weights: str, recipes: Sequence[str], seed: int, folde
         raise LmkError(f"The stored run failed: {done.stderr[-300:]}")
     stored = time.perf_counter() - again
     parts = clock.seconds | {"all else": cold - sum(clock.seconds.values())}
-    forward = sum(seconds for label, seconds in parts.items() if label.endswith(": features"))
+    forward = sum(seconds for label, seconds in parts.items() if label.endswith(": features") or label in DELF)
     rows = [
         {"stretch": label, "seconds": seconds, "share": seconds / cold}
         for label, seconds in sorted(parts.items(), key=lambda part: -part[1])

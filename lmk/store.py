@@ -64,6 +64,7 @@ class ArrayStore:
 
     def __init__(self, root: Path, kind: str, key: Mapping[str, object]):
         """Open or make the store `root/KIND-DIGEST`; `key` names everything that its arrays depend on."""
+        self.kind = kind
         self.folder = root / f"{kind}-{digest_of(key)}"
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_drafts(self.folder)

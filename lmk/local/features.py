@@ -188,5 +188,5 @@ def extract(
     ids = np.asarray(ids, dtype=str)
     apart = workers_apart()
     with Parallel(n_jobs=jobs, **({} if apart else {"backend": "threading"})) as pool:
-        arrays = store.collect(ids, compute, SHARD, "Local features", progress)
+        arrays = store.collect(ids, compute, SHARD, f"Local features: {store.kind}", progress)
     return FeatureTable(ids, **arrays)

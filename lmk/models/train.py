@@ -127,7 +127,7 @@ class Trainer:
                     record = self._fit(model, number, epoch, advance)
                 if stage.patience is not None and self.dev_gap is not None:
                     with self._averaged(learner):
-                        record["dev_gap"] = self._dev_gap()
+                        record["dev_gap"] = self._by_first(self.dev_gap)
                         if record["dev_gap"] > best[0]:
                             best = record["dev_gap"], [np.array(weight) for weight in model.get_weights()]
                 self.history.append(record)
@@ -166,9 +166,9 @@ class Trainer:
         twin.set_weights(network.extractor.get_weights())
         return twin
 
-    def _dev_gap(self) -> float:
+    def _by_first(self, dev_gap: Callable[[], float]) -> float:
         """The network's GAP on dev, as the first process finds it."""
-        return struct.unpack("d", from_first(self.team, lambda: struct.pack("d", self.dev_gap())))[0]
+        return struct.unpack("d", from_first(self.team, lambda: struct.pack("d", dev_gap())))[0]
 
     @contextmanager
     def _averaged(self, learner: Learner) -> Iterator[None]:
