@@ -93,11 +93,14 @@ def views(lab: Lab) -> dict[str, Idea]:
         for way, vote in ways.items():
             recipe = replace(sized, views=count, dense=dense, vote=vote)
             found[f"{kind}, {VIEW_SIDE} px, {way}"] = _head_of(lab, recipe)
+    finer = replace(first, views=22)
     found[f"12 dense, {first.image_size} px, mean of scores (default views)"] = _head_of(lab, first)
+    found[f"22 dense, {first.image_size} px, mean of scores"] = _head_of(lab, finer)
     for kind, (count, dense) in {"1 view": (1, False), **kinds}.items():
         recipe = replace(sized, views=count, dense=dense)
         found[f"neighbours, {kind}, {VIEW_SIDE} px"] = _neighbours(lab, (recipe,))
     found[f"neighbours, 12 dense, {first.image_size} px (default)"] = _neighbours(lab, (first,))
+    found[f"neighbours, 22 dense, {first.image_size} px"] = _neighbours(lab, (finer,))
     return found
 
 

@@ -116,13 +116,17 @@ def write_record(run: Run, name: str, path: Path, sources: Mapping[str, Source],
     return result
 
 
-def write_page(run: Run, name: str) -> None:
-    """The run's page, beside its record."""
-    from lmk.report.page import write_report  # loads the templates' engine
-    from lmk.report.record import load_run
+def write_page(run: Run, name: str, anew: bool = True) -> None:
+    """The run's page, beside its record.
 
+    anew: Draw it also where it is there.
+    """
     path = run.workspace.runs / name / "report.html"
-    write_report(load_run(run.workspace, name), run.competition, path, run.progress)
+    if anew or not path.exists():
+        from lmk.report.page import write_report  # loads the templates' engine
+        from lmk.report.record import load_run
+
+        write_report(load_run(run.workspace, name), run.competition, path, run.progress)
     run.note(f"The run's report is in {path}.")
 
 

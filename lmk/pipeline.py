@@ -65,7 +65,7 @@ def make_submission(run: Run, out: Path | None = None) -> Result:
         path = write_checked(run, final.test, out or run.workspace.submissions / f"{name}.csv")
     result = write_record(run, name, path, sources, verified)
     if result.landmark_queries:
-        write_page(run, name)
+        write_page(run, name, anew=final.name not in run.reused)
     return result
 
 

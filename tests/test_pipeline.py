@@ -107,6 +107,21 @@ def test_a_second_run_reuses_every_stage_and_writes_the_same_bytes(first, folder
     assert second.gap == first.gap
 
 
+def test_a_page_is_drawn_again_only_where_it_is_gone_or_something_was_computed(first, folder, workspace, tmp_path):
+    page = Workspace.open(workspace).runs / first.name / "report.html"
+    drawn = page.stat()
+    make_submission(opened(folder, workspace), tmp_path / "again.csv")
+    assert page.stat().st_mtime_ns == drawn.st_mtime_ns
+    page.unlink()
+    make_submission(opened(folder, workspace), tmp_path / "again.csv")
+    assert page.exists()
+    for path in (Workspace.open(workspace).predictions).glob("fused-*"):
+        path.unlink()
+    drawn = page.stat()
+    make_submission(opened(folder, workspace), tmp_path / "again.csv")
+    assert page.stat().st_mtime_ns > drawn.st_mtime_ns
+
+
 def test_another_seed_is_another_run(first, folder, workspace):
     plans = plan_stages(opened(folder, workspace, seed=1))
     assert not any(plan.stored for plan in plans)

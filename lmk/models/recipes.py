@@ -151,7 +151,7 @@ _HEAD_ON_STORED_VIEWS = Stage(epochs=20, learning_rate=2e-3, batch_size=256)
 _FROZEN = Recipe(
     name="",
     backbone="",
-    image_size=384,
+    image_size=352,
     stages=(_HEAD_ON_STORED_VIEWS,),
     normalize=True,
     dropout=0.5,
