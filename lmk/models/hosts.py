@@ -89,7 +89,7 @@ def in_step(team: Team) -> Iterator[None]:
             f"them again. ({str(error).splitlines()[0]})"
         ) from error
     except BaseException as error:
-        _end_at_once(getattr(error, "exit_code", 1))
+        _end_at_once(130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1))
         raise
 
 
