@@ -21,7 +21,6 @@ from lmk.progress import Advance
 from lmk.stages import Settings
 from lmk.workspace import Workspace
 
-
 DELF = ("Local features: delf", "DELF: PCA", "DELF: feature maps")
 """Stretches in which DELF's network passes over photos."""
 
