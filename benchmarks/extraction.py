@@ -1,13 +1,14 @@
-"""Photos a second that DELF is extracted from, by how many photos go through the network at once.
+"""Photos a second that DELF is extracted from, by photos that go through the network at once, and by threads.
 
 Photos of 1024 x 768 pixels, all seven scales, 1000 features each. Random weights take the time that learned ones take.
 The photos are drawn and kept in memory: reading files is no part of it. On a GPU, where there is one, else on the CPU.
 
-    lmk bench extraction [--backbone resnet50] [--side 1024] [--photos 32] [--at-once 1 --at-once 8] --json
+    lmk bench extraction [--backbone resnet50] [--side 1024] [--photos 32] [--at-once 1] [--threads 2] --json
 """
 
 import time
 from collections.abc import Sequence
+from itertools import product
 
 import cv2
 import numpy as np
@@ -22,12 +23,13 @@ from lmk.models.start import start_keras
 DIMENSIONS = 40
 
 
-def run(backbone: str, side: int, count: int, at_once: Sequence[int]) -> dict[str, object]:
+def run(backbone: str, side: int, count: int, at_once: Sequence[int], threads: Sequence[int]) -> dict[str, object]:
     """Time extraction.
 
     Returns:
         device: The devices that Keras sees.
-        rows: `at_once`, `photos_per_second`, and `milliseconds` a photo; the first batch, which compiles, is not timed.
+        rows: `at_once`, `threads`, `photos_per_second`, and `milliseconds` a photo; the first batch, which compiles, is
+            not timed.
     """
     start_keras()
     from lmk.models.delf import build_delf
@@ -41,16 +43,15 @@ def run(backbone: str, side: int, count: int, at_once: Sequence[int]) -> dict[st
         rng = np.random.default_rng(0)
         pca = Pca(np.zeros(channels, np.float32), rng.normal(size=(channels, DIMENSIONS)).astype(np.float32))
         rows = []
-        for batch in at_once:
-            extractor = Delf(dense, network.fields, pca, options, batch)
+        for batch, passes in product(at_once, threads):
+            extractor = Delf(dense, network.fields, pca, options, batch, passes)
             extractor(photos[:batch])
             start = time.perf_counter()
             extractor(photos)
             seconds = time.perf_counter() - start
-            rows.append(
-                {"at_once": batch, "photos_per_second": count / seconds, "milliseconds": 1000 * seconds / count}
-            )
-            note(f"{batch} at once: {count / seconds:.2f} photos/s")
+            speed = {"photos_per_second": count / seconds, "milliseconds": 1000 * seconds / count}
+            rows.append({"at_once": batch, "threads": passes} | speed)
+            note(f"{batch} at once, {passes} threads: {count / seconds:.2f} photos/s")
     return {"backbone": backbone, "side": side, "photos": count, "device": gpus() or ["CPU"], "rows": rows}
 
 
@@ -69,8 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--side", type=int, default=1024)
     options.add_argument("--photos", type=int, default=32)
     options.add_argument("--at-once", type=int, action="append", help="repeat it; default: 1, 4, 8 and 16")
+    options.add_argument("--threads", type=int, action="append", help="repeat it; default: 1 and 2")
     words = options.parse_args(arguments)
-    show(run(words.backbone, words.side, words.photos, words.at_once or [1, 4, 8, 16]), words.json)
+    at_once, threads = words.at_once or [1, 4, 8, 16], words.threads or [1, 2]
+    show(run(words.backbone, words.side, words.photos, at_once, threads), words.json)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from joblib import cpu_count
 
 from lmk.errors import LmkError
 from lmk.files import digest_of, write_json
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 PCA_PHOTOS, PCA_FEATURES = 100, 200
 """Training photos whose features the PCA is fitted to, and how many of each: seeded choices."""
+PCA_BATCH = 10
+"""Photos that it reads at once."""
 GPU_PHOTOS = 8
 """Photos of one size that a GPU gets at once; a CPU is as fast with one, which makes rounding the same always."""
 
@@ -155,17 +158,20 @@ class DelfOf:
         from lmk.models.start import start_keras
 
         start_keras()
+        if self.published is not None:
+            return self._with(
+                *import_module("lmk.models.delf_published").load_published(self.published, self.recipe.dimensions)
+            )
+        return self._trained()
+
+    def _with(self, network: DelfNetwork, pca: Pca | None) -> Delf:
+        """A network as it runs on the device at hand: a GPU gets many photos at once, a processor's cores one each."""
         from lmk.models.device import has_gpu
 
-        at_once = GPU_PHOTOS if has_gpu() else 1
-        if self.published is not None:
-            network, pca = import_module("lmk.models.delf_published").load_published(
-                self.published, self.recipe.dimensions
-            )
-            return Delf(network.dense(self.max_features), network.fields, pca, self.options, at_once)
-        return self._trained(at_once)
+        at_once, threads = (GPU_PHOTOS, 1) if has_gpu() else (1, min(self.run.settings.jobs, cpu_count()))
+        return Delf(network.dense(self.max_features), network.fields, pca, self.options, at_once, threads)
 
-    def _trained(self, at_once: int) -> Delf:
+    def _trained(self) -> Delf:
         import keras
 
         from lmk.models.delf import build_delf, load_delf, save_delf
@@ -184,18 +190,17 @@ class DelfOf:
             save_delf(network, weights)
         if not pca.exists():
             self._fit_pca(network).save(pca)
-        return Delf(network.dense(self.max_features), network.fields, Pca.load(pca), self.options, at_once)
+        return self._with(network, Pca.load(pca))
 
     def _fit_pca(self, network: DelfNetwork) -> Pca:
         """Of features of training photos, as they are extracted."""
         rng = np.random.default_rng(self.recipe.training.seed)
         every = self.run.training(None)[0]
         ids = every[np.sort(rng.permutation(len(every))[:PCA_PHOTOS])]
-        whole = Delf(network.dense(self.max_features), network.fields, None, self.options)
-        chosen = []
+        whole, chosen = self._with(network, None), []
         with self.run.progress("DELF: PCA", len(ids), "photos") as advance:
-            for name in ids.tolist():
-                descriptors = whole([self.run.read(name)])[0].descriptors
-                chosen.append(descriptors[rng.permutation(len(descriptors))[:PCA_FEATURES]])
-                advance(1)
+            for start in range(0, len(ids), PCA_BATCH):
+                for photo in whole([self.run.read(name) for name in ids[start : start + PCA_BATCH].tolist()]):
+                    chosen.append(photo.descriptors[rng.permutation(len(photo))[:PCA_FEATURES]])
+                    advance(1)
         return Pca.fit(np.concatenate(chosen), self.recipe.dimensions)

@@ -35,8 +35,8 @@ class Squares:
 
 def delf(**changes) -> Delf:
     dense, cells, pca = changes.pop("dense", Squares()), changes.pop("cells", CELLS), changes.pop("pca", None)
-    at_once = changes.pop("at_once", 1)
-    return Delf(dense, cells, pca, DelfOptions(**({"scales": (1.0,), "most_overlap": 1.0} | changes)), at_once)
+    at_once, threads = changes.pop("at_once", 1), changes.pop("threads", 1)
+    return Delf(dense, cells, pca, DelfOptions(**({"scales": (1.0,), "most_overlap": 1.0} | changes)), at_once, threads)
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -102,11 +102,12 @@ def test_cells_that_look_from_beyond_the_border_are_left_out():
     assert len(away([photo(32, 32)])[0]) == 1
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("at_once", [1, 2, 5])
-def test_photos_of_one_size_go_together_and_the_order_stays(at_once):
+def test_photos_of_one_size_go_together_and_the_order_stays(at_once, threads):
     photos = [photo(32, 48, 1), photo(48, 32, 2), photo(32, 48, 3), photo(48, 32, 4), photo(32, 48, 5)]
     dense = Squares()
-    together = delf(dense=dense, at_once=at_once)(photos)
+    together = delf(dense=dense, at_once=at_once, threads=threads)(photos)
     assert max(shape[0] for shape in dense.batches) == min(at_once, 3)
     for one, found in zip(photos, together, strict=True):
         alone = delf()([one])[0]

@@ -106,6 +106,14 @@ def test_features_do_not_depend_on_the_batch():
         np.testing.assert_allclose(alone.descriptors, together.descriptors, atol=1e-5)
 
 
+def test_passes_side_by_side_give_the_same_bytes():
+    network, photos = small(), [photo(64, 96 + 8 * seed, seed) for seed in range(6)]
+    one, three = (Delf(network.dense(50), network.fields, None, threads=count)(photos) for count in (1, 3))
+    for alone, beside in zip(one, three, strict=True):
+        np.testing.assert_array_equal(alone.locations, beside.locations)
+        np.testing.assert_array_equal(alone.descriptors, beside.descriptors)
+
+
 def test_attention_learns_to_look_at_what_tells_landmarks_apart():
     """Each photo is noise with one coloured square, whose colour is the landmark's; noise is everywhere the same."""
     colours = np.array([(250, 30, 30), (30, 250, 30), (30, 30, 250)])

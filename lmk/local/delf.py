@@ -7,6 +7,7 @@ knows photos and arrays alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -97,6 +98,7 @@ class Delf:
         pca: To the dimensions that are kept; None keeps all, to fit one.
         options: Which are kept.
         at_once: Photos of one size that the network gets at once.
+        threads: Passes that run side by side: one alone leaves a processor's cores waiting for memory.
     """
 
     dense: Dense
@@ -104,13 +106,15 @@ class Delf:
     pca: Pca | None
     options: DelfOptions = DelfOptions()
     at_once: int = 1
+    threads: int = 1
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[LocalFeatures]:
         """Features of RGB photos (h, w, 3) uint8; those of one size go through the network together."""
-        found: dict[int, LocalFeatures] = {}
-        for rows in _of_one_size(photos, self.at_once):
-            found |= zip(rows, self._features(np.stack([photos[row] for row in rows])), strict=True)
-        return [found[row] for row in range(len(photos))]
+        groups = list(_of_one_size(photos, self.at_once))
+        with ThreadPoolExecutor(self.threads) as pool:
+            found = pool.map(lambda rows: self._features(np.stack([photos[row] for row in rows])), groups)
+            by_row = dict(pair for rows, own in zip(groups, found, strict=True) for pair in zip(rows, own, strict=True))
+        return [by_row[row] for row in range(len(photos))]
 
     def _features(self, photos: np.ndarray) -> list[LocalFeatures]:
         """Of photos (b, h, w, 3) of one size."""
