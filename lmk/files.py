@@ -8,6 +8,7 @@ import lzma
 import os
 import struct
 import sys
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ NPZ_DAMAGE = (
     RuntimeError,
     SyntaxError,
     struct.error,
+    tokenize.TokenError,
     zlib.error,
     lzma.LZMAError,
     zipfile.BadZipFile,

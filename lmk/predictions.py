@@ -99,7 +99,7 @@ class Predictions:
             ids = np.array(table["id"].to_pylist(), dtype=str)
             landmarks = np.array(table["landmarks"].to_pylist(), dtype=np.int64).reshape(len(ids), -1)
             scores = np.array(table["scores"].to_pylist(), dtype=np.float64).reshape(len(ids), -1)
-        except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
+        except (OSError, KeyError, ValueError, TypeError, OverflowError, pyarrow.ArrowException) as error:
             raise LmkError(
                 f"{path} holds no predictions ({quoted(str(error))}). Remove it and run the command again."
             ) from error

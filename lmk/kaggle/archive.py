@@ -55,7 +55,8 @@ def unpack(archive: Path, folder: Path, progress: Progress = silent) -> list[str
                     advance(1)
             return [member.filename for member in members]
     except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of a place before the file's beginning
+        mine = (errno.EINVAL, None)  # of a place before the file's beginning; of a decompressor
+        if isinstance(error, OSError) and error.errno not in mine:
             raise
         raise RemoteError(f"{archive.name} is no whole zip ({error}). Remove {archive} and fetch again.") from error
 

@@ -79,7 +79,7 @@ def read_manifest(path: Path) -> Manifest:
                 str(name): Entry(int(entry["size"]), str(entry["sha256"])) for name, entry in values["files"].items()
             },
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise LmkError(f"{path.name} is no list of a kernel's files ({quoted(error)}).") from error
     for name in manifest.files:
         parts = PurePosixPath(name).parts

@@ -111,11 +111,19 @@ def _zoomed(start: np.ndarray, end: np.ndarray, octaves: np.ndarray, tolerance: 
 
     start and end are (m, 2), in pixels from the origin; each match proposes its own zoom.
     """
+    found = np.zeros(len(start), bool)
     square = np.maximum(np.square(start).sum(axis=1), 1e-9)
+    aside = start[:, 0] * end[:, 1] - start[:, 1] * end[:, 0]
+    aligned = np.flatnonzero(np.square(aside) <= 2 * tolerance**2 * square)  # no zoom brings others near enough
+    if len(aligned) < FEWEST:
+        return found
     zooms = (start * end).sum(axis=1) / square
-    apart = np.abs(end[None] - zooms[:, None, None] * start[None]).max(axis=2)
-    proposes = (zooms > 1 / LARGEST) & (zooms < LARGEST)
-    sizes = np.abs(octaves[None] - np.log2(np.where(proposes, zooms, 1.0))[:, None])
-    agree = (apart < tolerance) & (sizes < OCTAVES) & proposes[:, None]
+    zooms = zooms[(zooms > 1 / LARGEST) & (zooms < LARGEST)]
+    if len(zooms) == 0:
+        return found
+    apart = np.abs(end[aligned] - zooms[:, None, None] * start[aligned]).max(axis=2)
+    sizes = np.abs(octaves[aligned] - np.log2(zooms)[:, None])
+    agree = (apart < tolerance) & (sizes < OCTAVES)
     best = agree[agree.sum(axis=1).argmax()]
-    return best if best.sum() >= FEWEST else np.zeros(len(start), bool)
+    found[aligned[best]] = best.sum() >= FEWEST
+    return found

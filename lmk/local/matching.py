@@ -2,6 +2,9 @@
 
 import numpy as np
 
+FEW = 4
+"""Columns are few if there are so many times as many: gathering one costs as much as looking at some."""
+
 
 def putative_matches(
     query: np.ndarray,
@@ -30,11 +33,11 @@ def putative_matches(
     nearest = similarity.argmax(axis=1)
     rows = np.arange(len(query))
     best = similarity[rows, nearest]
-    if mutual:
-        rows = np.flatnonzero(best == similarity.max(axis=0)[nearest])
-        rows = rows[np.sort(np.unique(nearest[rows], return_index=True)[1])]
     if max_distance is not None:
-        rows = rows[best[rows] >= 1 - max_distance**2 / 2]
+        rows = rows[best >= 1 - max_distance**2 / 2]
+    if mutual:
+        rows = rows[best[rows] == _most_of_columns(similarity, nearest[rows])]
+        rows = rows[np.sort(np.unique(nearest[rows], return_index=True)[1])]
     doubt = 1 - best[rows]  # half the squared distance
     if ratio is not None and len(index) > 1:
         others = similarity[rows]
@@ -44,3 +47,10 @@ def putative_matches(
         rows, doubt = rows[clear], doubt[clear] / np.maximum(second[clear], 1e-9)
     rows = rows[np.argsort(doubt, kind="stable")]
     return np.column_stack([rows, nearest[rows]])
+
+
+def _most_of_columns(similarity: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(k,) the largest value in each of some columns; of few of them, without a look at the others."""
+    if FEW * len(columns) < similarity.shape[1]:
+        return similarity[:, columns].max(axis=0)
+    return similarity.max(axis=0)[columns]
