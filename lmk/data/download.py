@@ -145,12 +145,17 @@ def photo_path(folder: Path, photo_id: str) -> Path:
     return folder.joinpath(*photo_id[:3], name) if len(photo_id) > 3 and photo_id[:3].isalnum() else folder / name
 
 
+LOCKS = 256
+"""Photos that may be written at once: more than there are threads."""
+
+
 class _Keeper:
     """Writes photos, each whole; the same bytes once."""
 
     def __init__(self, folder: Path, side: int | None, known: dict[str, str]):
         """known: digests to the ids of photos that are there."""
-        self.folder, self.side, self._known, self._lock = folder, side, known, threading.Lock()
+        self.folder, self.side, self._known = folder, side, known
+        self._locks = [threading.Lock() for _ in range(LOCKS)]
 
     def keep(self, photo_id: str, data: bytes) -> Outcome:
         """Check, scale down if asked, and write a photo.
@@ -160,12 +165,12 @@ class _Keeper:
         """
         digest = hashlib.blake2b(data, digest_size=12).hexdigest()
         path = photo_path(self.folder, photo_id)
-        with self._lock:
+        with self._locks[int(digest, 16) % LOCKS]:  # the same bytes come one after the other
+            kept, width, height = self._fitted(data)
             first = self._known.setdefault(digest, photo_id)
-        kept, width, height = self._fitted(data)
-        if first == photo_id or not self._link(photo_path(self.folder, first), path):
-            with atomic_path(path) as draft:
-                draft.write_bytes(kept)
+            if first == photo_id or not self._link(photo_path(self.folder, first), path):
+                with atomic_path(path) as draft:
+                    draft.write_bytes(kept)
         return Outcome(photo_id, STORED, len(kept), width, height, digest)
 
     def there(self, photo_id: str) -> Outcome | None:
@@ -190,7 +195,7 @@ class _Keeper:
         return encoded.tobytes(), photo.shape[1], photo.shape[0]
 
     def _link(self, there: Path, path: Path) -> bool:
-        """Give the photo of `there` a second name; False where it is not there yet, or the disk knows no links."""
+        """Give the photo of `there` a second name; False where it is gone, or the disk knows no links."""
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(there, path)

@@ -58,7 +58,9 @@ def unpack(archive: Path, folder: Path, progress: Progress = silent) -> list[str
         mine = (errno.EINVAL, None)  # of a place before the file's beginning; of a decompressor
         if isinstance(error, OSError) and error.errno not in mine:
             raise
-        raise RemoteError(f"{archive.name} is no whole zip ({error}). Remove {archive} and fetch again.") from error
+        raise RemoteError(
+            f"{archive.name} is no whole zip ({quoted(str(error))}). Remove {archive} and fetch again."
+        ) from error
 
 
 def _extract(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
