@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -26,6 +27,8 @@ from lmk.team import Team
 
 PATIENCE = 240.0
 """Seconds until processes that do not come are given up: less than JAX waits."""
+STATUS = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): ")
+"""How what JAX says of a lost connection begins; what kind of error says it depends on the step that lost it."""
 
 
 def meet(team: Team, leave: Callable[[LmkError], None]) -> None:
@@ -82,13 +85,13 @@ def in_step(team: Team) -> Iterator[None]:
         return
     try:
         yield
-    except RuntimeError as error:
-        _end_at_once(RemoteError.exit_code)
-        raise RemoteError(
-            f"A process of the {team.processes} went away, or cannot be reached. What is stored stays: start all of "
-            f"them again. ({str(error).splitlines()[0]})"
-        ) from error
     except BaseException as error:
+        if isinstance(error, (RuntimeError, ValueError)) and STATUS.match(str(error)):
+            _end_at_once(RemoteError.exit_code)
+            raise RemoteError(
+                f"A process of the {team.processes} went away, or cannot be reached. What is stored stays: start all "
+                f"of them again. ({str(error).splitlines()[0]})"
+            ) from error
         _end_at_once(130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1))
         raise
 
