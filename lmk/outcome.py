@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from lmk.verification import Verified, comparison_settings
 
 VERSIONS = ("keras", "tensorflow", "numpy", "opencv-python-headless", "scikit-learn")
 """Packages whose versions a run records."""
+PAGE = "report.html"
+"""The run's page, beside its record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +114,10 @@ def write_record(run: Run, name: str, path: Path, sources: Mapping[str, Source],
     if verified is not None:
         for place, (kind, evidence) in enumerate(verified.dev.items()):
             evidence.save(folder / (f"evidence-{kind}.npz" if place else "evidence.npz"))
-    told["spent"] = _spent(run, folder / "run.json")
+    earlier = _earlier(folder / "run.json")
+    if earlier.get("submission") != str(path):
+        (folder / PAGE).unlink(missing_ok=True)  # it names another file
+    told["spent"] = _spent(run, earlier)
     write_json(folder / "run.json", result.to_dict() | told)
     return result
 
@@ -121,7 +127,7 @@ def write_page(run: Run, name: str, anew: bool = True) -> None:
 
     anew: Draw it also where it is there.
     """
-    path = run.workspace.runs / name / "report.html"
+    path = run.workspace.runs / name / PAGE
     if anew or not path.exists():
         from lmk.report.page import write_report  # loads the templates' engine
         from lmk.report.record import load_run
@@ -130,8 +136,13 @@ def write_page(run: Run, name: str, anew: bool = True) -> None:
     run.note(f"The run's report is in {path}.")
 
 
-def _spent(run: Run, record: Path) -> dict[str, float]:
+def _earlier(record: Path) -> dict[str, Any]:
+    """What the record of an earlier run with the same results tells; nothing where there is none."""
+    return json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+
+
+def _spent(run: Run, record: Mapping[str, Any]) -> dict[str, float]:
     """Seconds of each stage when it was computed: of a stage that is stored now, what the earlier record says."""
-    earlier = json.loads(record.read_text(encoding="utf-8")).get("spent", {}) if record.exists() else {}
+    earlier = record.get("spent", {})
     now = {stage: seconds for stage, seconds in run.seconds.items() if stage not in run.reused}
     return earlier | {stage: max(seconds, earlier.get(stage, 0.0)) for stage, seconds in now.items()}

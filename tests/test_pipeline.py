@@ -109,6 +109,8 @@ def test_a_second_run_reuses_every_stage_and_writes_the_same_bytes(first, folder
 
 def test_a_page_is_drawn_again_only_where_it_is_gone_or_something_was_computed(first, folder, workspace, tmp_path):
     page = Workspace.open(workspace).runs / first.name / "report.html"
+    make_submission(opened(folder, workspace), tmp_path / "again.csv")
+    assert "again.csv" in page.read_text(encoding="utf-8")
     drawn = page.stat()
     make_submission(opened(folder, workspace), tmp_path / "again.csv")
     assert page.stat().st_mtime_ns == drawn.st_mtime_ns
