@@ -39,6 +39,8 @@ CHECK_SIDE = 64
 THREADS, EACH_HOST, TRIES = 64, 16, 3
 LONGEST_PAUSE = 300.0
 """Seconds that a host may ask to be left alone; what asks for more has failed."""
+LOCKS = 256
+"""Photos that may be written at once: more than there are threads."""
 FLUSH = 64
 """Settled addresses between two writes of the journal while more are waiting."""
 COLUMNS = ("id", "outcome", "bytes", "width", "height", "digest")
@@ -143,10 +145,6 @@ def photo_path(folder: Path, photo_id: str) -> Path:
     """Where a photo goes: in folders by its first three letters, as in the editions of 2020 and 2021."""
     name = f"{photo_id}.jpg"
     return folder.joinpath(*photo_id[:3], name) if len(photo_id) > 3 and photo_id[:3].isalnum() else folder / name
-
-
-LOCKS = 256
-"""Photos that may be written at once: more than there are threads."""
 
 
 class _Keeper:
