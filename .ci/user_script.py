@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lmk.errors import LmkError
 from lmk.metrics import gap
 from lmk.models.recipes import RECIPES, Recipe
 from lmk.predictions import NO_LANDMARK, Predictions, write_submission
+from lmk.util.errors import LmkError
 
 ids = np.array(["a", "b"])
 answers = Predictions(ids, np.array([[7], [9]]), np.array([[0.9], [0.4]]))

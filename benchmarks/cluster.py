@@ -21,16 +21,16 @@ import numpy as np
 
 from benchmarks.output import parser, show
 from benchmarks.verification import _photos, _shared
-from lmk.cluster import on_cluster
 from lmk.data.images import read_photo
-from lmk.errors import LmkError
 from lmk.local import features as features_of
 from lmk.local import verify as verification
 from lmk.local.features import extract
 from lmk.local.rootsift import RootSift
 from lmk.local.verify import verify
 from lmk.predictions import Predictions
-from lmk.store import ArrayStore
+from lmk.util.cluster import on_cluster
+from lmk.util.errors import LmkError
+from lmk.util.store import ArrayStore
 
 MOST_PHOTOS, PROPOSALS = 96, 3
 SHARDS = 12

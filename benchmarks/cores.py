@@ -26,7 +26,7 @@ from lmk.local.features import FeatureTable, extract
 from lmk.local.rootsift import RootSift
 from lmk.local.verify import verify
 from lmk.predictions import Predictions
-from lmk.store import ArrayStore
+from lmk.util.store import ArrayStore
 
 ROUNDS = 3
 PAIRS = 2000

@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 
 from benchmarks.output import parser, show
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 ROOT = Path(__file__).parents[1]
 SERVER = ROOT / "tests" / "photo_server.py"

@@ -22,18 +22,18 @@ from benchmarks.output import parser, show
 from lmk.cli.console import note, progress
 from lmk.data.competitions import open_competition
 from lmk.data.splits import make_split
-from lmk.delf import DelfOf
 from lmk.local.compare import SETTINGS, Settings
 from lmk.local.evidence import Evidence
 from lmk.local.features import Extractor, extract
 from lmk.local.kinds import DELF, ROOTSIFT
 from lmk.local.rootsift import RootSift
 from lmk.local.verify import GALLERY, verify
-from lmk.pipeline import open_run
+from lmk.pipeline.delf import DelfOf
+from lmk.pipeline.run import open_run
+from lmk.pipeline.steps import Settings as RunSettings
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.stages import Settings as RunSettings
-from lmk.store import ArrayStore
-from lmk.workspace import Workspace
+from lmk.util.store import ArrayStore
+from lmk.util.workspace import Workspace
 
 SCORES = ("inliers", "mean_inliers", "inlier_ratio", "coverage", "second_best", "agreeing")
 PROPOSALS = 4

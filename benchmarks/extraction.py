@@ -17,7 +17,7 @@ from benchmarks.output import parser, show
 from lmk.cli.console import note
 from lmk.local.delf import Delf, DelfOptions
 from lmk.local.pca import Pca
-from lmk.models.delf_recipe import CUTS
+from lmk.models.delf.recipe import CUTS
 from lmk.models.start import start_keras
 
 DIMENSIONS = 40
@@ -32,7 +32,7 @@ def run(backbone: str, side: int, count: int, at_once: Sequence[int], threads: S
             not timed.
     """
     start_keras()
-    from lmk.models.delf import build_delf
+    from lmk.models.delf.network import build_delf
     from lmk.models.device import gpus, on_all_devices
 
     photos = [_drawn(seed, side) for seed in range(count)]

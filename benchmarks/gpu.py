@@ -19,7 +19,7 @@ from dataclasses import replace
 from statistics import median
 
 from benchmarks.output import parser, show
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 NETWORKS = {
     "vgg16-bottleneck": "vgg16",
@@ -72,7 +72,7 @@ def _lmk(recipe_name: str, side: int | None, batch: int, steps: int) -> dict[str
     import keras
     import numpy as np
 
-    from lmk.models.catalogue import backbone_named
+    from lmk.models.backbones.catalogue import backbone_named
     from lmk.models.device import jit_for_device, on_all_devices
     from lmk.models.losses import make_loss
     from lmk.models.network import build_extractor, build_network

@@ -19,7 +19,7 @@ from benchmarks.output import parser, show
 from benchmarks.timing import in_turns
 from lmk.data.images import read_photo
 from lmk.data.views import larger_side, make_views
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 PHOTOS, ROUNDS, SIDE, VIEWS = 96, 5, 224, 22
 BATCH = 8

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from benchmarks.output import parser, show
 from lmk.data.competitions import open_competition
-from lmk.errors import LmkError
-from lmk.local_features import default_local_features
 from lmk.models.start import start_keras
-from lmk.pipeline import make_submission, open_run
-from lmk.progress import Advance
-from lmk.stages import Settings
-from lmk.workspace import Workspace
+from lmk.pipeline.local_features import default_local_features
+from lmk.pipeline.run import make_submission, open_run
+from lmk.pipeline.steps import Settings
+from lmk.util.errors import LmkError
+from lmk.util.progress import Advance
+from lmk.util.workspace import Workspace
 
 DELF = ("Local features: delf", "DELF: PCA", "DELF: feature maps")
 """Stretches in which DELF's network passes over photos."""

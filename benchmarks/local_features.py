@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.lab import paired
 from benchmarks.output import parser, show
 from lmk.cli.console import note, progress
 from lmk.cli.running import CPU_RECIPES
@@ -29,13 +28,14 @@ from lmk.local.compare import Settings as Comparing
 from lmk.local.evidence import Evidence
 from lmk.local.kinds import KINDS
 from lmk.local.verify import verify
-from lmk.local_features import local_features
-from lmk.pipeline import ensemble, open_run, recognize, retrieve
+from lmk.pipeline.local_features import local_features
+from lmk.pipeline.run import ensemble, open_run, recognize, retrieve
+from lmk.pipeline.steps import RETRIEVAL, Run, Settings, Source
+from lmk.pipeline.verify import comparison_settings, galleries, pairs_key
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.stages import RETRIEVAL, Run, Settings, Source
-from lmk.store import ArrayStore
-from lmk.verification import comparison_settings, galleries, pairs_key
-from lmk.workspace import Workspace
+from lmk.util.store import ArrayStore
+from lmk.util.workspace import Workspace
+from research.lab import paired
 
 BASE = "rootsift"
 """What the others are compared with."""

@@ -17,15 +17,15 @@ from lmk.cli.console import note, progress
 from lmk.cli.running import CPU_RECIPES
 from lmk.data.competitions import open_competition
 from lmk.data.images import read_photo
-from lmk.delf import DelfOf
 from lmk.local.compare import SETTINGS, compare
 from lmk.local.compare import Settings as Comparing
 from lmk.local.features import Extractor
 from lmk.local.kinds import DELF, ROOTSIFT
 from lmk.local.rootsift import RootSift
-from lmk.pipeline import open_run
-from lmk.stages import Settings
-from lmk.workspace import Workspace
+from lmk.pipeline.delf import DelfOf
+from lmk.pipeline.run import open_run
+from lmk.pipeline.steps import Settings
+from lmk.util.workspace import Workspace
 
 
 def run(photos: Sequence[Path], extractor: Extractor, settings: Comparing) -> dict[str, object]:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.output import parser, show
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 PHOTOS, LANDMARKS, QUERIES = 4_132_914, 203_094, 117_703
 DIMENSIONS = 64
@@ -174,7 +174,7 @@ def gap(folder: Path) -> Figures:
 def top_k(folder: Path) -> Figures:
     """The 20 best of every landmark's scores for every query, by blocks; scores are products of 64 dimensions."""
     from lmk.data.tables import read_sample
-    from lmk.models.predict import top_k as best_of_block
+    from lmk.models.prediction import top_k as best_of_block
 
     with np.load(folder / "answers.npz") as file:
         landmarks = np.arange(int(file["truth"].max()) + 1)
@@ -194,7 +194,7 @@ def top_k(folder: Path) -> Figures:
 
 def knn(folder: Path) -> Figures:
     """The 50 nearest of 1.2 million descriptors of 128 dimensions for 10,000 queries, exact, by blocks."""
-    from lmk.models.retrieval import nearest, normalize
+    from lmk.retrieval.neighbours import nearest, normalize
 
     rng = np.random.default_rng(0)
     gallery = normalize(rng.standard_normal((KNN_GALLERY, KNN_DIMENSIONS), dtype=np.float32))
@@ -206,7 +206,7 @@ def knn(folder: Path) -> Figures:
 
 def knn_half(folder: Path) -> Figures:
     """The same with the gallery in half precision, mapped from a file; and its recall, of 1,000 queries."""
-    from lmk.models.retrieval import nearest, normalize
+    from lmk.retrieval.neighbours import nearest, normalize
 
     rng = np.random.default_rng(0)
     gallery = normalize(rng.standard_normal((KNN_GALLERY, KNN_DIMENSIONS), dtype=np.float32))
@@ -228,12 +228,12 @@ def knn_half(folder: Path) -> Figures:
 def features(folder: Path) -> Figures:
     """Views' features of 60,000 photos from the store, their descriptors, and the whitening of these, with large arrays
     mapped from files; `anonymous_gb` is the memory that is not of such files."""
-    import lmk.store
-    from lmk.models.retrieval import Whitening, in_blocks, photo_descriptors
+    import lmk.util.store
+    from lmk.retrieval.neighbours import Whitening, in_blocks, photo_descriptors
 
     rng = np.random.default_rng(0)
-    store = lmk.store.ArrayStore(folder, "features", {})
-    lmk.store.IN_MEMORY = MAPPED_FROM
+    store = lmk.util.store.ArrayStore(folder, "features", {})
+    lmk.util.store.IN_MEMORY = MAPPED_FROM
     ids = np.array([f"{row:016x}" for row in range(FEATURE_PHOTOS)])
     shard = rng.standard_normal((SHARD, VIEWS, WIDTH), dtype=np.float32).astype(np.float16)
     for start in range(0, len(ids), SHARD):
@@ -241,7 +241,9 @@ def features(folder: Path) -> Figures:
         store.append(names, {"features": np.roll(shard, start, axis=2)[: len(names)]})
     with Watch() as watch, Anonymous() as anonymous:
         loaded = store.load(rng.permutation(ids))["features"]
-        described = in_blocks(photo_descriptors, loaded, lambda shape, kind: lmk.store.make_room(shape, kind, folder))
+        described = in_blocks(
+            photo_descriptors, loaded, lambda shape, kind: lmk.util.store.make_room(shape, kind, folder)
+        )
         white = Whitening.fit(described)(described)
     arrays = {"features_gb": loaded.nbytes / 1e9, "descriptors_gb": described.nbytes / 1e9}
     found = watch.figures() | arrays | {"whitened_gb": white.nbytes / 1e9, "anonymous_gb": anonymous.peak / 1e9}

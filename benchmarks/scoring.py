@@ -19,7 +19,7 @@ import pandas as pd
 from benchmarks.output import parser, show
 from benchmarks.timing import in_turns
 from lmk.metrics import gap, gap_interval
-from lmk.models.predict import vote_views
+from lmk.models.prediction import vote_views
 from lmk.predictions import NO_LANDMARK, Predictions, largest, read_submission, write_submission
 
 QUERIES, LANDMARKS = 117_703, 14_951

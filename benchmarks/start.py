@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.output import parser, show
 from benchmarks.timing import in_turns
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 ROUNDS = 15
 COMPLETION = {"_LMK_COMPLETE": "complete_bash", "COMP_WORDS": "lmk make", "COMP_CWORD": "1"}

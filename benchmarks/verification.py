@@ -29,12 +29,12 @@ from skimage.transform import AffineTransform
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from benchmarks.output import parser, show
-from lmk.errors import LmkError
 from lmk.local.features import LocalFeatures
 from lmk.local.matching import putative_matches
 from lmk.local.ransac import fit
 from lmk.local.rootsift import RootSift
 from lmk.local.spatial import Points
+from lmk.util.errors import LmkError
 
 MAX_DISTANCE, RESIDUAL, TRIALS = 0.8, 20.0, 1000
 THRESHOLD = 35

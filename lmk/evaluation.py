@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from lmk.data.tables import Solution
-from lmk.errors import LmkError
 from lmk.metrics import average_precision, gap_interval, rank, top1_accuracy
-from lmk.predictions import NO_LANDMARK, Predictions, positions
+from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.util.arrays import positions
+from lmk.util.errors import LmkError
 
 BOOTSTRAP_DRAWS = 1000
 

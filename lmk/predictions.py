@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lmk.errors import LmkError, quoted
-from lmk.files import atomic_path
+from lmk.util.arrays import positions
+from lmk.util.errors import LmkError, quoted
+from lmk.util.files import atomic_path
 
 NO_LANDMARK = -1
 """The landmark of a query that shows none, and of an empty place in a list."""
@@ -176,17 +177,6 @@ def concatenate(parts: list[Predictions]) -> Predictions:
         np.concatenate([part.landmarks for part in parts]),
         np.concatenate([part.scores for part in parts]),
     )
-
-
-def positions(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """(m,) int, the row of each wanted id among `ids`, -1 where it is absent."""
-    ids, wanted = np.asarray(ids, dtype=str), np.asarray(wanted, dtype=str)
-    if len(ids) == 0:
-        return np.full(len(wanted), -1)
-    order = np.argsort(ids, kind="stable")
-    place = np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)
-    rows = order[place]
-    return np.where(ids[rows] == wanted, rows, -1)
 
 
 def write_submission(predictions: Predictions, path: Path) -> None:

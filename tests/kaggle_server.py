@@ -37,9 +37,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lmk.errors import LmkError
 from lmk.metrics import gap
 from lmk.predictions import NO_LANDMARK, read_submission
+from lmk.util.errors import LmkError
 
 TOKEN = "KGAT_0123456789abcdef0123456789abcdef"
 USER = "tester"
@@ -644,7 +644,7 @@ def serve(kaggle: Kaggle, port: int = 0, talks: bool = False) -> Server:
 
 def serve_demo(kaggle: Kaggle) -> None:
     """Add the embedded competition, rendered into the temporary folder the first time (a minute or two)."""
-    from lmk.data.demo import make_demo
+    from lmk.demo.competition import make_demo
 
     folder = Path(tempfile.gettempdir(), f"lmk-rendered-landmarks-{os.getuid()}")
     if not (folder / "train.csv").is_file():

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 
 from lmk.data.competitions import read_competition
-from lmk.outcome import write_record
+from lmk.pipeline.outcome import write_record
+from lmk.pipeline.steps import Run, Settings, Source
+from lmk.pipeline.verify import verify_proposals
 from lmk.predictions import Predictions, best_of
-from lmk.stages import Run, Settings, Source
-from lmk.verification import verify_proposals
-from lmk.workspace import Workspace
+from lmk.util.workspace import Workspace
 
 LANDMARKS = (3, 14, 159, 2653, 58979, 323846)
 TITLES = {

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tiny
 
-from benchmarks import ideas
-from benchmarks.ablation import GROUPS, SETTINGS, costs, markdown, run
-from benchmarks.lab import Answer, Lab, Setting, paired
 from lmk.predictions import NO_LANDMARK, Predictions
+from research import ideas
+from research.ablation import GROUPS, SETTINGS, costs, markdown, run
+from research.lab import Answer, Lab, Setting, paired
 
 
 def answers(*confidence: float) -> Predictions:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from lmk.errors import LmkError
-from lmk.models import backbones, efficientnet_provider
-from lmk.models.backbones import PixelScaling, build_backbone, network_of, set_trainable
-from lmk.models.catalogue import BACKBONES, weights_digest
+from lmk.models.backbones import build as backbones
+from lmk.models.backbones import efficientnet as efficientnet_provider
+from lmk.models.backbones.build import PixelScaling, build_backbone, network_of, set_trainable
+from lmk.models.backbones.catalogue import BACKBONES, weights_digest
+from lmk.models.backbones.weights import load_weights
 from lmk.models.pooling import GeM
-from lmk.models.weights import load_weights
+from lmk.util.errors import LmkError
 
 RNG = np.random.default_rng(9)
 PHOTOS = RNG.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)

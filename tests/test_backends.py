@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-import lmk.models.backbones  # a saved model names its layers: they must be known here
+import lmk.models.backbones.build  # a saved model names its layers: they must be known here
 import lmk.models.heads
 import lmk.models.pooling
 
@@ -25,7 +25,7 @@ import json, sys
 import keras
 import numpy as np
 from keras import ops
-from lmk.models.backbones import PixelScaling
+from lmk.models.backbones.build import PixelScaling
 from lmk.models.batch_metrics import TrainingGAP
 from lmk.models.device import has_gpu, jit_for_device, policy_for_device
 from lmk.models.heads import HEADS, descriptor_neck

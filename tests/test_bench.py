@@ -14,7 +14,7 @@ from benchmarks.output import parser, show
 from benchmarks.timing import in_turns
 from lmk.cli.bench import benchmarks
 from lmk.cli.main import main
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 
 def test_every_benchmark_tells_in_one_line_what_it_measures():

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 import lmk.cli.blend  # noqa: F401, registers the command
 from lmk.cli.app import app
-from lmk.errors import LmkError
 from lmk.predictions import read_submission
+from lmk.util.errors import LmkError
 
 
 def run(*words: object) -> str:

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from scenes import scene, tilt, view
 
-from lmk.cluster import on_cluster, versions, workers_apart
-from lmk.errors import LmkError, RemoteError
 from lmk.local import verify as verification
 from lmk.local.features import extract
 from lmk.local.rootsift import RootSift
 from lmk.local.verify import verify
 from lmk.predictions import Predictions
-from lmk.store import ArrayStore
+from lmk.util.cluster import on_cluster, versions, workers_apart
+from lmk.util.errors import LmkError, RemoteError
+from lmk.util.store import ArrayStore
 
 EXTRACTOR = RootSift(side=160, max_features=100)
 PHOTOS = {
@@ -35,7 +35,7 @@ ASKED = Predictions(
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
-    monkeypatch.setattr("lmk.cluster.SECONDS", 3)
+    monkeypatch.setattr("lmk.util.cluster.SECONDS", 3)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_cluster_that_goes_away_says_what_to_do(tmp_path):
 
 def test_workers_must_have_the_same_packages(cluster, monkeypatch):
     other = versions() | {"numpy": "1.0"}
-    monkeypatch.setattr("lmk.cluster.versions", lambda: other)
+    monkeypatch.setattr("lmk.util.cluster.versions", lambda: other)
     monkeypatch.setattr(distributed.Client, "run", lambda *_: {"tcp://w": other | {"numpy": "2.0"}})
     told = r"numpy is 2\.0 on worker tcp://w, but 1\.0 here"
     with pytest.raises(LmkError, match=told), on_cluster(cluster.scheduler_address):

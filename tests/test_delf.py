@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmk.errors import LmkError
 from lmk.local.delf import SCALES, Cells, Delf, DelfOptions, Strongest
 from lmk.local.pca import Pca
 from lmk.local.suppress import suppress
+from lmk.util.errors import LmkError
 
 CELLS = Cells(stride=16, first=7.5, field=16)
 """Of a network that looks at one square of 16 x 16 pixels for each cell."""

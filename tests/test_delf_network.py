@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from lmk.errors import LmkError
 from lmk.local.delf import Cells, Delf
-from lmk.models.catalogue import BACKBONES
-from lmk.models.delf import DelfNetwork, build_attention, build_delf
-from lmk.models.delf_recipe import CUTS, DelfTraining
-from lmk.models.delf_training import chosen_photos, train_delf
-from lmk.models.receptive import receptive_fields
+from lmk.models.backbones.catalogue import BACKBONES
+from lmk.models.delf.network import DelfNetwork, build_attention, build_delf
+from lmk.models.delf.receptive import receptive_fields
+from lmk.models.delf.recipe import CUTS, DelfTraining
+from lmk.models.delf.training import chosen_photos, train_delf
+from lmk.util.errors import LmkError
 
 
 def linear_centre(cut: keras.Model, side: int) -> tuple[float, float]:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lmk.errors import LmkError
 from lmk.local.delf import Cells, Delf, DelfOptions
 from lmk.models.datum import read_datum
-from lmk.models.delf_files import published_digest, published_pca
-from lmk.models.delf_published import build_published, checkpoint_arrays, load_published
-from lmk.models.slim_resnet import slim_resnet50
+from lmk.models.delf.files import published_digest, published_pca
+from lmk.models.delf.published import build_published, checkpoint_arrays, load_published
+from lmk.models.delf.slim_resnet import slim_resnet50
+from lmk.util.errors import LmkError
 
 
 def varint(value: int) -> bytes:

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from lmk.data import demo
-from lmk.data.demo import Amounts, make_demo, plan
-from lmk.data.rendering import buildings, distractors
-from lmk.data.rendering.canvas import Canvas
-from lmk.data.rendering.raycast import Camera, Frame, Panel, Revolved, vector
-from lmk.data.rendering.scenes import photograph, settle
-from lmk.errors import LmkError
+from lmk.demo import buildings, distractors
+from lmk.demo import competition as demo
+from lmk.demo.canvas import Canvas
+from lmk.demo.competition import Amounts, make_demo, plan
+from lmk.demo.raycast import Camera, Frame, Panel, Revolved, vector
+from lmk.demo.scenes import photograph, settle
 from lmk.predictions import NO_LANDMARK
+from lmk.util.errors import LmkError
 
 SMALL = Amounts(train=(2, 1), test=(1, 1), train_scenes=1, test_scenes=2, train_others=(1,), test_others=(1,))
 

@@ -130,7 +130,7 @@ def check_options(words: list[str], command) -> None:
 def world(tmp_path_factory) -> Iterator[Path]:
     """A folder with a demo of few photos and two finished runs, of networks of two layers that train one epoch."""
     import lmk.models.network
-    from lmk.data import demo
+    from lmk.demo import competition as demo
     from lmk.models.recipes import RECIPES, Stage
 
     folder = tmp_path_factory.mktemp("documents")
@@ -173,7 +173,7 @@ def stand_for(world) -> dict[str, str]:
 
     from lmk.report.examples import best_pair
     from lmk.report.record import load_run
-    from lmk.workspace import Workspace
+    from lmk.util.workspace import Workspace
 
     records = sorted((world / "workspace" / "runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime)
     other, run = (json.loads(path.read_text())["run"] for path in records)

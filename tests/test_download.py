@@ -23,7 +23,7 @@ from lmk.data.competitions import read_competition
 from lmk.data.download import STORED, Way, download, photo_path
 from lmk.data.hosts import Turns
 from lmk.data.images import read_photo
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 REASONS = {
     "missing": "404 Not Found",

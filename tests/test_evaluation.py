@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lmk.data.tables import Solution
-from lmk.errors import LmkError
 from lmk.evaluation import check_submission, evaluate, gap_and_interval, gap_of, paired_interval
 from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.util.errors import LmkError
 
 # Ranked: a right, b wrong, c right, d shows no landmark, e right; f is not answered.
 ANSWERS = Predictions(list("abcde"), [[7], [8], [9], [9], [5]], [[0.9], [0.8], [0.7], [0.6], [0.5]])

@@ -14,7 +14,7 @@ from lmk.models import extract
 from lmk.models.dense_views import WindowGeM, dense_windows
 from lmk.models.extract import forward, view_features
 from lmk.models.recipes import Recipe, Stage
-from lmk.store import ArrayStore
+from lmk.util.store import ArrayStore
 
 SIDE = 16
 CROPS = Recipe("crops", "mobilenet", SIDE, (Stage(1, 0.1),), views=12)
@@ -132,7 +132,7 @@ def test_features_in_a_mapped_file_have_the_same_bytes_in_any_order_and_train_th
     store = ArrayStore(tmp_path, "features", {"of": "crops"})
     asked = np.concatenate([IDS[::-1], IDS[:3]])  # three of them twice
     expected = view_features(lambda: mean_colours(CROPS), CROPS, read, asked, store)
-    monkeypatch.setattr("lmk.store.IN_MEMORY", 100)
+    monkeypatch.setattr("lmk.util.store.IN_MEMORY", 100)
     mapped = view_features(lambda: pytest.fail("they are stored"), CROPS, read, asked, store)
     assert isinstance(mapped, np.memmap)
     assert mapped.tobytes() == expected.tobytes()

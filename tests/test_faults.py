@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import test_verify
 
-from lmk.errors import LmkError
-from lmk.files import atomic_path
 from lmk.local import verify as verification
-from lmk.store import ArrayStore
+from lmk.util.errors import LmkError
+from lmk.util.files import atomic_path
+from lmk.util.store import ArrayStore
 
 
 def lmk(*arguments: str, file_bytes: int | None = None) -> subprocess.CompletedProcess:
@@ -44,7 +44,7 @@ def test_a_full_disk_is_one_line_and_what_was_stored_serves_the_next_run(tmp_pat
 
 def test_a_full_disk_leaves_neither_a_shard_nor_a_draft(tmp_path):
     script = (
-        "import resource, sys; from pathlib import Path; import numpy as np; from lmk.store import ArrayStore\n"
+        "import resource, sys; from pathlib import Path; import numpy as np; from lmk.util.store import ArrayStore\n"
         "store = ArrayStore(Path(sys.argv[1]), 's', {})\n"
         "store.append(np.array(['a']), {'x': np.zeros((1, 10))})\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"

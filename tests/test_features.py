@@ -8,7 +8,7 @@ from scenes import scene
 
 from lmk.local.features import FeatureTable, extract
 from lmk.local.rootsift import RootSift
-from lmk.store import ArrayStore
+from lmk.util.store import ArrayStore
 
 EXTRACTOR = RootSift(side=240, max_features=60)
 PHOTOS = {f"p{seed}": scene(seed, (240, 180)) for seed in range(9)} | {"plain": np.full((50, 60, 3), 9, np.uint8)}

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.ensemble.fuse import LearnedFusion, proposal_features, published_sum, published_threshold
-from lmk.errors import LmkError
 from lmk.metrics import gap
 from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.util.errors import LmkError
 
 RECOGNIZED = Predictions(
     ["a", "b", "c"],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import fuzz
+from tests.stress import fuzz
 
 SEEDS = sorted((Path(__file__).parent / "fuzz_seeds").iterdir())
 BY_NAME = {reader.name: reader for reader in fuzz.READERS}

@@ -11,27 +11,18 @@ import lmk
 
 ROOT = Path(lmk.__file__).parent
 FLOORS = {
-    1: {"lmk", "lmk.errors", "lmk.files", "lmk.progress"},
-    2: {"lmk.predictions", "lmk.store", "lmk.workspace", "lmk.cluster", "lmk.team"},
-    3: {"lmk.data", "lmk.local", "lmk.kaggle", "lmk.metrics"},
-    4: {"lmk.models", "lmk.ensemble", "lmk.evaluation", "lmk.report"},
-    5: {
-        "lmk.stages",
-        "lmk.recognition",
-        "lmk.delf",
-        "lmk.local_features",
-        "lmk.verification",
-        "lmk.fusion",
-        "lmk.outcome",
-        "lmk.pipeline",
-        "lmk.plan",
-        "lmk.forecast",
-        "lmk.rates",
-    },
+    1: {"lmk", "lmk.util"},
+    2: {"lmk.predictions"},
+    3: {"lmk.metrics", "lmk.data", "lmk.demo", "lmk.local", "lmk.retrieval", "lmk.ensemble", "lmk.kaggle"},
+    4: {"lmk.models", "lmk.evaluation", "lmk.report"},
+    5: {"lmk.pipeline"},
     6: {"lmk.cli"},
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
-STRANGERS = {3: set(), 4: {("lmk.report", "lmk.evaluation")}}
+STRANGERS = {
+    3: {("lmk.ensemble", "lmk.metrics"), ("lmk.data", "lmk.demo")},
+    4: {("lmk.report", "lmk.evaluation")},
+}
 """Floors whose rooms do not know each other, but for these."""
 BACKENDS = {"tensorflow", "jax", "torch"}
 HEAVY = ("tensorflow", "keras", "pandas", "cv2", "kaggle", "numpy", "scipy", "sklearn", "joblib", "pyarrow")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lmk.data.images import MAX_MEGAPIXELS, UnreadablePhoto, decode_photo, read_photo, resize
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 # Under pytest, Pillow's warnings are shown again; that lmk shows none is a test of its own below.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from lmk.cli.kaggle_views import leaderboard_table, submissions_table, trust_view, trust_words
-from lmk.errors import LmkError, RemoteError
 from lmk.kaggle.leaderboard import compare, load_board, medal_lines, medal_ranks, read_board, save_board
 from lmk.kaggle.records import Record
 from lmk.kaggle.trust import draw_png, scatter, trust
+from lmk.util.errors import LmkError, RemoteError
 
 HEADER = "Rank,TeamId,TeamName,LastSubmissionDate,Score,SubmissionCount,TeamMemberUserNames"
 

@@ -10,18 +10,18 @@ import kaggle_server
 import numpy as np
 import pytest
 
-from lmk.errors import LmkError
+from lmk.kaggle.api import Client
 from lmk.kaggle.bundle import make_bundle
-from lmk.kaggle.client import Client
 from lmk.kaggle.inside import keep_present
 from lmk.kaggle.kernels import Kernel, new_kernel, status_of
-from lmk.kaggle.play import play
 from lmk.kaggle.push import prepare, push
 from lmk.kaggle.records import Record, Records, now
 from lmk.kaggle.rerun import check_answers, hide
+from lmk.kaggle.run_locally import play
 from lmk.kaggle.submit import submit_kernel, wait_for_score
 from lmk.kaggle.wheels import publish_wheels
 from lmk.predictions import NO_LANDMARK, Predictions, read_submission, write_submission
+from lmk.util.errors import LmkError
 
 SLUG = "tiny-landmarks"
 HONEST = '''"""Answer what the gallery at hand knows."""

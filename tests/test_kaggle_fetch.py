@@ -10,10 +10,10 @@ import kaggle_server
 import numpy as np
 import pytest
 
-from lmk.errors import LmkError, RemoteError
+from lmk.kaggle.api import Client, slug_of
 from lmk.kaggle.archive import unpack
-from lmk.kaggle.client import Client, slug_of
 from lmk.kaggle.fetch import already_fetched, fetch
+from lmk.util.errors import LmkError, RemoteError
 
 SLUG = "tiny"
 

@@ -10,16 +10,16 @@ import kaggle_server
 import numpy as np
 import pytest
 
-from lmk.errors import LimitError, LmkError, RemoteError
+from lmk.kaggle.api import Client
 from lmk.kaggle.bundle import SIZE_LIMIT, check_for_secrets, make_bundle, pack, package_files
-from lmk.kaggle.client import Client
 from lmk.kaggle.kernels import Kernel, log_of, new_kernel, status_of
 from lmk.kaggle.metadata import read_metadata, slugify
-from lmk.kaggle.play import Stage, play
 from lmk.kaggle.pull import pull, read_manifest, take
 from lmk.kaggle.push import prepare, push
+from lmk.kaggle.run_locally import Stage, play
 from lmk.kaggle.templates import make_kernel
 from lmk.predictions import Predictions
+from lmk.util.errors import LimitError, LmkError, RemoteError
 
 SLUG = "tiny-landmarks"
 SCRIPT = '''"""Answer each query with its row's number."""
@@ -104,7 +104,7 @@ def test_the_same_sources_give_the_same_bytes_whatever_the_clock_and_the_order_s
     assert make_bundle(kernel.folder / "rows.py") == first
     files = package_files()
     assert pack(dict(reversed(files.items()))) == pack(files)
-    changed = files | {"lmk/errors.py": files["lmk/errors.py"] + b"#"}
+    changed = files | {"lmk/util/errors.py": files["lmk/util/errors.py"] + b"#"}
     assert pack(changed) != pack(files)
 
 

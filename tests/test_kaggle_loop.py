@@ -18,7 +18,7 @@ import kaggle_server
 import numpy as np
 import pytest
 
-from lmk.models.catalogue import TINY, backbone_named
+from lmk.models.backbones.catalogue import TINY, backbone_named
 from lmk.models.recipes import find_recipe
 
 SLUG = "drawn-landmarks"

@@ -9,10 +9,10 @@ from pathlib import Path
 import kaggle_server
 import pytest
 
-from lmk.errors import CredentialsError, LimitError, LmkError, RemoteError
-from lmk.kaggle.client import Client
+from lmk.kaggle.api import Client
 from lmk.kaggle.records import Record, Records, digest_of_csv, now
 from lmk.kaggle.submit import refresh, submit_file, wait_for_score
+from lmk.util.errors import CredentialsError, LimitError, LmkError, RemoteError
 
 SLUG = "tiny"
 

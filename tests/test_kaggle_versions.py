@@ -9,12 +9,12 @@ import pytest
 import tiny
 
 from lmk.data.competitions import read_competition
-from lmk.errors import LmkError
 from lmk.kaggle.inside import leave
 from lmk.kaggle.pull import read_manifest, take
-from lmk.pipeline import make_submission, open_run, recipe_key, retrieve, train
-from lmk.stages import Run, Settings, maker_here
-from lmk.workspace import Workspace
+from lmk.pipeline.run import make_submission, open_run, recipe_key, retrieve, train
+from lmk.pipeline.steps import Run, Settings, maker_here
+from lmk.util.errors import LmkError
+from lmk.util.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("tiny_recipes")
 
@@ -36,7 +36,7 @@ def opened(folder: Path, workspace: Path, notes: list[str] | None = None, **chan
 def keras_is(patch: pytest.MonkeyPatch, version: str) -> None:
     known = metadata.version
     patch.setattr(metadata, "version", lambda name: version if name == "keras" else known(name))
-    patch.setattr("lmk.stages.version", metadata.version)
+    patch.setattr("lmk.pipeline.steps.version", metadata.version)
 
 
 @pytest.fixture(scope="module")

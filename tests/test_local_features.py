@@ -10,18 +10,18 @@ import pytest
 import tiny
 
 from lmk.data.competitions import read_competition
-from lmk.delf import DelfOf, default_recipe
-from lmk.errors import LmkError
 from lmk.local.delf import DelfOptions
 from lmk.local.kinds import KINDS
-from lmk.local_features import default_local_features, local_features, store_of
-from lmk.models.catalogue import backbone_named
-from lmk.models.delf_recipe import DelfRecipe, DelfTraining
-from lmk.pipeline import open_run
+from lmk.models.backbones.catalogue import backbone_named
+from lmk.models.delf.recipe import DelfRecipe, DelfTraining
+from lmk.pipeline.delf import DelfOf, default_recipe
+from lmk.pipeline.local_features import default_local_features, local_features, store_of
+from lmk.pipeline.run import open_run
+from lmk.pipeline.steps import Run, Settings, Source
+from lmk.pipeline.verify import evidence_key, verify_proposals
 from lmk.predictions import Predictions
-from lmk.stages import Run, Settings, Source
-from lmk.verification import evidence_key, verify_proposals
-from lmk.workspace import Workspace
+from lmk.util.errors import LmkError
+from lmk.util.workspace import Workspace
 
 SETTINGS = Settings(
     recipes=("tinymobilenetv2-gem",), weights="tiny", folds=3, jobs=1, local_features="both", candidates=2
@@ -47,8 +47,8 @@ def quick():
     """Two epochs, small views: what is learned is measured elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
         recipe = DelfRecipe("tinymobilenetv2", training=DelfTraining(side=64, views=1, epochs=2))
-        patch.setattr("lmk.delf.default_recipe", lambda weights: recipe)
-        patch.setattr("lmk.delf.PCA_PHOTOS", 8)
+        patch.setattr("lmk.pipeline.delf.default_recipe", lambda weights: recipe)
+        patch.setattr("lmk.pipeline.delf.PCA_PHOTOS", 8)
         yield
 
 

@@ -9,14 +9,14 @@ import pytest
 import tiny
 
 from lmk.cli.main import main
-from lmk.errors import LmkError
-from lmk.files import LOCK, alone_in
-from lmk.workspace import Workspace
+from lmk.util.errors import LmkError
+from lmk.util.files import LOCK, alone_in
+from lmk.util.workspace import Workspace
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from lmk.workspace import Workspace
+from lmk.util.workspace import Workspace
 with Workspace.open(Path(sys.argv[1])).alone():
     print("held", flush=True)
     time.sleep(600)

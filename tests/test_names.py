@@ -3,8 +3,8 @@
 import pytest
 
 from lmk.data.names import label, read_names, title_of
-from lmk.errors import LmkError
 from lmk.predictions import NO_LANDMARK
+from lmk.util.errors import LmkError
 
 
 def test_categories_of_wikimedia_are_read_as_titles(tmp_path):

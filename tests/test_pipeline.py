@@ -15,11 +15,11 @@ import tiny
 from lmk.data.competitions import read_competition
 from lmk.data.tables import read_solution
 from lmk.evaluation import check_submission, evaluate
-from lmk.pipeline import Result, make_submission, open_run
-from lmk.plan import plan_stages
+from lmk.pipeline.plan import plan_stages
+from lmk.pipeline.run import Result, make_submission, open_run
+from lmk.pipeline.steps import Run, Settings
 from lmk.predictions import NO_LANDMARK, read_submission
-from lmk.stages import Run, Settings
-from lmk.workspace import Workspace
+from lmk.util.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("tiny_recipes")
 

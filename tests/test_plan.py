@@ -10,11 +10,11 @@ import pytest
 from lmk.cli.main import main
 from lmk.data.sizes import Size, size_of, size_of_edition, size_of_tables
 from lmk.data.splits import make_split
-from lmk.forecast import FETCH, PAIRS, PHOTOS, SUBMISSION, forecast, head_weights, measured_factors
 from lmk.models.recipes import RECIPES
-from lmk.rates import GPUS, MEASURED, Rate
-from lmk.stages import FUSED, RETRIEVAL, Settings
-from lmk.workspace import Workspace
+from lmk.pipeline.forecast import FETCH, PAIRS, PHOTOS, SUBMISSION, forecast, head_weights, measured_factors
+from lmk.pipeline.rates import GPUS, MEASURED, Rate
+from lmk.pipeline.steps import FUSED, RETRIEVAL, Settings
+from lmk.util.workspace import Workspace
 
 FROZEN, TUNED = "mobilenetv2-gem", "xception-gem"
 SMALL = Size("small", np.array([30, 10, 5, 2, 1]), distractors=12, test=40, kilobytes=100.0, source="by hand")

@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from lmk.cli.app import app
 from lmk.cli.main import COMMANDS
-from lmk.errors import LmkError
 from lmk.report.figures import gap_figure, save_figure, scores_figure
 from lmk.report.record import load_run
-from lmk.workspace import Workspace
+from lmk.util.errors import LmkError
+from lmk.util.workspace import Workspace
 from tests.reported import make_run
 
 

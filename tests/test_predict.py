@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmk.models import predict
+from lmk.models import prediction as predict
 from lmk.models.heads import HEADS
 from lmk.models.network import Network
-from lmk.models.predict import predict_features, top_k, vote_views
+from lmk.models.prediction import predict_features, top_k, vote_views
 from lmk.models.recipes import Recipe, Stage
 from lmk.predictions import NO_LANDMARK
 

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lmk.errors import LmkError
-from lmk.predictions import NO_LANDMARK, Predictions, best_of, largest, positions, read_submission, write_submission
+from lmk.predictions import NO_LANDMARK, Predictions, best_of, largest, read_submission, write_submission
+from lmk.util.arrays import positions
+from lmk.util.errors import LmkError
 
 
 def example():

@@ -15,7 +15,7 @@ import pytest
 import tiny
 
 from lmk.data.batches import WHOLE, PhotoBatches, Share, count_batches, dealt, part_of_batch
-from lmk.errors import RemoteError
+from lmk.util.errors import RemoteError
 
 ROOT = Path(__file__).parents[1]
 READ = """
@@ -32,13 +32,14 @@ from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, "tests")
 from lmk.models.start import start_keras
-from lmk.team import Team
+from lmk.util.team import Team
 
 team = Team(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
 start_keras(team)
 import keras
-from lmk.models import device, hosts
-from lmk.models.train import Trainer, TrainingSet
+from lmk.models import device
+from lmk.models import distributed as hosts
+from lmk.models.training import Trainer, TrainingSet
 from test_train import CLASSES, IDS, TUNED, new_network, read, weights
 
 if len(keras.distribution.list_devices()) > team.processes:  # as if they were GPUs
@@ -57,9 +58,9 @@ print(json.dumps({"history": history, "weights": [weight.ravel().tolist() for we
 """
 ALONE = """
 import sys
-from lmk.models import hosts
+from lmk.models import distributed as hosts
 from lmk.models.start import start_keras
-from lmk.team import Team
+from lmk.util.team import Team
 
 hosts.PATIENCE = 3.0
 start_keras(Team(int(sys.argv[1]), 2, sys.argv[2]))

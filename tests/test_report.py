@@ -13,17 +13,17 @@ from typer.testing import CliRunner
 from lmk.cli.app import app
 from lmk.cli.main import COMMANDS
 from lmk.data.competitions import Competition, read_competition
-from lmk.errors import LmkError
 from lmk.evaluation import gap_and_interval
-from lmk.files import write_json
 from lmk.local import compare
-from lmk.outcome import write_page
+from lmk.pipeline.outcome import write_page
+from lmk.pipeline.steps import Run, Settings
 from lmk.report.page import MOST_BYTES, reader, write_report
 from lmk.report.pictures import Album, Features
 from lmk.report.record import load_run
 from lmk.report.versus import BROKEN, MENDED, changed_queries, common_queries, write_comparison
-from lmk.stages import Run, Settings
-from lmk.workspace import Workspace
+from lmk.util.errors import LmkError
+from lmk.util.files import write_json
+from lmk.util.workspace import Workspace
 from tests.reported import make_run
 
 FIRST, SECOND = "crops-000000000001", "crops-000000000002"

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmk.models import retrieval
-from lmk.models.retrieval import (
+from lmk.predictions import NO_LANDMARK, best_of
+from lmk.retrieval import neighbours as retrieval
+from lmk.retrieval.neighbours import (
     POWER,
     SHRINKAGE,
     Neighbours,
@@ -24,7 +25,6 @@ from lmk.models.retrieval import (
     side_by_side,
     with_logits,
 )
-from lmk.predictions import NO_LANDMARK, best_of
 
 RNG = np.random.default_rng(5)
 
@@ -240,8 +240,8 @@ def test_a_gallery_in_half_precision_gives_the_neighbours_of_its_floats(monkeypa
     gallery[[7, 250]] = gallery[40]  # ties across blocks
     queries = normalize(rng.standard_normal((9, 16)))
     exact = nearest(queries, gallery.astype(np.float32), 12)
-    monkeypatch.setattr("lmk.models.retrieval.BLOCK_GALLERY", 50)
-    monkeypatch.setattr("lmk.models.retrieval.BLOCK_COSINES", 200)
+    monkeypatch.setattr("lmk.retrieval.neighbours.BLOCK_GALLERY", 50)
+    monkeypatch.setattr("lmk.retrieval.neighbours.BLOCK_COSINES", 200)
     found = nearest(queries, gallery, 12)
     np.testing.assert_allclose(found.cosines, exact.cosines, atol=1e-6)
     assert (found.rows == exact.rows).mean() > 0.99
@@ -253,11 +253,11 @@ def test_a_gallery_in_half_precision_gives_the_neighbours_of_its_floats(monkeypa
 def test_many_descriptors_are_whitened_block_by_block_as_at_once(monkeypatch):
     rng = np.random.default_rng(1)
     points = (rng.standard_normal((500, 6)) * [5, 3, 2, 1, 1, 0.5]).astype(np.float32)
-    monkeypatch.setattr("lmk.models.retrieval.MANY", 100)
-    monkeypatch.setattr("lmk.models.retrieval.DIMENSIONS", 6)
+    monkeypatch.setattr("lmk.retrieval.neighbours.MANY", 100)
+    monkeypatch.setattr("lmk.retrieval.neighbours.DIMENSIONS", 6)
     at_once = Whitening.fit(points)
     in_parts = Whitening.fit(points[:120], points[120:])
-    monkeypatch.setattr("lmk.models.retrieval.BLOCK_ROWS", 64)
+    monkeypatch.setattr("lmk.retrieval.neighbours.BLOCK_ROWS", 64)
     small = Whitening.fit(points[:120], points[120:])
     for other in (in_parts, small):
         np.testing.assert_allclose(other(points) @ other(points).T, at_once(points) @ at_once(points).T, atol=1e-4)
@@ -275,7 +275,7 @@ def test_long_arrays_are_described_and_joined_block_by_block_to_the_same_bytes(m
     whole = in_blocks(photo_descriptors, features)
     assert whole.tobytes() == photo_descriptors(features).tobytes()
     joined = side_by_side([whole, half], [0.3, 0.7])
-    monkeypatch.setattr("lmk.models.retrieval.BLOCK_PHOTOS", 7)
+    monkeypatch.setattr("lmk.retrieval.neighbours.BLOCK_PHOTOS", 7)
     assert in_blocks(photo_descriptors, features).tobytes() == whole.tobytes()
     expected = np.concatenate([np.float32(0.3) * whole, np.float32(0.7) * half.astype(np.float32)], axis=1)
     np.testing.assert_array_equal(joined, expected)

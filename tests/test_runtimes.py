@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from lmk.errors import LmkError
 from lmk.models.device import POLICIES, on_all_devices
 from lmk.models.network import build_extractor
 from lmk.models.recipes import find_recipe
 from lmk.models.runtimes import predictor
+from lmk.util.errors import LmkError
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import lmk.store
-from lmk.store import ArrayStore, DamagedShard
+import lmk.util.store
+from lmk.util.store import ArrayStore, DamagedShard
 
 
 def squares(ids):
@@ -108,7 +108,7 @@ def test_a_shard_that_claims_more_than_it_holds_is_damaged(tmp_path):
 def test_a_large_array_lies_in_a_file_that_goes_with_it(tmp_path, monkeypatch):
     store = ArrayStore(tmp_path, "squares", {})
     expected = store.collect(names(10), squares, shard_size=3)
-    monkeypatch.setattr(lmk.store, "IN_MEMORY", 8)
+    monkeypatch.setattr(lmk.util.store, "IN_MEMORY", 8)
     asked = np.array(["7", "2", "7", "9", "0"])
     mapped = store.load(asked)
     assert isinstance(mapped["square"], np.memmap)
@@ -129,22 +129,22 @@ def test_the_file_of_a_large_array_of_a_killed_process_is_removed(tmp_path, monk
     ArrayStore(tmp_path, "squares", {})
     assert not left.exists()
     left.write_bytes(b"half")
-    monkeypatch.setattr(lmk.store, "IN_MEMORY", 8)
-    room = lmk.store.make_room((10, 2), np.float32, store.folder)
+    monkeypatch.setattr(lmk.util.store, "IN_MEMORY", 8)
+    room = lmk.util.store.make_room((10, 2), np.float32, store.folder)
     assert len(list(store.folder.glob(".*.rows"))) == 1
     assert room.shape == (10, 2)
     assert not left.exists()
 
 
 def test_a_full_disk_is_told_and_no_file_of_a_large_array_is_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(lmk.store, "IN_MEMORY", 8)
+    monkeypatch.setattr(lmk.util.store, "IN_MEMORY", 8)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OSError, match="No space"):
-        lmk.store.make_room((10, 2), np.float32, tmp_path)
+        lmk.util.store.make_room((10, 2), np.float32, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

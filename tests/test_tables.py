@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.data.tables import read_sample, read_solution, read_test, read_train
-from lmk.errors import LmkError
 from lmk.predictions import NO_LANDMARK
+from lmk.util.errors import LmkError
 
 
 @pytest.fixture

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from lmk.data.images import resize
-from lmk.data.rendering import buildings
-from lmk.data.rendering.scenes import photograph, settle
-from lmk.errors import LmkError
-from lmk.files import digest_of_file
-from lmk.models.backbones import build_backbone
-from lmk.models.catalogue import BACKBONES, TINY, weights_digest, weights_file
+from lmk.demo import buildings
+from lmk.demo.scenes import photograph, settle
+from lmk.models.backbones.build import build_backbone
+from lmk.models.backbones.catalogue import BACKBONES, TINY, weights_digest, weights_file
 from lmk.models.network import build_extractor, calibrate_normalization
 from lmk.models.recipes import find_recipe
-from lmk.models.retrieval import photo_descriptors
+from lmk.retrieval.neighbours import photo_descriptors
+from lmk.util.errors import LmkError
+from lmk.util.files import digest_of_file
 
 SHIPPED = ("tinymobilenet", "tinymobilenetv2")
 RECIPES = tuple(f"{name}-gem" for name in SHIPPED)

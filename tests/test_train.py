@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import pytest
 
-from lmk.errors import LmkError
-from lmk.models import train
+from lmk.models import training as train
 from lmk.models.extract import forward
 from lmk.models.network import Network, build_network
 from lmk.models.recipes import Recipe, Stage
 from lmk.models.saved import load_network, save_network
-from lmk.models.train import Trainer, TrainingSet, backbone_multipliers, best_epochs
+from lmk.models.training import Trainer, TrainingSet, backbone_multipliers, best_epochs
+from lmk.util.errors import LmkError
 
 SIDE = 12
 FROZEN = Recipe(

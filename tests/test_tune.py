@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.ensemble.tune import PARTS, cross_fit
+from lmk.pipeline.steps import Source, lists_of, pack_lists
 from lmk.predictions import Predictions
-from lmk.stages import Source, lists_of, pack_lists
 
 GROUPS = st.lists(st.integers(0, 9), min_size=1, max_size=60).map(lambda groups: np.array(groups).astype(str))
 

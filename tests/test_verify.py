@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scenes import scene, tilt, view
 
-from lmk.errors import LmkError
 from lmk.local.compare import Comparison, Settings, compare
 from lmk.local.draw import draw_matches
 from lmk.local.evidence import NOT_COMPARED, Evidence, gather
@@ -16,7 +15,8 @@ from lmk.local.ransac import Fit
 from lmk.local.rootsift import RootSift
 from lmk.local.verify import verify
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.store import ArrayStore
+from lmk.util.errors import LmkError
+from lmk.util.store import ArrayStore
 
 EXTRACTOR = RootSift(side=320, max_features=300)
 PHOTOS = {
@@ -96,7 +96,7 @@ def test_features_in_mapped_files_give_the_same_evidence(table, tmp_path, monkey
     expected = everything(verify(asked, GALLERY, table, table, store(tmp_path)))
     features = ArrayStore(tmp_path, "features", {})
     features.append(table.ids, table.arrays())
-    monkeypatch.setattr("lmk.store.IN_MEMORY", 1000)
+    monkeypatch.setattr("lmk.util.store.IN_MEMORY", 1000)
     mapped = FeatureTable(table.ids[::-1], **features.load(table.ids[::-1]))
     assert isinstance(mapped.descriptors, np.memmap)
     found = everything(verify(asked, GALLERY, mapped, mapped, store(tmp_path, "mapped"), jobs=jobs))

@@ -58,7 +58,7 @@ def write(path: Path, photo: np.ndarray) -> None:
 
 def install(put: Callable[[object, object, object], None]) -> None:
     """Make the recipes known; `put` sets an item of a dictionary or an attribute of a module."""
-    from lmk.models.catalogue import BACKBONES, GIGA_MACS, Backbone
+    from lmk.models.backbones.catalogue import BACKBONES, GIGA_MACS, Backbone
     from lmk.models.recipes import RECIPES, Recipe, Stage
 
     put(BACKBONES, "tiny", Backbone("tiny", "Tiny", 32, "included", 8, "tiny.h5", stride=4))
@@ -87,21 +87,21 @@ def install_network(put: Callable[[object, object, object], None]) -> None:
 
 def install_delf(put: Callable[[object, object, object], None]) -> None:
     """Let the backbone `tiny` be one that DELF is trained on, in seconds; this loads Keras."""
-    import lmk.delf
-    import lmk.models.delf
+    import lmk.models.delf.network
+    import lmk.pipeline.delf
     from lmk.local.delf import DelfOptions
-    from lmk.models.delf_recipe import CUTS, DelfRecipe, DelfTraining
+    from lmk.models.delf.recipe import CUTS, DelfRecipe, DelfTraining
 
     recipe = DelfRecipe("tiny", 8, DelfTraining(side=64, epochs=3))
     put(CUTS, "tiny", "relu1")
-    put(lmk.delf, "default_recipe", lambda weights: recipe)
-    put(lmk.delf, "DelfOptions", lambda: DelfOptions(max_features=40, side=96, scales=(0.5, 1.0)))
-    put(lmk.models.delf, "build_backbone", build)
+    put(lmk.pipeline.delf, "default_recipe", lambda weights: recipe)
+    put(lmk.pipeline.delf, "DelfOptions", lambda: DelfOptions(max_features=40, side=96, scales=(0.5, 1.0)))
+    put(lmk.models.delf.network, "build_backbone", build)
 
 
 def build(name: str, weights: str = "none", image_size: int | None = None, provider: str = "keras"):
     """The backbone `tiny`, with weights from Keras' seed or from a file."""
-    from lmk.models.backbones import network_of
+    from lmk.models.backbones.build import network_of
 
     assert name == "tiny"
     backbone = small_backbone(name, image_size)
@@ -114,7 +114,7 @@ def write_weights(path: Path) -> None:
     """A file of weights of the backbone `tiny`."""
     import keras
 
-    from lmk.models.backbones import network_of
+    from lmk.models.backbones.build import network_of
 
     keras.utils.set_random_seed(0)
     network_of(small_backbone("tiny", 32)).save_weights(path)

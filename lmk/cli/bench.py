@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lmk.cli.app import app
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 ROOT = Path(__file__).parents[2]
 """Of a checkout; an installed lmk has no benchmarks beside it."""

@@ -47,8 +47,8 @@ def blend(
     """Blend submissions by a rule; with --dev weights are learned and the optimism is told, with --solution scored."""
     from lmk.ensemble.blend import LEARNED_RULES, RULES
     from lmk.ensemble.combine import combination
-    from lmk.errors import LmkError
     from lmk.predictions import write_submission
+    from lmk.util.errors import LmkError
 
     if rule not in RULES:
         raise LmkError(f"No rule of blending is named '{rule}'; there are {', '.join(RULES)}.")
@@ -85,8 +85,9 @@ def blend(
 
 def _aligned(paths: list[Path]) -> list[Predictions]:
     """The files' predictions in the first one's order."""
-    from lmk.errors import LmkError
-    from lmk.predictions import positions, read_submission
+    from lmk.predictions import read_submission
+    from lmk.util.arrays import positions
+    from lmk.util.errors import LmkError
 
     lists = [read_submission(path) for path in paths]
     ids = lists[0].ids
@@ -111,9 +112,10 @@ def _learn(
     from lmk.data.tables import read_solution
     from lmk.ensemble.blend import fit_blend
     from lmk.ensemble.tune import cross_fit
-    from lmk.errors import LmkError
     from lmk.evaluation import gap_of
-    from lmk.predictions import NO_LANDMARK, positions
+    from lmk.predictions import NO_LANDMARK
+    from lmk.util.arrays import positions
+    from lmk.util.errors import LmkError
 
     if dev_lists and len(dev_lists) != len(paths):
         raise LmkError(f"There are {len(paths)} submissions and {len(dev_lists)} --dev-list. Give one for each.")
@@ -145,7 +147,7 @@ def _learn(
 
 
 def _check_weights(weights: list[float] | None, count: int) -> None:
-    from lmk.errors import LmkError
+    from lmk.util.errors import LmkError
 
     if weights and (len(weights) != count or min(weights) < 0 or not 0 < sum(weights) < float("inf")):
         raise LmkError(f"{len(weights)} --weight for {count} submissions: give one for each, >= 0 and not all 0.")

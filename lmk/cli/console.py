@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lmk.progress import Advance, silent
+from lmk.util.progress import Advance, silent
 
 QUIET_SECONDS = 2.0
 """A stage that is done sooner shows no progress."""
@@ -34,7 +34,7 @@ def note(text: str) -> None:
 
 @contextmanager
 def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
-    """`lmk.progress.Progress` for people: a bar with rate and time left on a terminal, else a line now and then."""
+    """`Progress` for people: a bar with rate and time left on a terminal, else a line now and then."""
     kind = silent if stderr.quiet else _bar if stderr.is_terminal else _lines
     with kind(label, total, unit) as advance:
         yield advance

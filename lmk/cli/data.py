@@ -36,8 +36,8 @@ def status(
     """Count a competition's photos and landmarks, and list what is missing, doubled, left over or unreadable."""
     from lmk.cli.console import progress
     from lmk.data.competitions import open_competition
-    from lmk.errors import LmkError
-    from lmk.workspace import Workspace
+    from lmk.util.errors import LmkError
+    from lmk.util.workspace import Workspace
 
     opened = open_competition(competition, Workspace(workspace).competitions, progress)
     findings = list(opened.findings)

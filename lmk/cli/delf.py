@@ -10,7 +10,7 @@ from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.running import run_command
 
 if TYPE_CHECKING:
-    from lmk.stages import Run
+    from lmk.pipeline.steps import Run
 
 delf = typer.Typer(help="DELF: attentive deep local features.", no_args_is_help=True)
 app.add_typer(delf, name="delf")
@@ -20,8 +20,8 @@ app.add_typer(delf, name="delf")
 @run_command
 def train(run: Run, json: JsonOption = False) -> None:
     """Train attention on the competition's training photos, and fit the PCA to their features."""
-    from lmk.delf import DelfOf
-    from lmk.errors import LmkError
+    from lmk.pipeline.delf import DelfOf
+    from lmk.util.errors import LmkError
 
     found = DelfOf.of(run)
     with run.timed("delf"):
@@ -44,7 +44,7 @@ def extract(run: Run, json: JsonOption = False) -> None:
     """Extract the features of all photos that verification looks at; those that are stored are not computed again."""
     import numpy as np
 
-    from lmk.local_features import local_features, store_of
+    from lmk.pipeline.local_features import local_features, store_of
 
     ids = np.unique(np.concatenate([run.split.train_ids, run.split.distractor_ids, run.test_ids]))
     store = store_of(run, "delf")

@@ -153,9 +153,9 @@ def _silent_stderr() -> Iterator[None]:
 
 def backbone_weights(recipes: Sequence[str], weights: str) -> Iterator[Finding]:
     """Where the weights of the recipes' backbones come from."""
-    from lmk.errors import LmkError
-    from lmk.models.catalogue import weights_file
+    from lmk.models.backbones.catalogue import weights_file
     from lmk.models.recipes import find_recipe
+    from lmk.util.errors import LmkError
 
     if weights == "none":
         mend = "They learn little from a few thousand photos. Name ImageNet's by --weights."
@@ -174,7 +174,7 @@ def backbone_weights(recipes: Sequence[str], weights: str) -> Iterator[Finding]:
 
 def _published(what: str, backbone: str) -> Finding:
     """Whether Keras has fetched its own ImageNet weights already."""
-    from lmk.models.catalogue import backbone_named
+    from lmk.models.backbones.catalogue import backbone_named
 
     home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
     path = home / "models" / backbone_named(backbone).published
@@ -216,7 +216,7 @@ def disk(workspace: Path) -> Iterator[Finding]:
     """Whether the workspace can be written to, and the space that is free there."""
     import shutil
 
-    from lmk.files import nearest_there
+    from lmk.util.files import nearest_there
 
     place = workspace.resolve()
     existing = nearest_there(place)
@@ -236,7 +236,7 @@ def disk(workspace: Path) -> Iterator[Finding]:
 def photos(competition: str, workspace: Path) -> Iterator[Finding]:
     """Whether the competition is there, and what is odd about it; the demo is not drawn for that."""
     from lmk.data.competitions import DEMO, open_competition
-    from lmk.errors import LmkError
+    from lmk.util.errors import LmkError
 
     folder = workspace / "competitions"
     if competition == DEMO and not (folder / DEMO).is_dir():

@@ -30,8 +30,8 @@ def download(
     from lmk.data.competitions import find_competition, photo_addresses
     from lmk.data.download import Way
     from lmk.data.download import download as bring
-    from lmk.files import alone_in
-    from lmk.workspace import Workspace
+    from lmk.util.files import alone_in
+    from lmk.util.workspace import Workspace
 
     _, root = find_competition(competition, Workspace.open(workspace).competitions)
     listed = photo_addresses(root)

@@ -53,7 +53,7 @@ def check(
     from lmk.data.competitions import open_competition
     from lmk.evaluation import check_submission
     from lmk.predictions import NO_LANDMARK, read_submission
-    from lmk.workspace import Workspace
+    from lmk.util.workspace import Workspace
 
     predictions = read_submission(submission)
     opened = open_competition(competition, Workspace.open(workspace).competitions, progress)

@@ -28,7 +28,7 @@ def fetch(
     from lmk.cli.console import note, progress
     from lmk.kaggle.fetch import already_fetched
     from lmk.kaggle.fetch import fetch as fetch_files
-    from lmk.workspace import Workspace
+    from lmk.util.workspace import Workspace
 
     slug = kaggle_slug(competition)
     folder = Workspace.open(workspace).competitions / slug

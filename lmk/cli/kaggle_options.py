@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lmk.kaggle.client import Client
+    from lmk.kaggle.api import Client
 
 RecordsOption = Annotated[
     Path, typer.Option("--records", envvar="LMK_SUBMISSIONS", help="Folder of submission records, one folder each.")
@@ -28,8 +28,8 @@ def kaggle_slug(competition: str) -> str:
     Raises:
         LmkError: It has none.
     """
-    from lmk.errors import LmkError
-    from lmk.kaggle.client import slug_of
+    from lmk.kaggle.api import slug_of
+    from lmk.util.errors import LmkError
 
     if competition == "demo":
         raise LmkError("The demo is not on Kaggle. Name a competition by -c, such as landmark-recognition-2020.")
@@ -39,6 +39,6 @@ def kaggle_slug(competition: str) -> str:
 
 def connect(timeout: float) -> Client:
     """Sign in to Kaggle."""
-    from lmk.kaggle.client import Client
+    from lmk.kaggle.api import Client
 
     return Client(timeout)

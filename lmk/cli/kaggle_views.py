@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from lmk.kaggle.client import Submission
+    from lmk.kaggle.api import Submission
     from lmk.kaggle.leaderboard import Team
     from lmk.kaggle.records import Record
     from lmk.kaggle.trust import Trust

@@ -12,7 +12,7 @@ from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, pri
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
 
 if TYPE_CHECKING:
-    from lmk.kaggle.client import Client
+    from lmk.kaggle.api import Client
     from lmk.kaggle.pull import Pulled
     from lmk.kaggle.push import Prepared
     from lmk.kaggle.rerun import Hidden
@@ -92,8 +92,8 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Tell how the last pushed run stands; fails if the run failed."""
-    from lmk.errors import LmkError
     from lmk.kaggle.kernels import Kernel, status_of
+    from lmk.util.errors import LmkError
 
     version = Kernel.open(name).pushed()
     client = connect(timeout)
@@ -134,7 +134,7 @@ def pull(
     from lmk.cli.console import progress
     from lmk.kaggle.kernels import Kernel
     from lmk.kaggle.pull import pull as pull_kernel
-    from lmk.workspace import Workspace
+    from lmk.util.workspace import Workspace
 
     house = Workspace.open(workspace)
     pulled = pull_kernel(connect(timeout), Kernel.open(name), house.root, timeout, progress)
@@ -162,10 +162,10 @@ def run(
     from lmk.cli.console import note, progress
     from lmk.kaggle.inside import MANIFEST
     from lmk.kaggle.kernels import Kernel
-    from lmk.kaggle.play import play
     from lmk.kaggle.pull import read_manifest, take
     from lmk.kaggle.push import prepare
-    from lmk.workspace import Workspace
+    from lmk.kaggle.run_locally import play
+    from lmk.util.workspace import Workspace
 
     house = Workspace.open(workspace)
     prepared = prepare(Kernel.open(name), "local", [])
@@ -185,7 +185,7 @@ def run(
 def tell_pulled(pulled: Pulled) -> None:
     """Print what came home, and how it is reused."""
     from lmk.cli.console import note
-    from lmk.stages import maker_here
+    from lmk.pipeline.steps import maker_here
 
     manifest = pulled.manifest
     for kind, names in (("new", pulled.new), ("here already", pulled.kept)):
@@ -211,7 +211,7 @@ def secrets_of(client: Client) -> list[str]:
 
 def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> dict[str, Path]:
     """Where each of the kernel's sources lies here: as `--input` says, else where lmk keeps it."""
-    from lmk.errors import LmkError
+    from lmk.util.errors import LmkError
 
     named = dict(entry.partition("=")[::2] for entry in given)
     values = prepared.metadata.values
@@ -231,8 +231,8 @@ def hide_first(prepared: Prepared, inputs: dict[str, Path], folder: Path, seed: 
     """Put a hidden competition in the place of the kernel's first one."""
     import shutil
 
-    from lmk.errors import LmkError
     from lmk.kaggle.rerun import hide
+    from lmk.util.errors import LmkError
 
     if not prepared.metadata.competitions:
         raise LmkError(
@@ -248,10 +248,10 @@ def hide_first(prepared: Prepared, inputs: dict[str, Path], folder: Path, seed: 
 
 def score_rerun(submission: Path, hidden: Hidden) -> str:
     """What the scored run would say of a submission."""
-    from lmk.errors import LmkError
     from lmk.kaggle.rerun import check_answers
     from lmk.metrics import gap
     from lmk.predictions import read_submission
+    from lmk.util.errors import LmkError
 
     if not submission.is_file():
         raise LmkError("The kernel left no submission.csv in the working folder.")

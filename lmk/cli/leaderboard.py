@@ -21,7 +21,7 @@ from lmk.cli.app import (
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
 
 if TYPE_CHECKING:
-    from lmk.kaggle.client import Client
+    from lmk.kaggle.api import Client
     from lmk.kaggle.leaderboard import Team
 
 
@@ -38,7 +38,7 @@ def leaderboard(
     """Show the public leaderboard with our row, the distance to the medals, and the moves since last time."""
     from lmk.cli.kaggle_views import leaderboard_table, stdout
     from lmk.kaggle.leaderboard import medal_lines
-    from lmk.workspace import Workspace
+    from lmk.util.workspace import Workspace
 
     slug = kaggle_slug(competition)
     seen = Workspace.open(workspace).root / "leaderboards" / f"{slug}.json"

@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 
 from lmk.cli.app import app
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 # One module a command; importing them is cheap, since heavy imports wait inside the commands.
 COMMANDS = (

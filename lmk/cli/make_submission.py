@@ -20,8 +20,8 @@ from lmk.cli.kaggle_options import (
 from lmk.cli.running import run_command
 
 if TYPE_CHECKING:
-    from lmk.outcome import Result
-    from lmk.stages import Run
+    from lmk.pipeline.outcome import Result
+    from lmk.pipeline.steps import Run
 
 
 @app.command("make-submission")
@@ -45,8 +45,8 @@ def make_submission(
     What an earlier run stored is not computed again; a run that was killed goes on where it was.
     """
     from lmk.cli.tables import print_result, print_stages
-    from lmk.pipeline import make_submission as run_all
-    from lmk.plan import plan_stages
+    from lmk.pipeline.plan import plan_stages
+    from lmk.pipeline.run import make_submission as run_all
 
     if (message or wait) and not submit:
         raise typer.BadParameter("--message and --wait belong to --submit.")

@@ -23,9 +23,9 @@ from lmk.cli.running import with_defaults
 
 if TYPE_CHECKING:
     from lmk.data.sizes import Size
-    from lmk.forecast import Cost
-    from lmk.rates import Gpu, Rates
-    from lmk.workspace import Workspace
+    from lmk.pipeline.forecast import Cost
+    from lmk.pipeline.rates import Gpu, Rates
+    from lmk.util.workspace import Workspace
 
 GIGA = 1e9
 
@@ -58,13 +58,13 @@ def plan(
     An edition's slug needs no file of it: its published counts are known. Where the workspace holds runs, stages are
     scaled by what they took there; all other rates are named below the table with where they are from.
     """
-    from lmk.errors import LmkError, did_you_mean
-    from lmk.forecast import forecast, measured_factors
-    from lmk.local_features import chosen_local_features
     from lmk.models.recipes import find_recipe
-    from lmk.rates import GPUS, MEASURED
-    from lmk.stages import Settings
-    from lmk.workspace import Workspace
+    from lmk.pipeline.forecast import forecast, measured_factors
+    from lmk.pipeline.local_features import chosen_local_features
+    from lmk.pipeline.rates import GPUS, MEASURED
+    from lmk.pipeline.steps import Settings
+    from lmk.util.errors import LmkError, did_you_mean
+    from lmk.util.workspace import Workspace
 
     if gpu not in GPUS:
         raise LmkError(f"No GPU is known as '{gpu}'; there are {', '.join(GPUS)}.{did_you_mean(gpu, GPUS)}")
@@ -100,7 +100,7 @@ def find_size(competition: str, workspace: Workspace) -> tuple[Size, bool]:
     from lmk.cli.console import progress
     from lmk.data.competitions import SLUGS, find_competition
     from lmk.data.sizes import size_of_edition, size_of_tables
-    from lmk.errors import LmkError
+    from lmk.util.errors import LmkError
 
     try:
         name, root = find_competition(competition, workspace.competitions, progress)
@@ -132,7 +132,7 @@ def total(costs: Sequence[Cost]) -> dict[str, float]:
 
 def where_it_ends(costs: Sequence[Cost], gpu: Gpu, memory: float, disk: float) -> list[str]:
     """Lines for people: where this machine's memory and disk end, and Kaggle's limits."""
-    from lmk.rates import SESSION_HOURS, WEEK_HOURS, runs_needed
+    from lmk.pipeline.rates import SESSION_HOURS, WEEK_HOURS, runs_needed
 
     sums = total(costs)
     largest = max(costs, key=lambda cost: cost.memory)
@@ -156,7 +156,7 @@ def where_it_ends(costs: Sequence[Cost], gpu: Gpu, memory: float, disk: float) -
 def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, gpu: Gpu) -> None:
     """The tables of stages and of rates, and the lines between them."""
     from lmk.cli.tables import print_table
-    from lmk.rates import GPU_SHARE
+    from lmk.pipeline.rates import GPU_SHARE
 
     rows = [
         (cost.stage, span(cost.seconds), span(cost.gpu_seconds) if cost.gpu_seconds else "", *amounts(cost))
@@ -208,6 +208,6 @@ def disk_here(folder: Path) -> float:
     """Free bytes where the workspace is, or would be made."""
     import shutil
 
-    from lmk.files import nearest_there
+    from lmk.util.files import nearest_there
 
     return float(shutil.disk_usage(nearest_there(folder)).free)

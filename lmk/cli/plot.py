@@ -47,14 +47,14 @@ def matches(
 ) -> None:
     """Draw a query beside the gallery photo that bears its answer out best, with a line for each inlier."""
     from lmk.data.names import label, read_names
-    from lmk.errors import LmkError
     from lmk.local.compare import Settings
     from lmk.report.examples import best_pair
     from lmk.report.figures import matches_figure, save_figure
     from lmk.report.page import reader
     from lmk.report.pictures import Features, matched
     from lmk.report.record import load_run
-    from lmk.workspace import Workspace
+    from lmk.util.errors import LmkError
+    from lmk.util.workspace import Workspace
 
     place = Workspace.open(workspace)
     record = load_run(place, run)
@@ -76,7 +76,7 @@ def _draw(kind: str, run: str | None, out: Path, workspace: Path) -> None:
     from lmk.report.figures import FIGURES, save_figure
     from lmk.report.page import check_queries
     from lmk.report.record import load_run
-    from lmk.workspace import Workspace
+    from lmk.util.workspace import Workspace
 
     record = load_run(Workspace.open(workspace), run)
     check_queries(record)

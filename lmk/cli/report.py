@@ -41,7 +41,7 @@ def report(
     from lmk.report.page import write_report
     from lmk.report.record import load_run
     from lmk.report.versus import write_comparison
-    from lmk.workspace import Workspace
+    from lmk.util.workspace import Workspace
 
     place = Workspace.open(workspace)
     record = load_run(place, run)
@@ -66,7 +66,7 @@ def photos_of(record: RunRecord, competition: str | None, competitions: Path) ->
     """The competition that a run saw: where it was then, or where the option says that it is now."""
     from lmk.cli.console import progress
     from lmk.data.competitions import open_competition, read_competition
-    from lmk.errors import LmkError
+    from lmk.util.errors import LmkError
 
     if competition is not None:
         return open_competition(competition, competitions, progress)

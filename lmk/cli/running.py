@@ -16,7 +16,7 @@ from lmk.cli.complete import recipe_names
 from lmk.cli.console import note, progress
 
 if TYPE_CHECKING:
-    from lmk.stages import Run
+    from lmk.pipeline.steps import Run
 
 DEMO_RECIPES = ("tinymobilenetv2-gem", "tinymobilenet-gem")
 CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
@@ -113,12 +113,12 @@ def open_run_from(
     """The run that the options describe, on a competition that was read; if it computes, alone in its workspace."""
     from lmk.data.competitions import open_competition
     from lmk.ensemble.rules import RULES
-    from lmk.errors import LmkError, did_you_mean
-    from lmk.local_features import chosen_local_features
     from lmk.models.recipes import find_recipe
-    from lmk.pipeline import open_run
-    from lmk.stages import Settings
-    from lmk.workspace import Workspace
+    from lmk.pipeline.local_features import chosen_local_features
+    from lmk.pipeline.run import open_run
+    from lmk.pipeline.steps import Settings
+    from lmk.util.errors import LmkError, did_you_mean
+    from lmk.util.workspace import Workspace
 
     if fusion not in RULES:
         raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
@@ -169,7 +169,7 @@ def _workers(cluster: str | None, jobs: int) -> Iterator[int]:
     if cluster is None:
         yield jobs
         return
-    from lmk.cluster import on_cluster
+    from lmk.util.cluster import on_cluster
 
     with on_cluster(cluster) as threads:
         yield threads

@@ -24,9 +24,9 @@ def scores(
     """Compare dev GAP with the public score of every scored submission: may dev be trusted?"""
     from lmk.cli.console import note
     from lmk.cli.kaggle_views import stdout, trust_view
-    from lmk.errors import LmkError
     from lmk.kaggle.records import Records
     from lmk.kaggle.trust import draw_png, scatter, trust
+    from lmk.util.errors import LmkError
 
     slug = kaggle_slug(competition) if competition else None
     scored = [record for record in Records(records).all(slug) if record.public is not None and "gap" in record.dev]

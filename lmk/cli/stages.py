@@ -14,7 +14,7 @@ from lmk.cli.complete import recipe_names
 from lmk.cli.running import run_command
 
 if TYPE_CHECKING:
-    from lmk.stages import Run, Source
+    from lmk.pipeline.steps import Run, Source
 
 RecipeArgument = Annotated[str, typer.Argument(autocompletion=recipe_names, help="A recipe; `lmk recipes` lists them.")]
 
@@ -44,8 +44,8 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train a recipe's networks: one for each fold, and one on all photos."""
-    from lmk.pipeline import train as run_training
-    from lmk.team import Team
+    from lmk.pipeline.run import train as run_training
+    from lmk.util.team import Team
 
     histories = run_training(run, run.recipe(recipe), Team(process, processes, coordinator))
     if json:
@@ -71,7 +71,7 @@ def train(
 @run_command
 def predict(run: Run, recipe: RecipeArgument, json: JsonOption = False) -> None:
     """Predict all dev queries and test photos by a recipe; trains it first where that is not done."""
-    from lmk.pipeline import recognize
+    from lmk.pipeline.run import recognize
 
     _tell(run, recognize(run, run.recipe(recipe)), json)
 
@@ -87,8 +87,8 @@ def ensemble(run: Run, json: JsonOption = False) -> None:
 @run_command
 def fuse(run: Run, json: JsonOption = False) -> None:
     """Fuse the ensemble's confidence with the evidence of verification."""
-    from lmk.pipeline import fuse as run_fusion
-    from lmk.pipeline import verify as run_verification
+    from lmk.pipeline.run import fuse as run_fusion
+    from lmk.pipeline.run import verify as run_verification
 
     parts, blended = blend_of(run)
     _tell(run, run_fusion(run, parts, blended, run_verification(run, blended)), json)
@@ -96,8 +96,8 @@ def fuse(run: Run, json: JsonOption = False) -> None:
 
 def blend_of(run: Run) -> tuple[list[Source], Source]:
     """The parts of the ensemble, and the ensemble."""
-    from lmk.pipeline import ensemble as run_ensemble
-    from lmk.pipeline import recognize, retrieve
+    from lmk.pipeline.run import ensemble as run_ensemble
+    from lmk.pipeline.run import recognize, retrieve
 
     recipes = [run.recipe(name) for name in run.settings.recipes]
     parts = [*(recognize(run, recipe) for recipe in recipes), retrieve(run, recipes)]

@@ -16,7 +16,7 @@ from lmk.cli.kaggle_options import (
 )
 
 if TYPE_CHECKING:
-    from lmk.kaggle.client import Submission
+    from lmk.kaggle.api import Submission
 
 
 @app.command()

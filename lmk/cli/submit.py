@@ -29,7 +29,7 @@ from lmk.cli.kaggle_options import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from lmk.kaggle.client import Client
+    from lmk.kaggle.api import Client
     from lmk.kaggle.records import Record, Records
 
 
@@ -51,9 +51,9 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Check a submission and send it to Kaggle once, whatever breaks on the way; tell how many are left today."""
-    from lmk.errors import LmkError
     from lmk.kaggle.records import Records
     from lmk.kaggle.submit import wait_for_score
+    from lmk.util.errors import LmkError
 
     if (what is None) == (kernel is None):
         raise LmkError("Name a CSV or a run to submit, or a kernel by --kernel; not both.")
@@ -76,13 +76,13 @@ def send_file(
 ) -> tuple[Client, Record]:
     """Check a CSV (or a run's) against the sample and submit it."""
     from lmk.cli.console import note
-    from lmk.errors import LmkError
     from lmk.evaluation import check_submission
     from lmk.kaggle.records import Record, digest_of_csv, git_state, now, versions
     from lmk.kaggle.runs import find_run, run_of
     from lmk.kaggle.submit import SETTLE_SECONDS, submit_file
     from lmk.predictions import read_submission
-    from lmk.workspace import Workspace
+    from lmk.util.errors import LmkError
+    from lmk.util.workspace import Workspace
 
     slug = kaggle_slug(competition)
     house = Workspace.open(workspace)
@@ -115,7 +115,7 @@ def sample_ids(competition: str, competitions: Path) -> np.ndarray:
     """(n,) str, the ids that a submission to a fetched competition, or to one in a folder, must answer."""
     from lmk.data.competitions import SAMPLES
     from lmk.data.tables import read_sample, read_test
-    from lmk.errors import LmkError, did_you_mean
+    from lmk.util.errors import LmkError, did_you_mean
 
     fetched = competitions / competition
     folder = fetched if fetched.is_dir() else Path(competition).expanduser()
@@ -160,7 +160,7 @@ def send_kernel(
 def outcome(client: Client, record: Record) -> dict[str, object]:
     """What became of a submission, and how many are left today (None where Kaggle does not tell)."""
     from lmk.cli.console import note
-    from lmk.errors import LmkError
+    from lmk.util.errors import LmkError
 
     left = None
     try:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from lmk.outcome import Result
-    from lmk.plan import StagePlan
+    from lmk.pipeline.outcome import Result
+    from lmk.pipeline.plan import StagePlan
 
 WIDTH = 240
 """Of a table in a file or a pipe, in characters, at the most."""

@@ -12,7 +12,7 @@ from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.running import run_command
 
 if TYPE_CHECKING:
-    from lmk.stages import Run
+    from lmk.pipeline.steps import Run
 
 verify = typer.Typer(help="Geometric verification by local features.", invoke_without_command=True)
 app.add_typer(verify, name="verify")
@@ -25,8 +25,8 @@ def verify_all(run: Run, context: typer.Context, json: JsonOption = False) -> No
     from sklearn.metrics import roc_auc_score
 
     from lmk.cli.stages import blend_of
-    from lmk.errors import LmkError
-    from lmk.pipeline import verify as run_verification
+    from lmk.pipeline.run import verify as run_verification
+    from lmk.util.errors import LmkError
 
     _, blended = blend_of(run)
     evidence = run_verification(run, blended).dev
@@ -60,7 +60,7 @@ def show(
     out: Annotated[Path, typer.Option(help="The picture, PNG or JPEG.")] = Path("matches.png"),
 ) -> None:
     """Draw two photos side by side and the inliers between them."""
-    from lmk.verification import picture_of
+    from lmk.pipeline.verify import picture_of
 
     inliers = picture_of(run, query, gallery, out)
     print(f"{inliers} inliers: {out}")

@@ -8,10 +8,11 @@ import numpy as np
 
 from lmk.data.photos import PhotoFiles, find_photos
 from lmk.data.tables import read_sample, read_test, read_train
-from lmk.errors import LmkError
-from lmk.files import digest_of, digest_of_file
-from lmk.predictions import NO_LANDMARK, positions
-from lmk.progress import Progress, silent
+from lmk.predictions import NO_LANDMARK
+from lmk.util.arrays import positions
+from lmk.util.errors import LmkError
+from lmk.util.files import digest_of, digest_of_file
+from lmk.util.progress import Progress, silent
 
 DEMO = "demo"
 SLUGS = (
@@ -198,7 +199,7 @@ def read_competition(name: str, root: Path, progress: Progress = silent) -> Comp
 
 def _demo(competitions: Path, progress: Progress) -> Path:
     """The folder of the embedded competition, drawn where it is absent or was drawn by another version."""
-    from lmk.data.demo import make_demo  # the renderer is loaded only where it is needed
+    from lmk.demo.competition import make_demo  # the renderer is loaded only where it is needed
 
     folder = competitions / DEMO
     make_demo(folder, progress=progress)

@@ -28,9 +28,9 @@ from PIL import Image
 from lmk.data.address import Limits, NoPhoto, get, host_of
 from lmk.data.hosts import Turns
 from lmk.data.images import decode_photo
-from lmk.errors import LmkError
-from lmk.files import atomic_path, write_json
-from lmk.progress import Progress, silent
+from lmk.util.errors import LmkError
+from lmk.util.files import atomic_path, write_json
+from lmk.util.progress import Progress, silent
 
 QUALITY = 92
 """Of JPEGs that are written anew because they were larger than asked for."""

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 MAX_MEGAPIXELS = 100
 """A larger photo is refused before it is decoded: it is a mistake or a decompression bomb."""

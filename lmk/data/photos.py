@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lmk.data.images import UnreadablePhoto, read_photo
-from lmk.errors import LmkError
-from lmk.progress import Progress, silent
+from lmk.util.errors import LmkError
+from lmk.util.progress import Progress, silent
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 """Of photos, in any case."""

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from lmk.errors import LmkError, quoted
 from lmk.predictions import NO_LANDMARK
+from lmk.util.errors import LmkError, quoted
 
 USAGES = ("Public", "Private", "Ignored")
 NONE_LANDMARK = "None"

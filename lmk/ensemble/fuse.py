@@ -15,8 +15,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lmk.ensemble.rules import PUBLISHED_SUM
-from lmk.errors import LmkError
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
+from lmk.util.errors import LmkError
 
 SHARES = ("inlier_ratio", "coverage")
 """Evidence in [0, 1], whatever kind it is of; other evidence counts something."""

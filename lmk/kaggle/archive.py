@@ -9,9 +9,9 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from lmk.errors import LmkError, RemoteError, quoted
-from lmk.files import atomic_path
-from lmk.progress import Progress, silent
+from lmk.util.errors import LmkError, RemoteError, quoted
+from lmk.util.files import atomic_path
+from lmk.util.progress import Progress, silent
 
 LARGEST_RATIO = 100
 """Bytes unpacked for a byte packed, over the whole archive: tables shrink to a tenth, photos hardly."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lmk
-from lmk.errors import LmkError
 from lmk.kaggle import prologue
+from lmk.util.errors import LmkError
 
 SIZE_LIMIT = 1_000_000
 """Bytes of a script; Kaggle names no limit, and scripts of about a megabyte are known to go through."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import requests
 
-from lmk.errors import LmkError, RemoteError
-from lmk.files import atomic_path, write_json
 from lmk.kaggle.faults import call, explain
-from lmk.progress import Progress, silent
+from lmk.util.errors import LmkError, RemoteError
+from lmk.util.files import atomic_path, write_json
+from lmk.util.progress import Progress, silent
 
 CHUNK = 1 << 20
 MEGABYTE = 1_000_000

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import requests
 
-from lmk.errors import CredentialsError, LimitError, LmkError, RemoteError
+from lmk.util.errors import CredentialsError, LimitError, LmkError, RemoteError
 
 T = TypeVar("T")
 

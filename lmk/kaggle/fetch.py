@@ -7,12 +7,12 @@ from pathlib import Path
 
 import requests
 
-from lmk.errors import LmkError
-from lmk.files import write_json
+from lmk.kaggle.api import Client
 from lmk.kaggle.archive import unpack
-from lmk.kaggle.client import Client
 from lmk.kaggle.download import check_space, download
-from lmk.progress import Progress, silent
+from lmk.util.errors import LmkError
+from lmk.util.files import write_json
+from lmk.util.progress import Progress, silent
 
 MARKER = ".fetched.json"
 

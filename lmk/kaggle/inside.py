@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lmk.errors import LmkError
-from lmk.files import write_json
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
+from lmk.util.errors import LmkError
+from lmk.util.files import write_json
 
 MANIFEST = "lmk-kernel.json"
 KEPT = ("predictions", "weights", "stores", "runs", "submissions")

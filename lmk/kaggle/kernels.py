@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lmk.errors import LmkError, did_you_mean
-from lmk.files import write_json
-from lmk.kaggle.client import Client
+from lmk.kaggle.api import Client
 from lmk.kaggle.metadata import FILE_NAME, Metadata, read_metadata, slugify
+from lmk.util.errors import LmkError, did_you_mean
+from lmk.util.files import write_json
 
 MEMORY = "versions.json"
 DEFAULT_ROOT = Path("kernels")

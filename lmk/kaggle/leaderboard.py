@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lmk.errors import LmkError, RemoteError
-from lmk.files import write_json
+from lmk.util.errors import LmkError, RemoteError
+from lmk.util.files import write_json
 
 MEDALS = ("gold", "silver", "bronze")
 

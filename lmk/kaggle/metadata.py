@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 FILE_NAME = "kernel-metadata.json"
 KEYS = (

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from lmk.errors import CredentialsError, LmkError
+from lmk.util.errors import CredentialsError, LmkError
 
 ENDPOINT_VARIABLE = "LMK_KAGGLE_ENDPOINT"
 """Where a stand-in for Kaggle listens; a loopback address, so that no token goes astray."""

@@ -9,15 +9,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from lmk.errors import LmkError, RemoteError, quoted
-from lmk.files import NPZ_DAMAGE
-from lmk.kaggle.client import Client
+from lmk.kaggle.api import Client
 from lmk.kaggle.download import small
 from lmk.kaggle.inside import KEPT, MANIFEST, sha256_of
 from lmk.kaggle.kernels import Kernel, Version, outputs_of, status_of
 from lmk.predictions import Predictions, read_submission
-from lmk.progress import Progress, silent
-from lmk.workspace import Workspace
+from lmk.util.errors import LmkError, RemoteError, quoted
+from lmk.util.files import NPZ_DAMAGE
+from lmk.util.progress import Progress, silent
+from lmk.util.workspace import Workspace
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 DAMAGE = (LmkError, *NPZ_DAMAGE)

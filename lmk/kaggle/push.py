@@ -6,13 +6,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmk.errors import LimitError, LmkError
+from lmk.kaggle.api import Client
 from lmk.kaggle.bundle import Bundle, make_bundle
-from lmk.kaggle.client import Client
 from lmk.kaggle.faults import NoAnswer, ServerFault
 from lmk.kaggle.kernels import Kernel, Version, source_of
 from lmk.kaggle.metadata import FILE_NAME, Metadata
 from lmk.kaggle.records import now
+from lmk.util.errors import LimitError, LmkError
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
-from lmk.errors import LmkError
-from lmk.files import write_json
+from lmk.util.errors import LmkError
+from lmk.util.files import write_json
 
 FOLDER = Path("submissions")
 """Where records lie unless told otherwise: beside the code, so that they can be committed."""

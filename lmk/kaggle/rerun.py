@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lmk.errors import LmkError
-from lmk.predictions import NO_LANDMARK, Predictions, positions
+from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.util.arrays import positions
+from lmk.util.errors import LmkError
 
 KEPT_SHARE = 0.6
 """Of the landmarks that the hidden gallery knows."""

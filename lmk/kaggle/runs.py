@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmk.errors import LmkError, did_you_mean
+from lmk.util.errors import LmkError, did_you_mean
 
 FINAL_STAGES = ("fused", "ensemble")
 """Stages that a submission is made of where they were run; else it is the one recipe's."""

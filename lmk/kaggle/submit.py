@@ -10,10 +10,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lmk.errors import LimitError, LmkError, RemoteError
-from lmk.kaggle.client import SITE, Client, Limits, Submission
+from lmk.kaggle.api import SITE, Client, Limits, Submission
 from lmk.kaggle.faults import NoAnswer, ServerFault
 from lmk.kaggle.records import UNCONFIRMED, UPLOADING, Record, Records
+from lmk.util.errors import LimitError, LmkError, RemoteError
 
 SETTLE_SECONDS = 60.0
 """How long a submission whose answer was lost may still appear in the list."""

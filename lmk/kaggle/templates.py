@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lmk.errors import LmkError, did_you_mean
 from lmk.kaggle.kernels import Kernel, new_kernel
+from lmk.util.errors import LmkError, did_you_mean
 
 TRAIN = '''"""Train {recipe} on {competition}.
 

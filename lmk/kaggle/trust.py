@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from lmk.errors import LmkError
-from lmk.files import atomic_path
+from lmk.util.errors import LmkError
+from lmk.util.files import atomic_path
 
 MARK, LINE = "●", "·"
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lmk.errors import LmkError, RemoteError
-from lmk.files import write_json
-from lmk.kaggle.client import Client
+from lmk.kaggle.api import Client
 from lmk.kaggle.inside import sha256_of
 from lmk.kaggle.kernels import Kernel
+from lmk.util.errors import LmkError, RemoteError
+from lmk.util.files import write_json
 
 MEMORY = "wheels.json"
 READY_SECONDS = 300.0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lmk.errors import LmkError
-from lmk.files import NPZ_DAMAGE, atomic_path
+from lmk.util.errors import LmkError
+from lmk.util.files import NPZ_DAMAGE, atomic_path
 
 NOT_COMPARED = -1
 """The inlier count of a comparison that was not made."""

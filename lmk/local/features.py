@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 from joblib import Parallel, delayed
 
-from lmk.cluster import workers_apart
-from lmk.progress import Progress, silent
-from lmk.store import ArrayStore
+from lmk.util.cluster import workers_apart
+from lmk.util.progress import Progress, silent
+from lmk.util.store import ArrayStore
 
 SHARD = 64
 """Photos a shard of the store: what a kill loses at the most."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lmk.errors import LmkError
-from lmk.files import NPZ_DAMAGE, atomic_path
+from lmk.util.errors import LmkError
+from lmk.util.files import NPZ_DAMAGE, atomic_path
 
 SMALLEST = 1e-9
 """Variances and lengths below are taken for it."""

@@ -9,14 +9,14 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-from lmk.cluster import workers_apart
-from lmk.errors import LmkError
 from lmk.local.compare import Settings, compare, covered
 from lmk.local.evidence import NOT_COMPARED, Evidence, gather
 from lmk.local.features import FeatureTable
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.progress import Progress, silent
-from lmk.store import ArrayStore
+from lmk.util.cluster import workers_apart
+from lmk.util.errors import LmkError
+from lmk.util.progress import Progress, silent
+from lmk.util.store import ArrayStore
 
 GALLERY = 32
 """Gallery photos of a landmark that a query is compared with, at the most."""

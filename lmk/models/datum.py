@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 LENGTH = 2
 """The kind of a field that is a run of bytes: the only one that occurs."""

@@ -10,8 +10,8 @@ from lmk.data.images import resize
 from lmk.data.views import make_views
 from lmk.models.recipes import Recipe
 from lmk.models.runtimes import Predictor
-from lmk.progress import Progress, silent
-from lmk.store import ArrayStore
+from lmk.util.progress import Progress, silent
+from lmk.util.store import ArrayStore
 
 SHARD = 256
 """Photos a shard of the store: what a kill loses at the most."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from lmk.models.backbones import build_backbone, network_of
+from lmk.models.backbones.build import build_backbone, network_of
 from lmk.models.dense_views import WindowGeM, dense_windows
 from lmk.models.device import jit_for_device
 from lmk.models.heads import HEADS, Head, descriptor_neck

@@ -6,8 +6,8 @@ import difflib
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from lmk.errors import LmkError
-from lmk.models.catalogue import backbone_named
+from lmk.models.backbones.catalogue import backbone_named
+from lmk.util.errors import LmkError
 
 if TYPE_CHECKING:  # recipes are listed without loading Keras
     from lmk.models.heads import Background

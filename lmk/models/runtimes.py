@@ -8,7 +8,7 @@ from typing import Protocol
 import keras
 import numpy as np
 
-from lmk.errors import LmkError
+from lmk.util.errors import LmkError
 
 
 class Predictor(Protocol):

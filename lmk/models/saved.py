@@ -5,9 +5,9 @@ from pathlib import Path
 
 import keras
 
-from lmk.errors import LmkError
-from lmk.files import atomic_path
 from lmk.models.network import Network
+from lmk.util.errors import LmkError
+from lmk.util.files import atomic_path
 
 
 def save_network(network: Network, path: Path) -> None:

@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from lmk.errors import LmkError
-from lmk.team import ALONE, Team
+from lmk.util.errors import LmkError
+from lmk.util.team import ALONE, Team
 
 
 def start_keras(team: Team = ALONE) -> None:
@@ -27,7 +27,7 @@ def start_keras(team: Team = ALONE) -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _held_back() as leave:
         from lmk.models.device import has_gpu
-        from lmk.models.hosts import meet
+        from lmk.models.distributed import meet
 
         meet(team, leave)
         has_gpu()

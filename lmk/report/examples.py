@@ -11,14 +11,14 @@ import numpy as np
 from lmk.data.competitions import Competition
 from lmk.data.names import label
 from lmk.data.splits import UNSEEN
-from lmk.errors import LmkError
 from lmk.local.evidence import Evidence
 from lmk.metrics import rank
 from lmk.predictions import NO_LANDMARK
-from lmk.progress import Progress, silent
 from lmk.report.costs import STRANGER, mistake_costs, outcomes
 from lmk.report.pictures import Album, Picture
 from lmk.report.record import RunRecord
+from lmk.util.errors import LmkError
+from lmk.util.progress import Progress, silent
 
 MISTAKES, RIGHT_PAIRS, WRONG_PAIRS = 24, 8, 4
 """Shown with pictures."""

@@ -9,8 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lmk.errors import LmkError
-from lmk.files import atomic_path
 from lmk.report.costs import RIGHT, STRANGER, WRONG
 from lmk.report.record import RunRecord
 from lmk.report.statistics import (
@@ -22,6 +20,8 @@ from lmk.report.statistics import (
     stage_rows,
     within_unit,
 )
+from lmk.util.errors import LmkError
+from lmk.util.files import atomic_path
 
 COLOURS = {RIGHT: "#0b62b8", WRONG: "#b8400b", STRANGER: "#6b4aa8"}
 SUFFIXES = (".png", ".pdf", ".svg")

@@ -13,11 +13,8 @@ from lmk import __version__
 from lmk.data.competitions import Competition
 from lmk.data.images import UnreadablePhoto, read_photo
 from lmk.data.names import label, read_names
-from lmk.errors import LmkError
-from lmk.files import atomic_path
 from lmk.local.compare import Settings
 from lmk.predictions import NO_LANDMARK
-from lmk.progress import Progress, silent
 from lmk.report import svg
 from lmk.report.examples import dearest_mistakes, query_rows, verified_pairs
 from lmk.report.pictures import Album, Features, cached
@@ -34,6 +31,9 @@ from lmk.report.statistics import (
     ranking,
     stage_rows,
 )
+from lmk.util.errors import LmkError
+from lmk.util.files import atomic_path
+from lmk.util.progress import Progress, silent
 
 MOST_BYTES = 5_000_000
 PICTURE_BYTES = 3_600_000

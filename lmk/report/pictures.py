@@ -18,7 +18,7 @@ from lmk.local.draw import draw_matches
 from lmk.local.features import FeatureTable, LocalFeatures
 from lmk.local.rootsift import RootSift
 from lmk.report.record import RunRecord
-from lmk.store import ArrayStore
+from lmk.util.store import ArrayStore
 
 QUALITY = 62
 """Of WebP, from 0 to 100."""

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from lmk.errors import LmkError
-from lmk.files import NPZ_DAMAGE
 from lmk.local.evidence import Evidence
 from lmk.local.kinds import KINDS
 from lmk.predictions import Predictions
-from lmk.workspace import Workspace
+from lmk.util.errors import LmkError
+from lmk.util.files import NPZ_DAMAGE
+from lmk.util.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,15 +9,16 @@ import numpy as np
 
 from lmk.data.competitions import Competition
 from lmk.data.names import label, read_names
-from lmk.errors import LmkError
-from lmk.predictions import NO_LANDMARK, Predictions, positions
-from lmk.progress import Progress, silent
+from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.report.costs import QUIET, RIGHT, mistake_costs, outcomes
 from lmk.report.examples import kind_of
 from lmk.report.page import PICTURE_BYTES, album_of, check_record, render, run_rows
 from lmk.report.pictures import Picture
 from lmk.report.record import RunRecord
 from lmk.report.statistics import Difference, difference
+from lmk.util.arrays import positions
+from lmk.util.errors import LmkError
+from lmk.util.progress import Progress, silent
 
 MENDED, BROKEN, OTHER, MOVED = "mended", "broken", "another answer", "moved in rank"
 """What changed: wrong before and right now; the reverse; neither, but another answer; the same answer."""

@@ -1,0 +1,1 @@
+"""The demo competition: buildings rendered by ray casting, drawn as photos."""

@@ -1,0 +1,1 @@
+"""Pretrained backbones by name, and the files of their weights."""

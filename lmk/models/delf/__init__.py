@@ -1,0 +1,1 @@
+"""DELF: its network, its training, and published models read."""

@@ -1,0 +1,1 @@
+"""Descriptors, whitening and nearest neighbours."""

@@ -1,0 +1,96 @@
+"""Work on many machines: joblib's Dask backend, for stages that are many independent photos or pairs.
+
+Shards stay with this process, which writes them as always: a worker that is lost costs the work that it had in hand,
+which another one does again, and a scheduler that goes away costs the shard in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+import joblib
+
+from lmk.util.errors import LmkError, RemoteError
+
+SAME = ("lmk", "numpy", "opencv-python-headless")
+"""Packages that must be the same everywhere, for the same bytes."""
+SECONDS = 20
+"""Until a scheduler that does not answer, or has no worker, is given up."""
+
+
+def workers_apart() -> bool:
+    """Whether the workers of the present joblib backend share no memory with this process."""
+    return type(joblib.parallel.get_active_backend()[0]).__name__ == "DaskDistributedBackend"
+
+
+@contextmanager
+def on_cluster(address: str) -> Iterator[int]:
+    """Let joblib's work run on a Dask cluster while the block runs; gives the number of its threads.
+
+    Args:
+        address: Of the scheduler, as `dask scheduler` prints it: `tcp://HOST:8786`.
+
+    Raises:
+        LmkError: Dask is not installed, or the workers' packages are not this process'.
+        RemoteError: The scheduler does not answer, has no workers, or went away.
+    """
+    try:
+        import dask
+        import distributed
+    except ImportError as error:
+        raise LmkError("--cluster needs Dask, which is not installed. Run `pip install 'lmk[cluster]'`.") from error
+    failures = (
+        OSError,
+        CancelledError,
+        asyncio.CancelledError,
+        distributed.KilledWorker,
+        distributed.core.CommClosedError,
+    )
+    with dask.config.set({"distributed.comm.timeouts.connect": SECONDS}):
+        try:
+            client = distributed.Client(address, timeout=SECONDS, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise RemoteError(
+                f"No Dask scheduler answers at {address}. Start one by `dask scheduler`, and workers by `dask worker`."
+            ) from error
+        try:
+            _check_workers(client, address)
+            with joblib.parallel_config(backend="dask", client=client):
+                yield sum(client.ncores().values())
+        except failures as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # a full disk, not the network
+            raise RemoteError(
+                f"The cluster at {address} went away ({type(error).__name__}). What is stored stays: run it again."
+            ) from error
+        finally:
+            client.close(timeout=2)
+
+
+def versions() -> dict[str, str]:
+    """Of the packages in `SAME`, in the process that calls it."""
+    found = {}
+    for name in SAME:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def _check_workers(client, address: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=SECONDS)
+    except TimeoutError as error:
+        raise RemoteError(
+            f"The Dask scheduler at {address} has no workers. Start some: `dask worker {address}`."
+        ) from error
+    here = versions()
+    for worker, there in client.run(versions).items():
+        for name in SAME:
+            if there[name] != here[name]:
+                raise LmkError(f"{name} is {there[name]} on worker {worker}, but {here[name]} here. Install the same.")

@@ -1,0 +1,99 @@
+"""Where data, stores, weights, runs and submissions lie."""
+
+import json
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmk.util.errors import LmkError
+from lmk.util.files import alone_in, write_json
+
+Maker = tuple[str, str]
+"""What computed a result of a network: Keras' version, and its backend."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One folder for all that lmk computes; every part of it can be removed and is then computed anew."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path) -> "Workspace":
+        """Make the folder where it is absent.
+
+        Raises:
+            LmkError: The folder cannot be made or written to.
+        """
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LmkError(
+                f"The workspace {root} cannot be made: {error.strerror}. Name another by --workspace."
+            ) from error
+        if not os.access(root, os.W_OK):
+            raise LmkError(f"The workspace {root} cannot be written to. Name another by --workspace.")
+        return cls(root)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the workspace while stages compute: two runs in one would compute the same shards twice.
+
+        What only reads needs no hold, and is never locked out.
+
+        Raises:
+            LmkError: Another process holds it; the text names it.
+        """
+        return alone_in(self.root)
+
+    @property
+    def competitions(self) -> Path:
+        """Competitions that lmk made or fetched, a folder a slug."""
+        return self.root / "competitions"
+
+    @property
+    def stores(self) -> Path:
+        """ArrayStores: descriptors, local features."""
+        return self.root / "stores"
+
+    @property
+    def weights(self) -> Path:
+        """Trained weights."""
+        return self.root / "weights"
+
+    @property
+    def predictions(self) -> Path:
+        """Predictions of each stage, parquet."""
+        return self.root / "predictions"
+
+    @property
+    def runs(self) -> Path:
+        """Records of what was run, a folder a run."""
+        return self.root / "runs"
+
+    @property
+    def submissions(self) -> Path:
+        """Submissions that no --out named."""
+        return self.root / "submissions"
+
+    @property
+    def makers_file(self) -> Path:
+        """Remembers what computed the results that came from kernels."""
+        return self.root / "makers.json"
+
+    def makers(self) -> list[Maker]:
+        """What computed the results that came from kernels, the last first.
+
+        Raises:
+            LmkError: The file that remembers them is damaged.
+        """
+        try:
+            return [(str(keras), str(backend)) for keras, backend in json.loads(self.makers_file.read_text())]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError) as error:
+            raise LmkError(f"{self.makers_file} cannot be read ({error}). Remove it and pull again.") from error
+
+    def remember_maker(self, maker: Maker) -> None:
+        """Put a maker first."""
+        write_json(self.makers_file, [maker, *(known for known in self.makers() if known != maker)])

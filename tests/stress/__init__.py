@@ -1,0 +1,1 @@
+"""Kill loop and fuzzer: run by hand, minutes to hours."""
