@@ -8,8 +8,8 @@ from joblib import cpu_count
 
 from lmk.data.images import resize
 from lmk.data.views import make_views
-from lmk.models.recipes import Recipe
 from lmk.models.device import Predictor, gpus, has_gpu, pixels_at_once, predict
+from lmk.models.recipes import Recipe
 from lmk.util.progress import Progress, silent
 from lmk.util.store import ArrayStore
 
@@ -17,7 +17,7 @@ SHARD = 256
 """Photos a shard of the store: what a kill loses at the most."""
 
 PASS_PIXELS = 64 * 224 * 224
-"""The most pixels in a pass of the extractor on a CPU: 64 views of 224 x 224. A GPU gets as many as its memory holds."""
+"""The most pixels in a pass of the extractor on a CPU: 64 views of 224 x 224. A GPU gets what its memory holds."""
 PASS_VIEWS = 256
 """The most views in a pass on a CPU."""
 GPU_VIEWS = 1024
