@@ -5,10 +5,11 @@ time that learned ones take. Photos are in memory before the clock starts. On a 
 With canvases, photos of many sizes share a few compiled ones; the first pass over all photos compiles and is listed by
 itself.
 
-    lmk bench extraction [--backbone resnet50] [--side 1024] [--photos 32] [--at-once 1] [--threads 2] --json
-    lmk bench extraction --folder PHOTOS --photos 256 --canvases --threads 8 --json
+    python -m benchmarks.extraction [--backbone resnet50] [--side 1024] [--photos 32] [--at-once 1] [--threads 2] --json
+    python -m benchmarks.extraction --folder PHOTOS --photos 256 --canvases --threads 8 --json
 """
 
+import sys
 import time
 from collections.abc import Sequence
 from itertools import product
@@ -18,7 +19,6 @@ import cv2
 import numpy as np
 
 from benchmarks.output import parser, show
-from lmk.cli.console import note
 from lmk.data.images import read_photo
 from lmk.local.delf import Canvases, Delf, DelfOptions
 from lmk.local.pca import Pca
@@ -59,7 +59,8 @@ def run(
         seconds = time.perf_counter() - start
         speed = {"photos_per_second": len(photos) / seconds, "milliseconds": 1000 * seconds / len(photos)}
         rows.append({"at_once": batch or "canvases", "threads": passes, "first_pass": first} | speed)
-        note(f"{batch or 'canvases'} at once, {passes} threads: {len(photos) / seconds:.2f} photos/s")
+        told = f"{batch or 'canvases'} at once, {passes} threads: {len(photos) / seconds:.2f} photos/s"
+        print(told, file=sys.stderr, flush=True)
     return {"backbone": backbone, "side": side, "photos": len(photos), "device": gpus() or ["CPU"], "rows": rows}
 
 
@@ -72,7 +73,7 @@ def _drawn(seed: int, side: int) -> np.ndarray:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `lmk bench extraction`."""
+    """The command `python -m benchmarks.extraction`."""
     options = parser("extraction", __doc__)
     options.add_argument("--backbone", choices=tuple(CUTS), default="resnet50")
     options.add_argument("--side", type=int, default=1024)

@@ -3,7 +3,7 @@
 Wall-clock rates by the number of cores that work: batches for training as `PhotoBatches` makes them, 22 views a photo
 for prediction, and RootSIFT pairs as verification compares them.
 
-    lmk bench feeding FOLDER_OF_PHOTOS [--small FOLDER] [--cores 1 --cores 16] --json
+    python -m benchmarks.feeding FOLDER_OF_PHOTOS [--small FOLDER] [--cores 1 --cores 16] --json
 """
 
 import tempfile

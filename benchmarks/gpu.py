@@ -4,8 +4,8 @@ Each network is trained on random photos at its recipe's size in mixed bfloat16,
 (`fit` over batches in host memory, its loss and GAP), timm in channels-last memory under torch.compile with a fused
 Adam. Every network of either side has a process of its own. All of them build and compile first: timm's beside each
 other, lmk's one after another, since XLA times its algorithms on the card. Then they are timed in turns, one at a time,
-while the others wait. The share of the card's matrix peak takes a training step's operations as three times those of a pass,
-and the peak as that of a large bfloat16 matrix product measured in the same call. With --out the figures are written
+while the others wait. The share of the card's matrix peak takes a training step's operations as three times those of a
+pass, and the peak as that of a large bfloat16 matrix product measured in the same call. With --out the figures are written
 after each network, so that a run that is cut short leaves what it has measured.
 
     python -m benchmarks.gpu --backend jax --out gpu.json
