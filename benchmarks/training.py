@@ -4,7 +4,7 @@ MobileNetV2 with ImageNet weights learns the training photos but every tenth, wh
 distractors as photos of no landmark. The process is killed (SIGKILL) in the middle of an epoch and started again; the
 second one goes on after the last whole epoch. Loss and GAP of each epoch, and photos a second from reading to update.
 
-    python -m benchmarks.training FOLDER --weights mobilenetv2.weights.h5 [--side 96] [--epochs 12] [--kill-after 4] --json
+    python -m benchmarks.training FOLDER --weights mobilenetv2.h5 [--side 96] [--epochs 12] [--kill-after 4] --json
 """
 
 import csv
