@@ -175,9 +175,9 @@ def _row(recipe: str, ours: Worker, theirs: Worker, tflops: float) -> dict[str, 
     for worker in (ours, theirs):
         for figure, operations in zip(FIGURES, (6e9, 2e9), strict=True):
             rates = worker.rates[figure]
-            if rates and worker.ready and ours.ready:
+            if rates and worker.ready:
                 row[f"{worker.side} {figure}"] = median(rates)
-                macs = ours.ready["giga_macs"]
+                macs = worker.ready["giga_macs"]
                 row[f"{worker.side} {figure} share of peak"] = operations * macs * median(rates) / (tflops * 1e12)
         row[f"{worker.side} peak GB"] = worker.last.get("gigabytes", 0.0)
         row[f"{worker.side} compiled in s"] = worker.ready["seconds"] if worker.ready else 0.0
@@ -193,12 +193,21 @@ Ways = dict[str, Callable[[int], None]]
 """Training and prediction, each of so many batches."""
 
 
-def _lmk(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[Ways, Callable[[], float], float]:
-    """Both ways, the card's peak memory in GB, and billions of multiply-adds of a pass."""
+def _giga_macs(recipe_name: str, side: int | None) -> float:
+    """Billions of multiply-adds of a network's pass over one view."""
+    from lmk.models.backbones.catalogue import backbone_named
+    from lmk.models.recipes import find_recipe
+
+    recipe = find_recipe(recipe_name)
+    backbone = backbone_named(recipe.backbone)
+    return backbone.giga_macs * ((side or recipe.image_size) / backbone.image_size) ** 2
+
+
+def _lmk(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[Ways, Callable[[], float]]:
+    """Both ways, and the card's peak memory in GB."""
     import keras
     import numpy as np
 
-    from lmk.models.backbones.catalogue import backbone_named
     from lmk.models.batch_metrics import TrainingGAP
     from lmk.models.device import computing_in, jit_for_device, predict
     from lmk.models.losses import make_loss
@@ -246,12 +255,10 @@ def _lmk(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[W
             return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 1e9
         return _card_gigabytes() if device == "cuda" else 0.0
 
-    backbone = backbone_named(recipe.backbone)
-    macs = backbone.giga_macs * (size / backbone.image_size) ** 2
-    return {"training": train, "prediction": answer}, gigabytes, macs
+    return {"training": train, "prediction": answer}, gigabytes
 
 
-def _timm(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[Ways, Callable[[], float], float]:
+def _timm(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[Ways, Callable[[], float]]:
     """Both ways, and the card's peak memory in GB."""
     import timm
     import torch
@@ -292,7 +299,7 @@ def _timm(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[
     def gigabytes() -> float:
         return torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else 0.0
 
-    return {"training": train, "prediction": answer}, gigabytes, 0.0
+    return {"training": train, "prediction": answer}, gigabytes
 
 
 def _photos(batch: int, side: int):
@@ -378,7 +385,8 @@ def main(words: Sequence[str] | None = None) -> None:
             os.environ["KERAS_BACKEND"] = given.backend
             os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the other processes need memory, too
         build = _lmk if given.worker == "lmk" else _timm
-        _work(*build(given.network, given.side, given.batch, given.device), given.batch, given.steps)
+        ways, gigabytes = build(given.network, given.side, given.batch, given.device)
+        _work(ways, gigabytes, _giga_macs(given.network, given.side), given.batch, given.steps)
 
 
 if __name__ == "__main__":
