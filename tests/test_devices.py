@@ -94,6 +94,7 @@ from lmk.models.heads import HEADS
 rng = np.random.default_rng(4)
 outputs = rng.normal(size=(48, 6)).astype(np.float32)
 classes = rng.integers(-1, 6, 48).astype(np.int32)
+outputs[np.arange(48), np.maximum(classes, 0)] += 1  # right more often than not
 head = HEADS["softmax"]
 alone = TrainingGAP(head, "zero", capacity=64)
 alone.update_state(classes, outputs)
@@ -105,13 +106,12 @@ with device.on_all_devices():
     model.compile("sgd", lambda y, p: keras.ops.mean(p) * 0, metrics=[TrainingGAP(head, "zero", capacity=64)])
     found = model.evaluate(outputs, classes, batch_size=16, verbose=0, return_dict=True)["gap"]
 assert abs(found - expected) < 1e-6, (found, expected)
-assert 0.05 < expected < 0.95
+assert 0.3 < expected < 0.95, expected
 """
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-@pytest.mark.parametrize("work", [FORWARD, TRAIN, METRIC], ids=["prediction", "training", "gap"])
-def test_two_devices_share_batches_and_give_what_one_gives(backend, work):
+def test_two_devices_predict_and_train_and_tell_the_gap_as_one_does(backend):
     pytest.importorskip(backend)
     environment = os.environ | {
         "KERAS_BACKEND": backend,
@@ -119,7 +119,7 @@ def test_two_devices_share_batches_and_give_what_one_gives(backend, work):
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }
-    command = [sys.executable, "-c", TWO + work]
+    command = [sys.executable, "-c", TWO + FORWARD + TRAIN + METRIC]  # one process: it takes longest to start
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
 

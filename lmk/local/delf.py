@@ -31,9 +31,10 @@ LARGE_STEP = 512
 
 
 def _known_canvases() -> tuple[tuple[int, int], ...]:
-    """Squares, and from 512 pixels on 4 : 3 and 3 : 4, too; their longer sides are half an octave apart as `SCALES` are,
-    in multiples of 32 pixels, so that a photo of 4 : 3 with 1024 pixels fills them at the larger scales. What is smaller
-    costs little on any canvas, and each one more is compiled once more.
+    """Squares, and from 512 pixels on 4 : 3 and 3 : 4, too.
+
+    Their longer sides are half an octave apart as `SCALES` are, in multiples of 32 pixels, so that a 4 : 3 photo with
+    1024 pixels fills them at the larger scales. Smaller images cost little on any canvas, and each canvas is compiled.
     """
 
     def up(side: float) -> int:
