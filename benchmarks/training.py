@@ -65,10 +65,11 @@ def run(words: Sequence[str], kill_after: int, out: Path | None) -> dict[str, ob
                     if out is not None:
                         write_json(out, found)
                     if life == 1 and len(rows) == kill_after:
-                        time.sleep(0.5 * float(rows[-1]["seconds"]))  # type: ignore[arg-type]
+                        # in the middle of the next epoch, which compiles nothing
+                        time.sleep(0.5 * min(float(row["seconds"]) for row in rows))  # type: ignore[arg-type]
                         process.send_signal(signal.SIGKILL)
-                        found["killed"] = True
                 code = process.wait()
+                found["killed"] = found["killed"] or code == -signal.SIGKILL
                 if code not in (0, -signal.SIGKILL):
                     errors.seek(0)
                     raise LmkError(f"The training failed: {errors.read().strip()[-400:]}")
