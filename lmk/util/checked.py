@@ -11,8 +11,8 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from lmk.util.errors import LmkError, is_of_the_machine
 from lmk.util.files import atomic_path
@@ -115,17 +115,17 @@ def _sealed_digest(path: Path) -> str:
     return text[:64].decode()
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> BufferedReader:
     """A regular file, to read; anything else may never end, or wait for a writer for ever.
 
     Raises:
         OSError: It cannot be opened, or is none; then without an error number.
     """
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
         raise OSError("not a regular file")
-    return file
+    return os.fdopen(number, "rb")
 
 
 def _compare(path: Path, found: str, digest: str) -> None:
