@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lmk.cli.app import app
+from lmk.cli.output import say
 from lmk.util.errors import LmkError
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +30,7 @@ def bench(
     known = benchmarks()
     if name is None or name in ("--help", "-h"):
         for each, told in known.items():
-            print(f"{each:16} {told}")
+            say(f"{each:16} {told}")
         return
     if name not in known:
         import difflib

@@ -21,6 +21,7 @@ from lmk.cli.app import (
     app,
     print_json,
 )
+from lmk.cli.output import say
 from lmk.cli.running import default_recipes, with_defaults
 
 LEAST_GIGABYTES = 5.0
@@ -258,6 +259,6 @@ def _print(findings: list[Finding]) -> None:
     marks = {"ok": "ok", "note": "note", "bad": "BAD"}
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
-        print(f"{marks[finding.state]:<5} {finding.what:<{width}}  {finding.found}")
+        say(f"{marks[finding.state]:<5} {finding.what:<{width}}  {finding.found}")
         if finding.state != "ok":
-            print(f"{'':<6}{'':<{width}}  -> {finding.mend}")
+            say(f"{'':<6}{'':<{width}}  -> {finding.mend}")
