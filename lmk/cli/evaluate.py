@@ -50,7 +50,7 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Check that a submission answers the competition's ids as the hosts want it."""
-    from lmk.cli.console import progress
+    from lmk.cli.console import note, progress
     from lmk.data.competitions import open_competition
     from lmk.evaluation import check_submission
     from lmk.predictions import NO_LANDMARK, read_submission
@@ -58,9 +58,13 @@ def check(
 
     predictions = read_submission(submission)
     opened = open_competition(competition, Workspace.open(workspace).competitions, progress)
-    check_submission(predictions, opened.test_ids)
+    in_order = check_submission(predictions, opened.test_ids)
+    if not in_order:
+        note("Its rows stand in another order than the sample's; `lmk submit` sends them in the sample's order.")
     answered = int((predictions.best != NO_LANDMARK).sum())
     if json:
-        print_json({"submission": str(submission), "rows": len(predictions), "answered": answered})
+        print_json(
+            {"submission": str(submission), "rows": len(predictions), "answered": answered, "in_order": in_order}
+        )
     else:
         say(f"{submission} is in order: {len(predictions):,} rows, {answered:,} of them answered.")
