@@ -1,4 +1,4 @@
-"""`lmk doctor`: what lmk finds on this machine, and a mend for each thing that stands in its way."""
+"""`lmk doctor`: what lmk finds on this machine, and how to fix each thing that stands in its way."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def doctor(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
 ) -> None:
-    """Look at versions, backend, GPU, weights, credentials, disk and competition; tell how to mend what is amiss.
+    """Look at versions, backend, GPU, weights, credentials, disk and competition; say how to fix what is wrong.
 
     Exit code 1 where a run would fail. Nothing is fetched, and no secret is read out.
     """
@@ -109,23 +109,33 @@ def devices() -> Iterator[Finding]:
     """The backend, and the GPUs that it sees."""
     import shutil
 
-    name = os.environ.get("KERAS_BACKEND", "")
+    from lmk.util.backend import backend_here, ignored_settings, keras_file
+    from lmk.util.errors import LmkError
+
+    try:
+        source = backend_here().source
+        ignored = ignored_settings()
+    except LmkError as error:
+        yield Finding("backend", "bad", "Keras cannot be used", str(error))
+        return
+    if ignored:
+        found_there = f"{', '.join(ignored)} in {keras_file()}"
+        yield Finding("Keras' settings", "note", found_there, "lmk computes with Keras' own defaults in their place.")
     try:
         with _silent_stderr():
             import keras
 
             from lmk.models.device import gpus, policy_for_device
+            from lmk.models.start import settle_keras
 
+            settle_keras()
             backend = keras.backend.backend()
             found = gpus()
-        yield Finding("backend", "ok", f"Keras {keras.__version__} on {backend}, {policy_for_device()}")
+        by = "" if source == "default" else f" (by {source})"
+        yield Finding("backend", "ok", f"Keras {keras.__version__} on {backend}{by}, {policy_for_device()}")
     except (ImportError, ValueError) as error:
         line = str(error).splitlines()[0] if str(error) else repr(error)
-        mend = (
-            f"KERAS_BACKEND is '{name}': install that backend, or unset it."
-            if name
-            else "Run `pip install keras tensorflow`."
-        )
+        mend = "Run `pip install keras tensorflow`." if source == "default" else f"Install it anew, or change {source}."
         yield Finding("backend", "bad", line, mend)
         return
     if found:

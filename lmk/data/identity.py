@@ -192,10 +192,10 @@ class _Memory:
         usable = self.records[self.records["decoder"] == self.decoder]
         if not len(usable) or not len(stamps):
             return digests, np.zeros(len(stamps), bool), np.zeros(len(stamps), bool)
-        stored, asked = _as_bytes(usable["stamp"]), _as_bytes(stamps)
+        stored, asked = _mixed(usable["stamp"]), _mixed(stamps)
         order = np.argsort(stored)
         place = order[np.searchsorted(stored, asked, sorter=order).clip(max=len(order) - 1)]
-        known = stored[place] == asked
+        known = (usable["stamp"][place] == stamps).all(axis=1)
         digests[known] = usable["digest"][place[known]]
         return digests, known, known & (usable["good"][place] == 1)
 
@@ -208,16 +208,21 @@ class _Memory:
     def write(self) -> None:
         """Write all that is known; stamps of files that were changed since go."""
         new = np.concatenate([np.empty(0, _RECORD), *self._new])
-        files = _as_bytes(self.records["stamp"][:, :2])
-        self.records = np.concatenate([self.records[~np.isin(files, _as_bytes(new["stamp"][:, :2]))], new])
+        again = np.isin(_mixed(self.records["stamp"][:, :2]), _mixed(new["stamp"][:, :2]))
+        self.records = np.concatenate([self.records[~again], new])
         self._new.clear()
         with sealed_path(self.path) as draft:
             draft.write_bytes(self.records.tobytes())
 
 
-def _as_bytes(rows: np.ndarray) -> np.ndarray:
-    """Rows (n, m) int64 as (n,) bytes of one length, which numpy sorts and compares as wholes."""
-    return np.ascontiguousarray(rows, dtype="<i8").view(f"S{rows.shape[1] * 8}").ravel()
+def _mixed(rows: np.ndarray) -> np.ndarray:
+    """Rows (n, m) int64 as (n,) uint64 to sort by, which takes a tenth of the time; unequal rows seldom have one value,
+    and then are taken for unknown: the photo is read again."""
+    mixed = np.zeros(len(rows), np.uint64)
+    for column in rows.T:
+        mixed = (mixed ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)  # wraps
+        mixed ^= mixed >> np.uint64(29)
+    return mixed
 
 
 def _digest_of(competition: Competition, ids: np.ndarray, digests: np.ndarray) -> str:
