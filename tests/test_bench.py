@@ -8,12 +8,12 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from lmk.cli.bench import benchmarks
 
 from benchmarks import gpu, job, scoring
 from benchmarks import input as photo_input
 from benchmarks.output import parser, show
 from benchmarks.timing import in_turns
-from lmk.cli.bench import benchmarks
 from lmk.cli.main import main
 from lmk.util.errors import LmkError
 

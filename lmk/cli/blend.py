@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import JsonOption, SeedOption, app, print_json
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,7 +171,7 @@ def _tell(told: dict) -> None:
             ("submission", "weight"),
             [(name, f"{weight:.3f}") for name, weight in told["weights"].items()],
         )
-        print(
+        say(
             f"Dev GAP {told['dev_gap']:.5f} cross-fitted; fitted on all of dev it is {told['optimism']:+.5f} optimistic"
         )
     if "scores" in told:
@@ -179,4 +180,4 @@ def _tell(told: dict) -> None:
             for score in told["scores"]
         ]
         print_table("GAP on the solution", ("file", "GAP", "95 % interval"), rows)
-    print(f"{told['out']}: {told['rows']:,} rows, blended by {told['rule']}")
+    say(f"{told['out']}: {told['rows']:,} rows, blended by {told['rule']}")

@@ -19,7 +19,7 @@ from lmk.util.files import write_json
 MANIFEST = "lmk-kernel.json"
 KEPT = ("predictions", "weights", "stores", "runs", "submissions")
 """Folders of a workspace that a kernel leaves and `lmk kernel pull` brings home."""
-KINDS = (".parquet", ".npz", ".h5", ".json", ".csv")
+KINDS = (".parquet", ".npz", ".h5", ".json", ".csv", ".sha256")
 """Files among them; checkpoints of an unfinished training are none (`.checkpoint.npz`)."""
 STORES_LIMIT = 4_000_000_000
 """Bytes of a store that is still left: retrieval at home needs descriptors, but Kaggle keeps only 20 GB."""

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from lmk.local.compare import Settings, compare, covered
 from lmk.local.evidence import NOT_COMPARED, Evidence, gather
 from lmk.local.features import FeatureTable
-from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.predictions import NO_LANDMARK, Predictions, photo_of_query
 from lmk.util.cluster import workers_apart
 from lmk.util.errors import LmkError
 from lmk.util.progress import Progress, silent
@@ -31,8 +31,8 @@ Task = tuple[int, list[int]]
 
 
 def photo_of(query: str) -> str:
-    """The photo behind a query's id: `PHOTO` or `PHOTO@VIEW`."""
-    return query.split("@", 1)[0]
+    """The photo behind a query's id: `PHOTO` or `PHOTO/VIEW`."""
+    return photo_of_query(query)
 
 
 def verify(

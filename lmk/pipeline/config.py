@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Literal, NamedTuple
 
 from lmk.models.recipes import Recipe, find_recipe
+from lmk.util import backend
 from lmk.util.progress import Progress, silent
 from lmk.util.workspace import Workspace
 
@@ -33,8 +33,12 @@ class Backend(NamedTuple):
 
 
 def backend_here() -> Backend:
-    """What computes networks in this process."""
-    return Backend(version("keras"), os.environ.get("KERAS_BACKEND") or "tensorflow")
+    """What computes networks in this process.
+
+    Raises:
+        LmkError: As `lmk.util.backend.backend_here`.
+    """
+    return Backend(version("keras"), backend.backend_here().name)
 
 
 @dataclass(frozen=True)

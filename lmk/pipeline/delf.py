@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +19,7 @@ from lmk.local.features import SHARD, LocalFeatures
 from lmk.local.pca import Pca
 from lmk.models.delf.recipe import DelfRecipe, cut_of
 from lmk.pipeline.dataset import Part
+from lmk.util.checked import DamagedFile, discard, is_sealed, seal, verify
 from lmk.util.errors import LmkError
 from lmk.util.files import write_json
 from lmk.util.progress import Progress
@@ -25,6 +27,8 @@ from lmk.util.progress import Progress
 if TYPE_CHECKING:
     from lmk.models.delf.network import DelfNetwork
     from lmk.models.delf.training import Record
+
+log = logging.getLogger(__name__)
 
 PCA_PHOTOS, PCA_FEATURES = 100, 200
 """Training photos whose features the PCA is fitted to, and features of each: 20,000 vectors for 40 components."""
@@ -110,14 +114,14 @@ class DelfExtractor:
 
     def is_trained(self) -> bool:
         """Whether nothing has to be trained."""
-        return self.published is not None or all(path.exists() for path in self.files)
+        return self.published is not None or all(is_sealed(path) for path in self.files)
 
     def train(self) -> list[Record]:
         """Train what is not trained yet, fit the PCA, and keep both; the history, empty for a published model."""
         if self.published is not None:
             return []
-        network, pca = self.files
-        if not pca.exists():
+        network, _ = self.files
+        if not self.is_trained():
             self._ready  # noqa: B018  - builds, trains and keeps
         return json.loads(_history(network).read_text(encoding="utf-8"))
 
@@ -148,15 +152,17 @@ class DelfExtractor:
         weights, pca = self.files
         keras.utils.set_random_seed(self.recipe.training.seed)  # attention begins the same, whatever came before
         network = build_delf(self.recipe.backbone, self.weights)
-        if weights.exists():
+        if _is_whole(weights):
             load_delf(network, weights)
         else:
             training = self.recipe.training
             history = train_delf(network, self.part.photos, self.part.landmarks, self.read, training, self.progress)
             write_json(_history(weights), history)
             save_delf(network, weights)
-        if not pca.exists():
+            seal(weights)
+        if not _is_whole(pca):
             self._fit_pca(network).save(pca)
+            seal(pca)
         return self._with(network, Pca.load(pca))
 
     def _fit_pca(self, network: DelfNetwork) -> Pca:
@@ -176,3 +182,16 @@ class DelfExtractor:
 def _history(weights: Path) -> Path:
     """The file of a network's history beside its weights."""
     return weights.with_name(weights.name.replace(".weights.h5", ".json"))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a sealed file is there as it was written; a damaged one is removed."""
+    if not is_sealed(path):
+        return False
+    try:
+        verify(path)
+    except DamagedFile as damage:
+        log.warning("%s", damage)
+        discard(path)
+        return False
+    return True

@@ -1,6 +1,7 @@
-"""What a user can mend: one line that names the thing, what was found, and the mend."""
+"""Errors that a user can fix: one line that names the thing, what was found, and what to do."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -26,6 +27,23 @@ class RemoteError(LmkError):
     """The other side failed, answered nonsense or did not answer in time."""
 
     exit_code = 5
+
+
+_MACHINE = frozenset(
+    (
+        *(errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EAGAIN, errno.EBUSY),
+        *(errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO),
+        *(errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET),
+    )
+)
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether an error tells of the machine (memory, a disk or network that fails, rights), not of what a file holds.
+
+    What cannot be read for such a reason may be read the next time, so it must not be remembered as damaged.
+    """
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _MACHINE)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
