@@ -28,7 +28,6 @@ COMMANDS = (
     "report",
     "plot",
     "doctor",
-    "bench",
 )
 
 LOUDNESS = ("--quiet", "-q", "--verbose", "-v")
