@@ -50,6 +50,7 @@ def blend(
     from lmk.ensemble.combine import combination
     from lmk.predictions import write_submission
     from lmk.util.errors import LmkError
+    from lmk.util.out_path import check_out
 
     if rule not in RULES:
         raise LmkError(f"No rule of blending is named '{rule}'; there are {', '.join(RULES)}.")
@@ -57,6 +58,7 @@ def blend(
         raise LmkError("One submission is no blend. Name two or more.")
     if solution is not None and dev is not None and solution.resolve() == dev.resolve():
         raise LmkError(f"{dev} cannot both teach the blend and score it. Learn from queries that the score leaves out.")
+    out = check_out(out)
     if out.resolve() in {path.resolve() for path in submissions}:
         raise LmkError(f"{out} is one of the submissions. Give --out another name.")
     lists = _aligned(submissions)

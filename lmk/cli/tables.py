@@ -33,7 +33,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def print_result(result: Result) -> None:
-    """GAP by stage with intervals, seconds, the stage that is submitted, and the submission's path."""
+    """Print GAP by stage with intervals, seconds, the stage that is submitted, and the submission's path."""
     record = result.record
     dev, rows = record.dev, []
 
@@ -58,6 +58,6 @@ def print_result(result: Result) -> None:
 
 
 def print_stages(steps: Sequence[StepPlan]) -> None:
-    """What a run would do."""
+    """Print what a run would do."""
     rows = [(step.name, "stored" if step.stored else "to do", step.cost) for step in steps]
     print_table("Steps", ("step", "state", "cost"), rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 
@@ -17,6 +18,7 @@ from lmk.util.cluster import workers_apart
 from lmk.util.errors import LmkError
 from lmk.util.progress import Progress, silent
 from lmk.util.store import ArrayStore
+from lmk.util.workers import while_parent_lives
 
 GALLERY = 32
 """Gallery photos of a landmark that a query is compared with, at the most."""
@@ -95,7 +97,7 @@ def verify(
         parts = (
             map(_apart, chunks) if workers_apart() else ((query_features, gallery_features, part) for part in chunks)
         )
-        found = pool(delayed(_compare_all)(*part, settings) for part in parts)
+        found = pool(delayed(while_parent_lives)(os.getpid(), _compare_all, *part, settings) for part in parts)
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     def _apart(tasks: list[Task]) -> tuple[FeatureTable, FeatureTable, list[Task]]:

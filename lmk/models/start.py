@@ -43,6 +43,15 @@ def start_keras(team: Team = ALONE) -> None:
         has_gpu()
 
 
+def settle_keras() -> None:
+    """Put what `keras.json` may change back to what lmk computes with."""
+    import keras  # takes seconds: not before it is needed
+
+    keras.config.set_image_data_format(CHANNELS)
+    keras.config.set_floatx(FLOATS)
+    keras.config.set_epsilon(EPSILON)
+
+
 def sees_gpu() -> bool:
     """Whether Keras' backend sees a GPU; Keras is loaded to ask it only where the machine has one.
 
@@ -59,15 +68,6 @@ def sees_gpu() -> bool:
 def machine_has_gpu() -> bool:
     """Whether a driver of NVIDIA or AMD is on this machine."""
     return shutil.which("nvidia-smi") is not None or any(Path(node).exists() for node in DRIVER_NODES)
-
-
-def settle_keras() -> None:
-    """Put what `keras.json` may change back to what lmk computes with."""
-    import keras  # takes seconds: not before it is needed
-
-    keras.config.set_image_data_format(CHANNELS)
-    keras.config.set_floatx(FLOATS)
-    keras.config.set_epsilon(EPSILON)
 
 
 @contextmanager
