@@ -223,6 +223,17 @@ def test_attention_learns_to_look_at_what_tells_landmarks_apart():
     assert hits >= 20, hits
 
 
+def test_a_photo_without_any_activation_does_not_end_the_training_of_attention():
+    """A cell of zeros has no direction; its gradient must be 0 and not NaN."""
+    network, photos = small(), {str(row): photo(64, 64, row) for row in range(8)}
+    kernel, bias = network.backbone.layers[-1].get_weights()
+    network.backbone.layers[-1].set_weights([kernel * 0, bias - 1.0])
+    training = DelfTraining(side=64, views=1, epochs=1, batch_size=4)
+    history = train_delf(network, np.array(list(photos)), np.arange(8) // 2, photos.__getitem__, training)
+    assert np.isfinite(history[0]["loss"])
+    assert all(np.isfinite(weight).all() for weight in network.attention.get_weights())
+
+
 def test_the_same_seed_trains_the_same_attention():
     photos = {str(row): photo(64, 64, row) for row in range(8)}
     training = DelfTraining(side=64, views=1, epochs=2, batch_size=4)

@@ -36,8 +36,16 @@ class AttentionPooling(keras.layers.Layer):
 
     def call(self, inputs):
         features, attention = inputs
-        pooled = ops.sum(ops.normalize(features, axis=-1) * attention, axis=(1, 2))
-        return ops.normalize(pooled, axis=-1) * features.shape[-1] ** 0.5
+        pooled = ops.sum(_unit(features) * attention, axis=(1, 2))
+        return _unit(pooled) * features.shape[-1] ** 0.5
+
+
+def _unit(vectors):
+    """Vectors (..., c) divided by their lengths; a vector of zeros stays.
+
+    The gradient of `ops.normalize` at zeros is not a number, and a map that a ReLU left dead is pooled to zeros.
+    """
+    return vectors * ops.rsqrt(ops.maximum(ops.sum(ops.square(vectors), axis=-1, keepdims=True), 1e-12))
 
 
 def train_delf(
