@@ -230,7 +230,7 @@ def test_a_folder_that_git_would_take_for_a_repository_is_refused(tmp_path, plac
 
 def test_names_that_only_resemble_a_repository_are_unpacked(tmp_path):
     names = ["config", "x/HEAD.jpg", "objects/1.jpg", "head/2.jpg", "digit.git.csv", ".gitignore"]
-    found = unpack(archive_of(tmp_path / "fine.zip", **{name: b"x" for name in names}), tmp_path / "folder")
+    found = unpack(archive_of(tmp_path / "fine.zip", **dict.fromkeys(names, b"x")), tmp_path / "folder")
     assert found == names
 
 

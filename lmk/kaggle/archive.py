@@ -25,8 +25,8 @@ LONGEST_NAME = 255
 REPOSITORIES = {".git", ".hg", ".svn", ".bzr", ".jj", "_darcs", "cvs", "git~1"}
 """Folders of version control, in lower case: their settings name programs that are run where a person or lmk asks for
 the state of the folder. `git~1` is `.git` by its short name on Windows' disks."""
-BARE = {"head", "config", "objects"}
-"""What makes git take a folder for a repository even without `.git`."""
+BARE = {("head", True), ("config", True), ("objects", False)}
+"""What makes git take a folder for a repository even without `.git`: names, and whether each is a file."""
 OWN_NAMES = {".fetched.json", LOCK}
 """Files of lmk's own beside what an archive brings."""
 DAMAGE = (
@@ -131,12 +131,13 @@ def _problem(member: zipfile.ZipInfo) -> str | None:
 
 def _bare_repository(names: set[str]) -> str | None:
     """The folder that git would take for a repository, "." for the archive's top; None where there is none."""
-    inside: dict[str, set[str]] = {}
+    inside: dict[str, set[tuple[str, bool]]] = {}
     for name in names:
         path = PurePosixPath(name.lower())
         for depth, part in enumerate(path.parts):
-            if part in BARE:
-                inside.setdefault("/".join(path.parts[:depth]) or ".", set()).add(part)
+            entry = (part, depth == len(path.parts) - 1)
+            if entry in BARE:
+                inside.setdefault("/".join(path.parts[:depth]) or ".", set()).add(entry)
     return next((folder for folder, found in inside.items() if found == BARE), None)
 
 
