@@ -9,9 +9,9 @@ import requests
 
 from lmk.kaggle.api import Client
 from lmk.kaggle.archive import unpack
-from lmk.kaggle.download import check_space, download
+from lmk.kaggle.download import check_space, download, length_of
 from lmk.util.errors import LmkError
-from lmk.util.files import write_json
+from lmk.util.files import alone_with, write_json
 from lmk.util.progress import Progress, silent
 
 MARKER = ".fetched.json"
@@ -49,22 +49,28 @@ def fetch(client: Client, slug: str, folder: Path, seconds: float, progress: Pro
         progress: Told of megabytes, then of files.
 
     Raises:
-        LmkError: The rules are not accepted, the slug is unknown, the disk is too small, the archive is dangerous.
+        LmkError: Another process fetches it, the rules are not accepted, the slug is unknown, the disk is too small, or
+            the archive is dangerous.
         RemoteError: Kaggle failed, or what it sent is damaged.
     """
     client.competition(slug)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with alone_with(folder):
+        return _fetch(client, slug, folder, seconds, progress)
+
+
+def _fetch(client: Client, slug: str, folder: Path, seconds: float, progress: Progress) -> Fetched:
     archive = folder.parent / f"{slug}.zip"
     if not archive.exists():
 
         def start() -> requests.Response:
             response = client.archive(slug)
-            size = int(response.headers.get("Content-Length") or 0)
+            size = length_of(response) or 0
             part = archive.with_name(archive.name + ".part")
             had = part.stat().st_size if part.exists() else 0
             check_space(folder, 2 * size - had, shutil.disk_usage(folder.parent).free)
             return response
 
-        folder.parent.mkdir(parents=True, exist_ok=True)
         download(f"download {slug}", start, archive, seconds, progress)
     size = archive.stat().st_size
     files = unpack(archive, folder, progress)

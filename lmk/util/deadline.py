@@ -8,6 +8,7 @@ one of them returns at once.
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,10 +19,22 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 class Deadline:
     """The time limit of what one thread asks for; `passed` tells whether it was cut off."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float | None, outer: "Deadline | None" = None):
+        """outer: the limit around this one, which watches the same sockets."""
         self.passed = False
+        self._outer = outer
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        if seconds is not None:
+            self.extend(seconds)
+
+    def extend(self, seconds: float) -> None:
+        """Let the limit pass `seconds` from now, in place of when it would have passed."""
+        with self._lock:
+            self._until = time.monotonic() + seconds
+            if self._timer is None:
+                self._start(seconds)
 
     def watch(self, sock: socket.socket) -> None:
         """Cut off this socket, too, when the time is up."""
@@ -29,18 +42,30 @@ class Deadline:
             self._sockets.append(sock)
             if self.passed:
                 _shut(sock)
+        if self._outer is not None:
+            self._outer.watch(sock)
 
-    def expire(self) -> None:
-        """Cut off all sockets, and those that are still to come."""
+    def end(self) -> None:
+        """Let go of the sockets: their connections may serve other requests."""
         with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._sockets.clear()
+
+    def _start(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _expire(self) -> None:
+        with self._lock:
+            left = self._until - time.monotonic()
+            if left > 0:  # it was extended meanwhile
+                self._start(left)
+                return
             self.passed = True
             for sock in self._sockets:
                 _shut(sock)
-
-    def end(self) -> None:
-        """Let go of the sockets: the connections may serve other requests."""
-        with self._lock:
-            self._sockets.clear()
 
 
 _of_thread = threading.local()
@@ -53,18 +78,13 @@ def deadline(seconds: float | None) -> Iterator[Deadline]:
     Only connections of pools that went through `watch_connections` are cut off. Looking up a host's address is left to
     the time limits of the system's resolver.
     """
-    limit, before = Deadline(), getattr(_of_thread, "limit", None)
-    timer = threading.Timer(seconds, limit.expire) if seconds is not None else None
-    if timer is not None:
-        timer.daemon = True
-        timer.start()
+    before = getattr(_of_thread, "limit", None)
+    limit = Deadline(seconds, before)
     _of_thread.limit = limit
     try:
         yield limit
     finally:
         _of_thread.limit = before
-        if timer is not None:
-            timer.cancel()
         limit.end()
 
 
