@@ -99,6 +99,11 @@ class Client:
         """Name of the account that is signed in, "" where the credentials do not tell."""
         return self.api.config_values.get(self.api.CONFIG_NAME_USER) or ""
 
+    @property
+    def account(self) -> str:
+        """Whose submissions these are: the address of a stand-in, if any, and the user's name."""
+        return f"{self.api.address or ''} {self.username}".strip()
+
     def read(self, doing: str, request: Callable[[], T], competition: str | None = None) -> T:
         """The answer to a request that changes nothing."""
         return self._ask(doing, request, competition, READ_TRIES)

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmk.util.errors import LmkError, did_you_mean
+from lmk.util.errors import LmkError, did_you_mean, quoted
 
 FINAL_STAGES = ("fused", "ensemble")
 """Stages that a submission is made of where they were run; else it is the one recipe's."""
@@ -53,8 +53,8 @@ def read_run(path: Path) -> RunFacts:
             parents=[str(values["predictions"][source]) for source in values["weights"]],
             dev={figure: float(number) for figure, number in numbers.items() if number is not None},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise LmkError(f"{path} is no record of a run ({error!r}).") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise LmkError(f"{path} is no record of a run ({quoted(error)}).") from error
 
 
 def find_run(runs: Path, name: str) -> RunFacts:
@@ -65,19 +65,27 @@ def find_run(runs: Path, name: str) -> RunFacts:
     """
     path = runs / name / "run.json"
     if not path.is_file():
-        known = sorted(
-            (folder.parent.name for folder in runs.glob("*/run.json")), key=lambda run: (runs / run).stat().st_mtime
-        )
+        known = sorted((folder.parent.name for folder in runs.glob("*/run.json")), key=lambda run: _time_of(runs / run))
         last = f" The last runs: {', '.join(known[-5:])}." if known else ""
         raise LmkError(f"'{name}' is neither a file nor a run in {runs}.{did_you_mean(name, known)}{last}")
     return read_run(path)
 
 
 def run_of(runs: Path, csv: Path) -> RunFacts | None:
-    """The newest run that wrote exactly this CSV; None where no run did."""
+    """The newest run that wrote exactly this CSV; None where no run did. Runs with damaged records are passed over."""
     content = csv.read_bytes()
-    for path in sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True):
-        facts = read_run(path)
-        if facts.submission.is_file() and facts.submission.read_bytes() == content:
-            return facts
+    for path in sorted(runs.glob("*/run.json"), key=_time_of, reverse=True):
+        try:
+            facts = read_run(path)
+            if facts.submission.is_file() and facts.submission.read_bytes() == content:
+                return facts
+        except (LmkError, OSError):
+            continue
     return None
+
+
+def _time_of(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # removed meanwhile
+        return 0.0
