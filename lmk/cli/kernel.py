@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -136,8 +137,9 @@ def pull(
     from lmk.kaggle.pull import pull as pull_kernel
     from lmk.util.workspace import Workspace
 
-    house = Workspace.open(workspace)
-    pulled = pull_kernel(connect(timeout), Kernel.open(name), house.root, timeout, progress)
+    folder = Kernel.open(name)
+    root = Workspace.open(workspace).root
+    pulled = pull_kernel(connect(timeout), folder, root, timeout, progress)
     if as_json:
         print_json({"new": pulled.new, "kept": pulled.kept})
         return
@@ -158,21 +160,27 @@ def run(
     seed: Annotated[int, typer.Option(envvar="LMK_SEED", min=0, help="Of the hidden gallery.")] = 0,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Play the kernel here: Kaggle's folders, an empty environment, no network, a time limit."""
+    """Run the kernel here: Kaggle's folders, an empty environment, no network, none of your files, a time limit."""
     from lmk.cli.console import note, progress
     from lmk.kaggle.inside import MANIFEST
     from lmk.kaggle.kernels import Kernel
     from lmk.kaggle.pull import read_manifest, take
     from lmk.kaggle.push import prepare
-    from lmk.kaggle.run_locally import play
+    from lmk.kaggle.run_locally import check_inputs, emptied, play
     from lmk.util.workspace import Workspace
 
     house = Workspace.open(workspace)
     prepared = prepare(Kernel.open(name), "local", [])
     inputs = attached_folders(prepared, given, house.root)
-    hidden = hide_first(prepared, inputs, house.root / "kernels" / f"{name}-hidden", seed) if rerun else None
+    check_inputs(inputs)
     note(f"bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes")
-    stage = play(prepared.bundle, inputs, house.root / "kernels" / name, limit, rerun, note)
+    with ExitStack() as held:
+        hidden, readable = None, list(inputs.values())
+        if rerun:
+            folder = house.root / "kernels" / f".{name}-hidden"
+            held.enter_context(emptied(folder))
+            hidden = hide_first(prepared, inputs, folder, seed)
+        stage = play(prepared.bundle, inputs, house.root / "kernels" / name, limit, rerun, note, readable)
     if hidden is not None:
         typer.echo(score_rerun(stage.working / "submission.csv", hidden))
     elif keep:
@@ -228,9 +236,7 @@ def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> d
 
 
 def hide_first(prepared: Prepared, inputs: dict[str, Path], folder: Path, seed: int) -> Hidden:
-    """Put a hidden competition in the place of the kernel's first one."""
-    import shutil
-
+    """Put a hidden competition, made in the empty `folder`, in the place of the kernel's first one."""
     from lmk.kaggle.rerun import hide
     from lmk.util.errors import LmkError
 
@@ -239,8 +245,6 @@ def hide_first(prepared: Prepared, inputs: dict[str, Path], folder: Path, seed: 
             "The kernel attaches no competition, so there is nothing to hide. Add it to competition_sources."
         )
     slug = prepared.metadata.competitions[0]
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     hidden = hide(inputs[slug], folder, seed)
     inputs[slug] = folder
     return hidden

@@ -47,9 +47,10 @@ class Kernel:
         """The kernel of that name in `root` (`LMK_KERNELS`, else ./kernels).
 
         Raises:
-            LmkError: There is none.
+            LmkError: There is none, or the name is a path.
         """
         root = root or kernels_root()
+        check_name(name)
         folder = root / name
         if not (folder / FILE_NAME).is_file():
             known = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
@@ -105,6 +106,18 @@ def kernels_root() -> Path:
     return Path(os.environ.get("LMK_KERNELS") or DEFAULT_ROOT)
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that is not one plain part of a path: folders of this name are made, emptied and removed.
+
+    Raises:
+        LmkError: Says what to write in its place.
+    """
+    if not name or name.startswith(".") or any(letter in "/\\" or not letter.isprintable() for letter in name):
+        plain = Path(name).name
+        hint = f" Write {plain}." if plain and not plain.startswith(".") and plain.isprintable() else ""
+        raise LmkError(f"{name!r} is no name of a kernel, which is that of its folder alone.{hint}")
+
+
 def new_kernel(root: Path, name: str, script: str, competition: str, **settings: Any) -> Kernel:
     """Make a kernel's folder with settings that pass the checks.
 
@@ -118,6 +131,7 @@ def new_kernel(root: Path, name: str, script: str, competition: str, **settings:
     Raises:
         LmkError: The name is taken or makes no slug.
     """
+    check_name(name)
     folder = root / name
     if folder.exists():
         raise LmkError(f"{folder} is there already. Choose another name, or edit it.")
