@@ -13,7 +13,6 @@ from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, pri
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
 
 if TYPE_CHECKING:
-    from lmk.kaggle.api import Client
     from lmk.kaggle.pull import Pulled
     from lmk.kaggle.push import Prepared
     from lmk.kaggle.rerun import Hidden
@@ -60,8 +59,12 @@ def push(
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Bundle lmk with the kernel's script, check everything, and let Kaggle run it."""
+    """Bundle lmk with the kernel's script, check everything, and let Kaggle run it.
+
+    The search for secrets in the script and the settings catches mistakes; it is no proof that none is left.
+    """
     from lmk.cli.console import note
+    from lmk.kaggle.credentials import secrets
     from lmk.kaggle.kernels import Kernel
     from lmk.kaggle.push import prepare
     from lmk.kaggle.push import push as push_kernel
@@ -69,13 +72,14 @@ def push(
 
     folder = Kernel.open(name)
     if check:
-        prepared = prepare(folder, "local", [])
+        prepared = prepare(folder, "local", secrets())
         typer.echo(f"{name}: bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes; nothing was sent")
         return
     client = connect(timeout)
-    prepared = prepare(folder, client.username, secrets_of(client))
+    known = [*secrets(), *client.secrets()]
+    prepared = prepare(folder, client.username, known)
     if wheels is not None:
-        prepared = prepare(folder, client.username, secrets_of(client), publish_wheels(client, folder, wheels))
+        prepared = prepare(folder, client.username, known, publish_wheels(client, folder, wheels))
     note(f"bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes")
     version = push_kernel(client, folder, prepared, again, limit)
     if as_json:
@@ -209,12 +213,6 @@ def tell_pulled(pulled: Pulled) -> None:
             f"The kernel ran Keras {' '.join(there)}, here is {' '.join(here)}: a run here takes its results as they "
             "are and says so. To have the same Keras there, push with --wheels."
         )
-
-
-def secrets_of(client: Client) -> list[str]:
-    """This machine's Kaggle credentials, for the search in what is pushed."""
-    values = client.api.config_values
-    return [values[name] for name in (client.api.CONFIG_NAME_KEY, client.api.CONFIG_NAME_TOKEN) if values.get(name)]
 
 
 def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> dict[str, Path]:

@@ -99,6 +99,11 @@ class Client:
         """Name of the account that is signed in, "" where the credentials do not tell."""
         return self.api.config_values.get(self.api.CONFIG_NAME_USER) or ""
 
+    def secrets(self) -> list[str]:
+        """What this client signs in with: never to be sent as part of anything."""
+        values = self.api.config_values
+        return [values[name] for name in (self.api.CONFIG_NAME_KEY, self.api.CONFIG_NAME_TOKEN) if values.get(name)]
+
     @property
     def account(self) -> str:
         """Whose submissions these are: the address of a stand-in, if any, and the user's name."""
