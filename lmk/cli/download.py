@@ -21,7 +21,9 @@ def download(
     each_host: Annotated[
         int, typer.Option(min=1, max=256, help="Requests at once to one host; more than a few may get you blocked.")
     ] = 2,
-    tries: Annotated[int, typer.Option(min=1, max=10, help="Of an address whose failure may pass.")] = 3,
+    tries: Annotated[
+        int, typer.Option(min=1, max=10, help="How often an address is asked whose failure may pass.")
+    ] = 3,
     silence: Annotated[float, typer.Option(min=0.1, help="Seconds without an answer that a request waits.")] = 20.0,
     contact: Annotated[
         str,

@@ -41,7 +41,9 @@ def submit(
     message: Annotated[str, typer.Option("--message", "-m", help="What Kaggle shows beside the score.")] = "",
     competition: CompetitionOption = DEFAULT_COMPETITION,
     kernel: Annotated[str | None, typer.Option(help="Submit what this kernel wrote (code competitions).")] = None,
-    version: Annotated[int | None, typer.Option(min=1, help="Of the kernel; the last pushed by default.")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="Version of the kernel; the last pushed by default.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the score is there.")] = False,
     wait_seconds: Annotated[float, typer.Option(min=1, help="Longest wait for the score.")] = SCORE_SECONDS,
     again: Annotated[bool, typer.Option("--again", help="Send a file that was sent before.")] = False,

@@ -47,7 +47,7 @@ class NoPhoto(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one request: seconds of silence, seconds in all, and bytes."""
+    """Limits on one request: seconds of silence, seconds in all (redirects included), and megabytes of the body."""
 
     silence: float = 20.0
     seconds: float = 120.0

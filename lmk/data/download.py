@@ -33,7 +33,7 @@ from lmk.util.files import atomic_path, write_json
 from lmk.util.progress import Progress, silent
 
 QUALITY = 92
-"""Of JPEGs that are written anew because they were larger than asked for."""
+"""Quality, in [0, 100], of JPEGs that are written anew because they were larger than asked for."""
 CHECK_SIDE = 64
 """A photo that is kept as it came is decoded at this size, to know that it can be."""
 THREADS, TRIES = 64, 3
@@ -84,9 +84,9 @@ class Way:
         side: Longest side in pixels; larger photos are scaled down as they come. None: as they are.
         threads: Requests at once.
         each_host: Requests at once to one host.
-        tries: Of an address whose failure may pass.
+        tries: How often an address is asked whose failure may pass.
         backoff: Seconds before the second try; each further one waits twice as long.
-        limits: Of one request.
+        limits: Limits on one request.
         allow_private: Whether hosts of this machine and of private networks may be asked.
         contact: Where an operator of a host can reach whoever downloads; goes into the User-Agent.
     """
@@ -111,10 +111,10 @@ def download(
     Args:
         ids: (n,) str, each once.
         urls: (n,) str or `StringDType`, the address of each.
-        folder: Of the photos; beside it `FOLDER.journal.csv` tells what became of each, and at the end
+        folder: Where photos go; beside it `FOLDER.journal.csv` records what became of each, and at the end
             `FOLDER.downloads.csv` in the order of `ids`.
         way: How.
-        progress: Told of each settled photo.
+        progress: Called with each settled photo.
         retry: Whether photos that an earlier call failed to bring are tried again.
 
     Raises:

@@ -230,7 +230,7 @@ def _marker(part: Path) -> Path:
 
 
 def _identity(part: Path) -> _Identity | None:
-    """Of which file the part is; None where that is not known for sure."""
+    """Identity of the file that the part belongs to; None where that is not known for sure."""
     try:
         values = json.loads(_marker(part).read_text(encoding="utf-8"))
         known = _Identity(str(values["etag"]), int(values["size"]))

@@ -22,7 +22,7 @@ from lmk.util.errors import CredentialsError, LimitError, LmkError, RemoteError,
 T = TypeVar("T")
 
 READ_TRIES = 4
-"""Of a request that only reads."""
+"""How often a request that only reads is sent at the most."""
 LONGEST_WAIT = 60.0
 """Seconds that a command waits because Kaggle asks it to; a longer wait is left to the person."""
 FAILURES = (

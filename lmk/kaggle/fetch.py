@@ -46,7 +46,7 @@ def fetch(client: Client, slug: str, folder: Path, seconds: float, progress: Pro
         slug: The competition.
         folder: Where its files go.
         seconds: Longest silence of Kaggle.
-        progress: Told of megabytes, then of files.
+        progress: Called with megabytes, then with files.
 
     Raises:
         LmkError: Another process fetches it, the rules are not accepted, the slug is unknown, the disk is too small, or

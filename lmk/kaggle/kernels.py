@@ -9,7 +9,7 @@ from typing import Any
 
 from lmk.kaggle.api import Client
 from lmk.kaggle.metadata import FILE_NAME, Metadata, read_metadata, slugify
-from lmk.util.errors import LmkError, did_you_mean
+from lmk.util.errors import LmkError, did_you_mean, quoted
 from lmk.util.files import write_json
 
 MEMORY = "versions.json"
@@ -62,7 +62,7 @@ class Kernel:
 
     @property
     def name(self) -> str:
-        """Of the folder."""
+        """Name of the folder."""
         return self.folder.name
 
     def metadata(self, owner: str) -> Metadata:
@@ -76,8 +76,10 @@ class Kernel:
             return [Version(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, TypeError) as error:
-            raise LmkError(f"{path} cannot be read ({error}). Mend it, or remove it and push again.") from error
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise LmkError(
+                f"{path} cannot be read ({quoted(str(error))}). Fix it, or remove it and push again."
+            ) from error
 
     def remember(self, version: Version) -> None:
         """Add a push to the memory."""
@@ -123,7 +125,7 @@ def new_kernel(root: Path, name: str, script: str, competition: str, **settings:
 
     Args:
         root: Folder of kernels.
-        name: Of the kernel; its slug on Kaggle is `lmk-NAME`.
+        name: Name of the kernel; its slug on Kaggle is `lmk-NAME`.
         script: Text of its script.
         competition: Slug of the attached competition.
         settings: Other keys of kernel-metadata.json.
@@ -161,7 +163,7 @@ def new_kernel(root: Path, name: str, script: str, competition: str, **settings:
 
 @dataclass(frozen=True)
 class Status:
-    """Of a kernel's last run; `state` is queued, running, complete, error, cancel_requested or the like."""
+    """State of a kernel's last run; `state` is queued, running, complete, error, cancel_requested or the like."""
 
     state: str
     failure: str

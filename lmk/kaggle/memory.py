@@ -21,7 +21,7 @@ from lmk.util.files import write_json
 MOST_ENTRIES = 10_000
 """The newest are kept."""
 PATIENCE = 1.0
-"""Seconds after which one who waits for the lock is told so."""
+"""Seconds after which a command that waits for the lock says so."""
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def read_metadata(folder: Path, owner: str) -> Metadata:
         owner: The account that an `id` without an owner belongs to.
 
     Raises:
-        LmkError: Names the file, the key and the mend.
+        LmkError: Names the file, the key and what to write.
     """
     path = folder / FILE_NAME
     try:

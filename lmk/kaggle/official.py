@@ -26,7 +26,7 @@ ENDPOINT_VARIABLE = "LMK_KAGGLE_ENDPOINT"
 """Where a stand-in for Kaggle listens; a loopback address, so that no token goes astray."""
 
 UPLOAD_TRIES = 3
-"""Of a file's upload: the same bytes to the same place, so that trying again is safe."""
+"""How often a file's upload is tried: the same bytes to the same place, so that trying again is safe."""
 
 
 @contextmanager

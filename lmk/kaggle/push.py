@@ -101,7 +101,7 @@ def push(
     if dropped:
         raise LmkError(
             f"Kaggle runs version {version.version} of {version.ref} without {', '.join(dropped)}: misspelt, "
-            f"private, or rules not accepted. Stop that run at {version.url}, mend {FILE_NAME}, and push again."
+            f"private, or rules not accepted. Stop that run at {version.url}, fix {FILE_NAME}, and push again."
         )
     return version
 

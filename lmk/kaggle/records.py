@@ -22,7 +22,7 @@ from lmk.util.errors import LmkError, quoted
 from lmk.util.files import write_json
 
 FOLDER = Path("submissions")
-"""Where records lie unless told otherwise: beside the code, so that they can be committed."""
+"""Where records lie by default: beside the code, so that they can be committed."""
 
 UPLOADING = "uploading"
 """Nothing is submitted yet."""

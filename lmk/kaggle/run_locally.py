@@ -37,7 +37,7 @@ LONGEST_LINE = 4_000
 FIRST, MOST_SEEN = 200, 20_000
 """Entries of one folder, and of all, that are looked at for links."""
 END_SECONDS = 15.0
-"""How long what a kernel started may take to end after it was told to."""
+"""How long what a kernel started may take to end after the signal to end."""
 ISOLATION: tuple[tuple[str, ...], ...] = (
     ("unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--ipc", "--fork", "--kill-child"),
     ("unshare", "--net", "--mount", "--pid", "--ipc", "--fork", "--kill-child"),
@@ -75,7 +75,7 @@ class Isolation:
     words: tuple[str, ...] = ()
     mounts: bool = False
 
-    def told(self) -> str | None:
+    def gaps(self) -> str | None:
         """What is not kept from a kernel, in words; None where all is."""
         if self.mounts:
             return None
@@ -201,8 +201,8 @@ def _play(
     readable: list[Path],
 ) -> Stage:
     found = isolation()
-    if told := found.told():
-        tell(told)
+    if gaps := found.gaps():
+        tell(gaps)
     spec = _prepare(bundle, inputs, stage, found, rerun, readable)
     start = time.monotonic()
     with _stopped_by_signals():
@@ -322,7 +322,7 @@ def _prepare(
 
 
 def _python() -> set[Path]:
-    """The folders of this Python and its packages, and those of libraries that it is told of."""
+    """The folders of this Python and its packages, and those of libraries in LD_LIBRARY_PATH."""
     names = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()}
     names |= {name for name in sys.path if Path(name).name in ("site-packages", "dist-packages")}
     names |= {name for name in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if Path(name).is_absolute()}

@@ -24,7 +24,7 @@ SETTLE_SECONDS = 60.0
 """How long a submission whose answer was lost may still appear in the list."""
 POLL_SECONDS = 2.0
 SERVER_TRIES = 3
-"""Of a submission that Kaggle answered with a fault of its own and that its list does not show."""
+"""How often a submission is sent that Kaggle answered with a fault of its own and that its list does not show."""
 LONGEST_DESCRIPTION = 500
 
 Tell = Callable[[str], None]
