@@ -14,6 +14,7 @@ from lmk.kaggle.api import Client, slug_of
 from lmk.kaggle.archive import unpack
 from lmk.kaggle.fetch import already_fetched, fetch
 from lmk.util.errors import LmkError, RemoteError
+from lmk.util.files import alone_with
 
 SLUG = "tiny"
 
@@ -262,3 +263,29 @@ def test_unpacking_many_files_into_one_folder_lists_it_seldom(tmp_path, monkeypa
     unpack(archive, tmp_path / "folder")
     assert len(list((tmp_path / "folder" / "train").iterdir())) == 2000
     assert seen < 2000 * 2000 / 2 / 4
+
+
+def test_files_that_are_gone_are_fetched_again_though_the_marker_is_there(client, kaggle, folder, competition):
+    fetch(client, SLUG, folder, seconds=2)
+    (folder / "train" / "0" / "photo.jpg").unlink()
+    (folder / "train" / "0").rmdir()
+    (folder / "train").rmdir()
+    assert already_fetched(folder) is None
+    fetch(client, SLUG, folder, seconds=2)
+    assert same(folder, competition)
+    assert already_fetched(folder) is not None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"files": "x", "size": 1}', "[" * 100_000])
+def test_a_damaged_marker_of_a_fetched_competition_is_one_line(folder, text):
+    folder.mkdir(parents=True)
+    (folder / ".fetched.json").write_text(text)
+    with pytest.raises(LmkError, match=r"\.fetched\.json cannot be read"):
+        already_fetched(folder)
+
+
+def test_a_second_fetch_of_a_competition_is_refused_while_the_first_runs(client, kaggle, folder):
+    folder.parent.mkdir(parents=True)
+    with alone_with(folder), pytest.raises(LmkError, match="Another lmk makes"):
+        fetch(client, SLUG, folder, seconds=2)
+    assert kaggle.count("DownloadDataFiles") == 0

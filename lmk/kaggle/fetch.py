@@ -10,7 +10,7 @@ import requests
 from lmk.kaggle.api import Client
 from lmk.kaggle.archive import unpack
 from lmk.kaggle.download import check_space, download, length_of
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, quoted
 from lmk.util.files import alone_with, write_json
 from lmk.util.progress import Progress, silent
 
@@ -28,14 +28,22 @@ class Fetched:
 
 
 def already_fetched(folder: Path) -> Fetched | None:
-    """What an earlier `fetch` finished; None where none did."""
+    """What an earlier `fetch` finished; None where none did, or where a file or folder of the archive's top is gone.
+
+    Raises:
+        LmkError: The file that says so is damaged.
+    """
     try:
         values = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        if not all((folder / str(name)).exists() for name in values.get("top", [])):
+            return None
         return Fetched(folder, int(values["files"]), int(values["size"]), new=False)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LmkError(f"{folder / MARKER} cannot be read ({error}). Remove it and fetch again.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise LmkError(
+            f"{folder / MARKER} cannot be read ({quoted(str(error))}). Remove it and fetch again."
+        ) from error
 
 
 def fetch(client: Client, slug: str, folder: Path, seconds: float, progress: Progress = silent) -> Fetched:
@@ -74,6 +82,7 @@ def _fetch(client: Client, slug: str, folder: Path, seconds: float, progress: Pr
         download(f"download {slug}", start, archive, seconds, progress)
     size = archive.stat().st_size
     files = unpack(archive, folder, progress)
-    write_json(folder / MARKER, {"slug": slug, "files": len(files), "size": size})
+    top = sorted({name.split("/")[0] for name in files})
+    write_json(folder / MARKER, {"slug": slug, "files": len(files), "size": size, "top": top})
     archive.unlink()
     return Fetched(folder, len(files), size, new=True)
