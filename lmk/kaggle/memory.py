@@ -8,20 +8,17 @@ in the user's folder of state, under a lock that all of the user's commands shar
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock, Timeout
 
-from lmk.kaggle.records import moment
+from lmk.kaggle.records import moment, waiting_lock
 from lmk.util.files import write_json
 
 MOST_ENTRIES = 10_000
 """The newest are kept."""
-PATIENCE = 1.0
-"""Seconds after which a command that waits for the lock says so."""
 
 
 @dataclass(frozen=True)
@@ -65,27 +62,15 @@ class Memory:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One submission at a time: another command of this user that submits waits for this one."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._path.with_name("submit.lock"), thread_local=False)
-            self._acquire(lock)
-        except OSError as error:
-            self._tell(
-                f"{self._path.parent} cannot be written ({error.strerror}): what is sent is not remembered there."
-            )
+        with ExitStack() as held:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(waiting_lock(self._path.with_name("submit.lock"), self._tell))
+            except OSError as error:
+                self._tell(
+                    f"{self._path.parent} cannot be written ({error.strerror}): what is sent is not remembered there."
+                )
             yield
-            return
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _acquire(self, lock: FileLock) -> None:
-        try:
-            lock.acquire(timeout=PATIENCE)
-        except Timeout:
-            self._tell("Another lmk of yours submits; waiting until it has ended.")
-            lock.acquire()
 
     def find(self, account: str, competition: str, digest: str) -> list[Sent]:
         """What was sent of this content, oldest first."""

@@ -9,20 +9,23 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from lmk.util.errors import LmkError, quoted
 from lmk.util.files import write_json
 
 FOLDER = Path("submissions")
 """Where records lie by default: beside the code, so that they can be committed."""
+
+PATIENCE = 1.0
+"""Seconds after which a command that waits for another one says so."""
 
 UPLOADING = "uploading"
 """Nothing is submitted yet."""
@@ -85,10 +88,10 @@ class Records:
         """What is wrong with the records that the last `all` could not read, a line each."""
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One command at a time that changes records: another one waits for this one."""
+    def locked(self, tell: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+        """One command at a time that changes records: another one waits for this one, and says so by `tell`."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / ".lock", thread_local=False):
+        with waiting_lock(self.root / ".lock", tell):
             yield
 
     def all(self, competition: str | None = None) -> list[Record]:
@@ -122,6 +125,25 @@ class Records:
     def remove(self, record: Record) -> None:
         """Forget a submission that Kaggle refused."""
         shutil.rmtree(self.folder(record), ignore_errors=True)
+
+
+@contextmanager
+def waiting_lock(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold the file `path` while the block runs; who has to wait for it says so after `PATIENCE`.
+
+    Raises:
+        OSError: The file cannot be made.
+    """
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        tell("Another lmk submits; waiting until it has ended.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _read(path: Path) -> Record:

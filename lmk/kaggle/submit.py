@@ -122,7 +122,7 @@ def _once(
     if len(record.description) > LONGEST_DESCRIPTION:
         raise LmkError(f"The message has {len(record.message)} characters; write at the most 480.")
     memory = Memory(tell)
-    with memory.locked(), records.locked():
+    with memory.locked(), records.locked(tell):
         if settled := _earlier(client, records, record, again, tell, settle_seconds):
             _remember(memory, client, records, settled)
             return settled
