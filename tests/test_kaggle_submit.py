@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -469,3 +470,17 @@ def test_the_state_of_a_repository_tells_its_commit_and_its_changes(tmp_path):
     bare = tmp_path / "none" / "bare"
     git(tmp_path, "clone", "-q", "--bare", str(tmp_path), str(bare))
     assert git_state(bare) == {}  # a folder that only looks like a repository may have come in an archive
+
+
+def test_a_records_folder_that_is_full_is_named_before_anything_is_sent(kaggle, client, records, answers, monkeypatch):
+    original = shutil.copyfile
+
+    def full(source: Path, target: Path) -> Path:
+        if records.root in target.parents:
+            raise OSError(28, "No space left on device", str(source))
+        return original(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(LmkError, match=r"submissions/tiny-.* cannot be written \(No space left on device\)"):
+        submit_file(client, records, new(answers), answers)
+    assert submitted(kaggle) == 0

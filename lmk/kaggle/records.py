@@ -19,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lmk.util.errors import LmkError, quoted
-from lmk.util.files import write_json
+from lmk.util.files import atomic_path, write_json
 
 FOLDER = Path("submissions")
 """Where records lie by default: beside the code, so that they can be committed."""
@@ -115,12 +115,21 @@ class Records:
             record.sent = _text(moment(record.sent) + timedelta(seconds=1))
 
     def save(self, record: Record, csv: Path | None = None) -> None:
-        """Write a record, and beside it the CSV if one is given; each whole or not at all."""
+        """Write a record, and beside it the CSV if one is given; each whole or not at all.
+
+        Raises:
+            LmkError: The folder cannot be written; says whether the file was sent by then.
+        """
         folder = self.folder(record)
-        folder.mkdir(parents=True, exist_ok=True)
-        if csv is not None:
-            shutil.copyfile(csv, folder / "submission.csv")
-        write_json(folder / "record.json", asdict(record))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if csv is not None:
+                with atomic_path(folder / "submission.csv") as draft:
+                    shutil.copyfile(csv, draft)
+            write_json(folder / "record.json", asdict(record))
+        except OSError as error:
+            sent = f"was sent as submission {record.ref}" if record.ref else "is not sent"
+            raise LmkError(f"{folder} cannot be written ({error.strerror}); {record.file} {sent}.") from error
 
     def remove(self, record: Record) -> None:
         """Forget a submission that Kaggle refused."""
