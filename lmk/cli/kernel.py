@@ -170,7 +170,7 @@ def run(
     from lmk.kaggle.kernels import Kernel
     from lmk.kaggle.pull import read_manifest, take
     from lmk.kaggle.push import prepare
-    from lmk.kaggle.run_locally import check_inputs, emptied, play
+    from lmk.kaggle.run_locally import HIDDEN_PARTS, check_inputs, play, run_folder
     from lmk.util.workspace import Workspace
 
     house = Workspace.open(workspace)
@@ -181,8 +181,8 @@ def run(
     with ExitStack() as held:
         hidden, readable = None, list(inputs.values())
         if rerun:
-            folder = house.root / "kernels" / f".{name}-hidden"
-            held.enter_context(emptied(folder))
+            folder = house.root / "kernels" / f"{name}-hidden"
+            held.enter_context(run_folder(folder, inputs.values(), HIDDEN_PARTS))
             hidden = hide_first(prepared, inputs, folder, seed)
         stage = play(prepared.bundle, inputs, house.root / "kernels" / name, limit, rerun, note, readable)
     if hidden is not None:

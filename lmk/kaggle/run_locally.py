@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +31,8 @@ PASSED_ON = ("PATH", "LANG", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "KERAS_B
 DEAD_PROXY = "http://127.0.0.1:9"
 PARTS = ("input", "working", "home", "tmp", "root", "script.py", "log.txt", "spec.json", LOCK)
 """What lies in the folder of a run; a folder with anything else is no run's, and is not emptied."""
+HIDDEN_PARTS = ("train", "test", "train.csv", "sample_submission.csv", LOCK)
+"""The same for the folder of a hidden competition."""
 READ_BYTES = 1 << 16
 LONGEST_LINE = 4_000
 """Characters after which a line of the kernel's output is passed on in pieces."""
@@ -148,8 +150,8 @@ def check_inputs(inputs: Mapping[str, Path]) -> None:
 
 
 @contextmanager
-def run_folder(root: Path, spared: Iterable[Path]) -> Iterator[Path]:
-    """Empty the folder of a run and hold it while the block runs; its resolved path.
+def run_folder(root: Path, spared: Iterable[Path], parts: Collection[str] = PARTS) -> Iterator[Path]:
+    """Empty a folder that holds nothing but `parts` and hold it while the block runs; its resolved path.
 
     Raises:
         LmkError: Another run holds it, it holds what no run made, or a folder of `spared` lies in it or around it.
@@ -161,7 +163,7 @@ def run_folder(root: Path, spared: Iterable[Path]) -> Iterator[Path]:
             raise LmkError(f"{folder} lies in {root}, which is emptied for the run. Copy it to another place first.")
     if root.exists():
         others = (
-            sorted(path.name for path in root.iterdir() if path.name not in PARTS) if root.is_dir() else [root.name]
+            sorted(path.name for path in root.iterdir() if path.name not in parts) if root.is_dir() else [root.name]
         )
         if others:
             raise LmkError(
