@@ -68,7 +68,10 @@ def supervise(path: str) -> int:
 def end_all() -> None:
     """Kill all processes that descend from this one, in whatever session they are, until there is none."""
     deadline = time.monotonic() + 10
-    while (found := descendants(os.getpid())) and time.monotonic() < deadline:
+    empty = 0  # one look may miss a process that changes its parent meanwhile
+    while empty < 3 and time.monotonic() < deadline:
+        found = descendants(os.getpid())
+        empty = 0 if found else empty + 1
         for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)
