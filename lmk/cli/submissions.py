@@ -43,6 +43,8 @@ def submissions(
         slugs = [slug] if slug else sorted({record.competition for record in kept.all()})
         unknown = [submission for name in slugs for submission in refresh(client, kept, name)]
     found = kept.all(slug)
+    for line in kept.damaged:
+        note(line)
     if as_json:
         print_json([asdict(record) for record in found])
         return
