@@ -1,60 +1,25 @@
 """Two photos compared by their local features."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from lmk.local.captions import in_captions, in_stamp
 from lmk.local.features import LocalFeatures
-from lmk.local.kinds import DELF, ROOTSIFT
+from lmk.local.kinds import LOCAL_FEATURES
 from lmk.local.matching import putative_matches
-from lmk.local.ransac import Fit, Method, Model, fit
+from lmk.local.ransac import Fit, fit
+from lmk.local.settings import PHOTO_SIDE, Settings
 from lmk.local.spatial import Points
-
-PHOTO_SIDE = 640
-"""Longest side of a photo in which `Settings.residual` is meant, in pixels."""
 
 STAMPS = 3
 """Stamps that one pair of photos is searched for, at the most."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a verification depends on besides features and galleries.
-
-    Attributes:
-        ratio, mutual, max_distance: Of `putative_matches`.
-        model, method, trials, seed: Of `fit`.
-        residual: Threshold of inliers, in pixels of an index photo whose longest side is `PHOTO_SIDE`.
-        max_turn: The most turn between two photos, in degrees.
-        captions: Whether to leave out what two photos share as a caption or a watermark.
-        agreeing: Inliers from which on a gallery photo counts as one that agrees.
-        enough: Inliers of one photo after which a query is compared with no more of that landmark; `None` for all.
-    """
-
-    ratio: float | None = 0.93
-    mutual: bool = True
-    max_distance: float | None = None
-    model: Model = "affine"
-    method: Method = "spatial"
-    trials: int = 1000
-    seed: int = 0
-    residual: float = 15.0
-    max_turn: float = 45.0
-    captions: bool = True
-    agreeing: int = 8
-    enough: int | None = None
-
-    def key(self) -> dict[str, object]:
-        """The settings by name, for the key of an `ArrayStore`."""
-        return asdict(self)
-
-
-SETTINGS: Mapping[str, Settings] = {ROOTSIFT: Settings(), DELF: Settings(ratio=None, max_distance=0.8, residual=22.0)}
-"""By the kind of features. Of DELF as published (Noh et al., ICCV 2017) a distance alone decides: its cells overlap, so
-that the second nearest is mostly a neighbour of the nearest and a ratio says little."""
+SETTINGS: Mapping[str, Settings] = {name: kind.comparison for name, kind in LOCAL_FEATURES.items()}
+"""How two photos are compared, by the kind of their features."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,15 +1,12 @@
 """One transform that brings matches of two photos together, and the matches it brings there: the inliers."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 
+from lmk.local.settings import Method, Model
 from lmk.local.spatial import FEWEST, Points, fit_spatially
-
-Model = Literal["similarity", "affine", "homography", "fundamental"]
-Method = Literal["spatial", "magsac", "ransac"]
 
 SAMPLE: dict[Model, int] = {"similarity": 2, "affine": 3, "homography": 4, "fundamental": 7}
 """Matches that fix a model; it proves nothing before one more agrees. Of `spatial` it is fewer: one fixes it."""
