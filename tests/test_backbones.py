@@ -95,6 +95,22 @@ def test_pixels_are_scaled_as_keras_scales_them_for_its_weights(scaling, module)
     np.testing.assert_allclose(ops.convert_to_numpy(PixelScaling(scaling)(PHOTOS)), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_recipe_may_scale_pixels_otherwise_than_the_weights_were_trained():
+    keras.utils.set_random_seed(0)
+    own = build_backbone("vgg16", "none", 32)
+    keras.utils.set_random_seed(0)
+    by_255 = build_backbone("vgg16", "none", 32, pixels="unit")
+    expected = network_of(own)(PHOTOS[:, :32, :32] / np.float32(255))
+    np.testing.assert_allclose(by_255(PHOTOS[:, :32, :32]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_package_s_own_weights_come_first_for_the_package():
+    backbone = BACKBONES["efficientnetb0"]
+    assert backbone.weights_files_of("efficientnet")[0] == "efficientnet-b0_noisy-student_notop.h5"
+    assert sorted(backbone.weights_files_of("efficientnet")) == sorted(backbone.weights_files)
+    assert BACKBONES["vgg16"].weights_files_of("efficientnet") == BACKBONES["vgg16"].weights_files
+
+
 def test_networks_that_scale_by_themselves_get_raw_pixels():
     images = PHOTOS.astype("float32")
     for module in ("efficientnet", "efficientnet_v2", "convnext", "mobilenet_v3"):

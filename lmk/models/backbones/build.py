@@ -29,6 +29,8 @@ class PixelScaling(keras.layers.Layer):
         images = ops.cast(images, self.compute_dtype)
         if self.scaling == "tf":
             return images / 127.5 - 1
+        if self.scaling == "unit":
+            return images / 255
         if self.scaling == "caffe":
             return ops.flip(images, axis=-1) - ops.convert_to_tensor((103.939, 116.779, 123.68), dtype=images.dtype)
         mean, deviation = (ops.convert_to_tensor(values, dtype=images.dtype) for values in (MEAN, DEVIATION))
@@ -39,7 +41,11 @@ class PixelScaling(keras.layers.Layer):
 
 
 def build_backbone(
-    name: str, weights: str = "none", image_size: int | None = None, provider: Provider = "keras"
+    name: str,
+    weights: str = "none",
+    image_size: int | None = None,
+    provider: Provider = "keras",
+    pixels: Scaling | None = None,
 ) -> keras.Model:
     """A backbone with its weights.
 
@@ -49,6 +55,7 @@ def build_backbone(
             `none` (drawn from Keras' seed), a file, or a folder that holds one of the backbone's `weights_files`.
         image_size: Side of the images in pixels, None for any height and width.
         provider: `keras`, or `efficientnet` for the package's EfficientNets, which are the same networks.
+        pixels: How pixels are scaled in place of how its weights were trained.
 
     Returns:
         A model from RGB (batch, height, width, 3) in [0, 255], integers or floats, to the feature map
@@ -62,7 +69,7 @@ def build_backbone(
         raise LmkError(f"{name} needs images of {backbone.smallest} pixels a side at least, not {image_size}.")
     if provider == "efficientnet" and name not in PACKAGE_NAMES:
         raise LmkError(f"The package efficientnet has no {name}; it has {', '.join(PACKAGE_NAMES)}.")
-    path = None if weights in ("none", "imagenet") else find_weights(name, backbone.weights_files, weights)
+    path = None if weights in ("none", "imagenet") else find_weights(name, backbone.weights_files_of(provider), weights)
     network = _network(backbone, image_size, provider)
     if path is not None:
         load_weights(network, path, name, backbone.weights_files[0])
@@ -72,9 +79,9 @@ def build_backbone(
     for layer in filter(is_normalization, network.layers):
         _standardise(layer)
     images = keras.Input((image_size, image_size, 3), name="images")
-    scaling = "torch" if provider == "efficientnet" else backbone.scaling
-    pixels = images if scaling == "included" else PixelScaling(scaling, name="pixels")(images)
-    return keras.Model(images, network(pixels), name=name)
+    scaling = pixels or ("torch" if provider == "efficientnet" else backbone.scaling)
+    scaled = images if scaling == "included" else PixelScaling(scaling, name="pixels")(images)
+    return keras.Model(images, network(scaled), name=name)
 
 
 def network_of(model: keras.Model) -> keras.Model:

@@ -9,8 +9,8 @@ from typing import Literal
 from lmk.util.errors import LmkError
 from lmk.util.files import digest_of_file
 
-Scaling = Literal["tf", "caffe", "torch", "included"]
-"""How a network wants its pixels: in [-1, 1]; BGR less the mean; standardised; or raw, as it scales itself."""
+Scaling = Literal["tf", "caffe", "torch", "unit", "included"]
+"""How a network gets its pixels: in [-1, 1]; BGR minus the mean; standardised; in [0, 1]; raw, as it scales itself."""
 
 Provider = Literal["keras", "efficientnet"]
 """Whose code builds the network: `keras.applications`, or the package `efficientnet`."""
@@ -78,12 +78,18 @@ class Backbone:
     @property
     def weights_files(self) -> tuple[str, ...]:
         """Names under which a folder may hold its weights, in the order in which they are tried."""
+        return self.weights_files_of("keras")
+
+    def weights_files_of(self, provider: Provider) -> tuple[str, ...]:
+        """`weights_files`, those of the provider first: of `efficientnet` its noisy-student weights (Xie et al.,
+        arXiv:1911.04252), then those trained with AutoAugment."""
         names = [f"{self.name}_1.0_imagenet_notop.weights.h5"] if self.name.startswith("mobilenet") else []
         names += [f"{self.name}_imagenet_notop.weights.h5", self.published]
         if self.name in PACKAGE_NAMES:
             package = self.name.replace("netb", "net-b")
-            names += [f"{package}_noisy-student_notop.h5"]
-            names += [f"{package}_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5"]
+            files = [f"{package}_noisy-student_notop.h5"]
+            files += [f"{package}_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5"]
+            names = files + names if provider == "efficientnet" else names + files
         return (*names, f"{self.name}.weights.h5", f"{self.name}.h5", f"{self.name}.keras")
 
 
@@ -163,7 +169,7 @@ def backbone_named(name: str) -> Backbone:
     return BACKBONES[name]
 
 
-def weights_digest(name: str, weights: str) -> str:
+def weights_digest(name: str, weights: str, provider: Provider = "keras") -> str:
     """What names the weights in a store's key: `none`, `imagenet`, or the digest of the file's content.
 
     Raises:
@@ -171,16 +177,16 @@ def weights_digest(name: str, weights: str) -> str:
     """
     if weights in ("none", "imagenet"):
         return weights
-    return digest_of_file(weights_file(name, weights))
+    return digest_of_file(weights_file(name, weights, provider))
 
 
-def weights_file(name: str, weights: str) -> Path:
+def weights_file(name: str, weights: str, provider: Provider = "keras") -> Path:
     """The file that `weights`, a file, a folder or `tiny`, names for a backbone.
 
     Raises:
         LmkError: The backbone is unknown, or there is no such file.
     """
-    return find_weights(name, backbone_named(name).weights_files, weights)
+    return find_weights(name, backbone_named(name).weights_files_of(provider), weights)
 
 
 def find_weights(backbone: str, file_names: Sequence[str], weights: str) -> Path:
