@@ -87,7 +87,7 @@ class Recipe:
             each with a pass of its own; for a frozen backbone with GeM.
         vote: What makes one answer of several views: `vote` (each view's best landmark and its score, summed, divided
             by all views), `mean` of their scores, or `descriptors`, the scores of their mean features.
-        provider: Who builds the backbone: `keras`, or `efficientnet` (the package).
+        provider: Who builds the backbone, a key of `catalogue.PROVIDERS`; None: as the catalogue says.
         pixels: How the backbone gets its pixels, one of `catalogue.Scaling`; None: as its weights were trained.
         about: One line for people.
         reaches: What it reached where, for people.
@@ -115,8 +115,8 @@ class Recipe:
     views: int = 22
     dense: bool = False
     vote: Literal["mean", "vote", "descriptors"] = "mean"
-    provider: Literal["keras", "efficientnet"] = "keras"
-    pixels: Literal["tf", "caffe", "torch", "unit", "included"] | None = None
+    provider: str | None = None
+    pixels: Literal["tf", "lite", "caffe", "torch", "unit", "included"] | None = None
     about: str = ""
     reaches: str = ""
 
@@ -273,6 +273,24 @@ RECIPES = {
             name="mobilenet-gem",
             backbone="mobilenet",
             about="for a CPU: frozen MobileNet, an ArcFace head on the stored features of 12 dense views",
+        ),
+        replace(
+            _MARGIN,
+            name="efficientnetlite0-gem",
+            backbone="efficientnetlite0",
+            about="for a CPU: frozen EfficientNet-Lite0 (by lmk[weights]), an ArcFace head",
+        ),
+        replace(
+            _MARGIN,
+            name="efficientnetlite1-gem",
+            backbone="efficientnetlite1",
+            about="for a CPU: frozen EfficientNet-Lite1 (by lmk[weights]), an ArcFace head",
+        ),
+        replace(
+            _MARGIN,
+            name="efficientnetlite2-gem",
+            backbone="efficientnetlite2",
+            about="for a CPU: frozen EfficientNet-Lite2 (by lmk[weights]), an ArcFace head",
         ),
         replace(
             _FROZEN,

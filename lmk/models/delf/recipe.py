@@ -16,6 +16,9 @@ CUTS = {
     "xception": "add_10",
     "vgg16": "block5_conv3",
     "efficientnetb0": "block6a_expand_activation",
+    "efficientnetlite0": "block11_expand_relu",
+    "efficientnetlite1": "block15_expand_relu",
+    "efficientnetlite2": "block15_expand_relu",
 }
 """The layer at which each backbone is cut, all of stride 16; of ResNet-50 the one that was published."""
 
