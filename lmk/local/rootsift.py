@@ -66,11 +66,6 @@ class RootSift:
         )
 
 
-def rootsift(weights: str | None = None) -> RootSift:
-    """The extractor with its defaults; it has no weights."""
-    return RootSift()
-
-
 def _rank(point: cv2.KeyPoint) -> tuple:
     """The strongest first; equal ones in a fixed order."""
     return -point.response, point.pt, point.size, point.angle

