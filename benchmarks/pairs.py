@@ -1,7 +1,7 @@
 """Photos of two scenes: is the evidence of every pair within a scene above that of every pair across?
 
-Every kind of local features with its defaults whose weights are there; DELF with the network that a competition's photos
-trained. A pair's evidence is the mean of its inliers with either photo as the query; `photo_s` are the processor's
+Every kind of local features with its defaults, where its weights are there; DELF with the network that a competition's
+photos trained. A pair's evidence is the mean of its inliers with either photo as the query; `photo_s` are processor
 seconds of extraction. FOLDER holds `SCENE_NUMBER.jpg`.
 
     lmk bench pairs FOLDER --competition COMPETITION --weights WEIGHTS --json
