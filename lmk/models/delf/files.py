@@ -29,8 +29,8 @@ def variables_of(folder: Path) -> Path:
     for place in PLACES:
         if (folder / place / "saved_model.pb").is_file():
             raise LmkError(
-                f"{folder / place} is a SavedModel without variables: its weights are constants of its graph, which lmk "
-                "does not read. Give the archive that it was frozen from, with variables/variables.index."
+                f"{folder / place} is a SavedModel without variables: its weights are constants of its graph, which "
+                "lmk does not read. Give the archive that it was frozen from, with variables/variables.index."
             )
     raise LmkError(f"{folder} holds no variables/variables.index: give the folder that a published DELF unpacks to.")
 

@@ -2,15 +2,15 @@
 
 Two ways of naming variables are known, from the public source of either:
 
-- TF-Slim, of TensorFlow 1 (`delf_v1.py`): the TF-Hub module `google/delf/1`, DELF trained on Google Landmarks, DELG with
-  ResNet-50 or -101. `SCOPE/resnet_v1_50/conv1/weights`, `.../block1/unit_1/bottleneck_v1/conv1/weights` and so on, each with
-  `BatchNorm/gamma`, `beta`, `moving_mean`, `moving_variance` beside its `weights`; and of attention
-  `SCOPE/attention_block/attention/compute/conv1/...` alike and `.../conv2/weights`, `.../conv2/biases`. A module, or a
-  graph that one was loaded into, may put a scope of its own before all of them.
+- TF-Slim, of TensorFlow 1 (`delf_v1.py`): the TF-Hub module `google/delf/1`, DELF trained on Google Landmarks, DELG
+  with ResNet-50 or -101. `resnet_v1_50/conv1/weights`, `resnet_v1_50/block1/unit_1/bottleneck_v1/conv1/weights` and so
+  on, each with `BatchNorm/gamma`, `beta`, `moving_mean`, `moving_variance` beside its `weights`; and of attention
+  `attention_block/attention/compute/conv1/...` alike and `.../conv2/weights`, `.../conv2/biases`. A module, or a graph
+  that one was loaded into, may put a scope of its own before all of them.
 - Keras, of the TensorFlow 2 scripts (`training/model/delf_model.py`, `delg_model.py`, `resnet50.py`, exported by
   `export_local_model.py` or `export_local_and_global_model.py`, or saved by `train.py`): `backbone/l2a/conv2a/kernel`,
-  `backbone/l2a/bn2a/gamma` and so on, `attention/conv1/kernel`, and with dimension reduction `autoencoder/conv1/kernel`.
-  Weights of the global descriptor are left.
+  `backbone/l2a/bn2a/gamma` and so on, `attention/conv1/kernel`, and with dimension reduction
+  `autoencoder/conv1/kernel`. Weights of the global descriptor are not read.
 
 The files, where a folder has them:
 
@@ -37,7 +37,7 @@ from lmk.models.delf.keras_resnet import EPSILON, keras_resnet
 from lmk.models.delf.network import ATTENTION_WIDTH, DelfNetwork, build_attention
 from lmk.models.delf.receptive import receptive_fields
 from lmk.models.delf.slim_resnet import slim_resnet
-from lmk.models.device import full_precision
+from lmk.models.device import computing_in, full_precision
 from lmk.util.errors import LmkError
 
 ATTENTION = "attention_block/attention/compute"
@@ -50,14 +50,22 @@ KERAS_ROOT = "backbone/conv1/kernel"
 Named = Iterator[tuple[keras.Variable, str]]
 
 
-def build_published(units: int = 6) -> DelfNetwork:
-    """The network of TF-Slim's weights, before they are read: ResNet-50 (6 units) or -101 (23) to its third block."""
-    cut = slim_resnet(units)
-    features = _backbone(cut)
-    return DelfNetwork(features, build_attention(features.output_shape[-1]), receptive_fields(cut))
+def build_published(units: int = 6, policy: str | None = None) -> DelfNetwork:
+    """The network of TF-Slim's weights, before they are read: ResNet-50 or -101 to the end of its third block.
+
+    Args:
+        units: Of the third block: 6 of ResNet-50, 23 of ResNet-101.
+        policy: Keras' dtype policy in which it computes; that of the device if None.
+    """
+    with computing_in(policy):
+        cut = slim_resnet(units)
+        features = _backbone(cut)
+        return DelfNetwork(features, build_attention(features.output_shape[-1]), receptive_fields(cut))
 
 
-def build_published_keras(units: int = 6, reduced: int | None = None, halved: bool = True) -> DelfNetwork:
+def build_published_keras(
+    units: int = 6, reduced: int | None = None, halved: bool = True, policy: str | None = None
+) -> DelfNetwork:
     """The network of the TensorFlow 2 scripts' weights, before they are read.
 
     Args:
@@ -65,20 +73,22 @@ def build_published_keras(units: int = 6, reduced: int | None = None, halved: bo
         reduced: Channels that the autoencoder leaves of the features, which attention looks at through its other half;
             None without one.
         halved: As for `keras_resnet`; no weights say so, and it is the scripts' default.
+        policy: As for `build_published`.
     """
-    cut = keras_resnet(units, halved)
-    features = cut.outputs[0]
-    channels = features.shape[-1]
-    if reduced is not None:
-        features = keras.layers.Conv2D(reduced, 1, name="autoencoder.conv1")(features)
-    narrow = keras.Model(cut.inputs, features, name="backbone_narrow") if reduced is not None else cut
-    return DelfNetwork(_backbone(narrow), _keras_attention(channels, reduced), receptive_fields(cut))
+    with computing_in(policy):
+        cut = keras_resnet(units, halved)
+        channels = cut.output_shape[-1]
+        narrow = cut
+        if reduced is not None:
+            features = keras.layers.Conv2D(reduced, 1, name="autoencoder.conv1")(cut.outputs[0])
+            narrow = keras.Model(cut.inputs, features, name="backbone_narrow")
+        return DelfNetwork(_backbone(narrow), _keras_attention(channels, reduced), receptive_fields(cut))
 
 
 def _backbone(cut: keras.Model) -> keras.Model:
     """RGB (b, h, w, 3) in [0, 255] to the map of a network that takes pixels in [-1, 1]."""
     images = keras.Input((None, None, 3), name="images")
-    scaled = keras.layers.Rescaling(1 / 128, offset=-1, name="pixels")(images)
+    scaled = keras.layers.Rescaling(1 / 128, offset=-1, dtype=full_precision(), name="pixels")(images)
     return keras.Model(images, cut(scaled), name="backbone")
 
 
@@ -96,12 +106,13 @@ def _keras_attention(channels: int, reduced: int | None) -> keras.Model:
     return keras.Model(features, attention, name="attention")
 
 
-def load_published(folder: Path, dimensions: int = 40) -> tuple[DelfNetwork, Pca | None]:
+def load_published(folder: Path, dimensions: int = 40, policy: str | None = None) -> tuple[DelfNetwork, Pca | None]:
     """The network with its published weights, and its PCA.
 
     Args:
         folder: As above.
         dimensions: That the PCA keeps at the most.
+        policy: As for `build_published`.
 
     Returns:
         The network; and the PCA, None where the folder has none: then descriptors have all channels of the map.
@@ -110,7 +121,7 @@ def load_published(folder: Path, dimensions: int = 40) -> tuple[DelfNetwork, Pca
         LmkError: A file is absent or damaged, or a variable is absent or has another shape.
     """
     found = import_module("lmk.models.delf.checkpoint_tensorflow").read_checkpoint(variables_of(folder))
-    network, named = _matching(folder, found)
+    network, named = _matching(folder, found, policy)
     for variable, name in named:
         value = found.get(name)
         if value is None:
@@ -121,7 +132,7 @@ def load_published(folder: Path, dimensions: int = 40) -> tuple[DelfNetwork, Pca
     return network, published_pca(folder, network.backbone.output_shape[-1], dimensions)
 
 
-def _matching(folder: Path, found: Mapping[str, np.ndarray]) -> tuple[DelfNetwork, Named]:
+def _matching(folder: Path, found: Mapping[str, np.ndarray], policy: str | None) -> tuple[DelfNetwork, Named]:
     """The network that a checkpoint's variables are of, with their names there.
 
     Raises:
@@ -130,19 +141,20 @@ def _matching(folder: Path, found: Mapping[str, np.ndarray]) -> tuple[DelfNetwor
     if KERAS_ROOT in found:
         fourth = {name.split("/")[1] for name in found if re.match(r"backbone/l4[a-z]/", name)}
         narrow = found.get("autoencoder/conv1/kernel")
-        network = build_published_keras(len(fourth), None if narrow is None else int(narrow.shape[-1]))
+        reduced = None if narrow is None else int(narrow.shape[-1])
+        network = build_published_keras(len(fourth), reduced, policy=policy)
         return network, keras_names_of(network)
     roots = [match for name in sorted(found) if (match := SLIM_ROOT.match(name))]
     scopes = [match["scope"] for name in sorted(found) if (match := SLIM_ATTENTION.match(name))]
     if roots:
         scope = roots[0]["scope"]
-        network = build_published(UNITS[scope])
+        network = build_published(UNITS[scope], policy)
         attention = scopes[0] if scopes else roots[0]["outer"] + ATTENTION
         return network, names_of(network, roots[0]["outer"] + scope, attention)
     if not found:
         raise LmkError(
-            f"The checkpoint in {folder} holds no variables: the model's weights are constants of its graph, which lmk does "
-            "not read. Give the archive that it was frozen from."
+            f"The checkpoint in {folder} holds no variables: the model's weights are constants of its graph, which lmk "
+            "does not read. Give the archive that it was frozen from."
         )
     raise LmkError(
         f"{folder} holds no DELF or DELG: no variable is named .../resnet_v1_50/conv1/weights, as TF-Slim's are, or "
@@ -151,7 +163,7 @@ def _matching(folder: Path, found: Mapping[str, np.ndarray]) -> tuple[DelfNetwor
 
 
 def names_of(network: DelfNetwork, scope: str = "resnet_v1_50", attention: str = ATTENTION) -> Named:
-    """Each variable of `build_published` with its name in TF-Slim's layout, under the backbone's and attention's scope."""
+    """Each variable of `build_published` with its name in TF-Slim's layout, under both scopes."""
     cut = next(layer for layer in network.backbone.layers if isinstance(layer, keras.Model))
     for layer in cut.layers:
         if layer.weights:
