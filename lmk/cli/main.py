@@ -28,7 +28,6 @@ COMMANDS = (
     "runs",
     "plot",
     "doctor",
-    "bench",
 )
 
 LOUDNESS = ("--quiet", "-q", "--verbose", "-v")
