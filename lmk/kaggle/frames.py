@@ -10,7 +10,8 @@ import pandas as pd
 
 from lmk.kaggle.leaderboard import Team
 from lmk.kaggle.records import Record
-from lmk.kaggle.runs import RunFacts, read_run
+from lmk.kaggle.runs import RunFacts, facts_of
+from lmk.runs import all_records
 from lmk.util.files import atomic_path
 
 SUBMISSION_COLUMNS = (
@@ -30,15 +31,11 @@ def submissions_frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def runs_frame(runs: Path) -> pd.DataFrame:
-    """A row a run of a workspace, oldest first: `RUN_COLUMNS`.
+    """A row a run of a workspace, the newest first: `RUN_COLUMNS`; damaged records are left out.
 
     runs: The folder of runs, `Workspace.runs`.
-
-    Raises:
-        LmkError: A run's record cannot be read.
     """
-    paths = sorted(runs.glob("*/run.json"), key=lambda path: (path.stat().st_mtime, path.parent.name))
-    rows = [_run(read_run(path)) for path in paths]
+    rows = [_run(facts_of(record, runs)) for record in all_records(runs)]
     return _with_numbers(pd.DataFrame(rows, columns=list(RUN_COLUMNS)), "gap", "low", "high")
 
 
