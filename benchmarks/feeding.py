@@ -30,6 +30,8 @@ from lmk.util.store import ArrayStore
 SIDES, VIEWS = (96, 224, 299), 22
 BATCH, PAIRS = 128, 4000
 """Photos a batch of training; pairs that are verified at the most."""
+SMALL = 2048
+"""Of the photos for training at 96 pixels."""
 SECONDS = 3.0
 """Of each measurement, about."""
 
@@ -49,6 +51,7 @@ def run(folder: Path, small: Path, cores: Sequence[int], pairs: int = PAIRS) -> 
     large, little = ([str(path) for path in sorted(part.rglob("*.jpg"))] for part in (folder, small))
     if not large or not little:
         raise LmkError(f"{folder} or {small} holds no JPEGs to measure with.")
+    little = little[:SMALL]
     cv2.setNumThreads(1)
     rows = []
     for count in cores:

@@ -5,8 +5,8 @@ Each network is trained on random photos at its recipe's size in mixed bfloat16,
 Adam. Every network of either side has a process of its own. All of them build and compile first: timm's beside each
 other, lmk's one after another, since XLA times its algorithms on the card. Then they are timed in turns, one at a time,
 while the others wait. The share of the card's matrix peak takes a training step's operations as three times those of a
-pass, and the peak as that of a large bfloat16 matrix product measured in the same call. With --out the figures are written
-after each network, so that a run that is cut short leaves what it has measured.
+pass, and the peak as that of a large bfloat16 matrix product measured in the same call. With --out the figures are
+written after each network, so that a run that is cut short leaves what it has measured.
 
     python -m benchmarks.gpu --backend jax --out gpu.json
     python -m benchmarks.gpu --device cpu --batch 2 --steps 1 --rounds 1 --side 96        (tries it without a GPU)
@@ -38,7 +38,7 @@ NETWORKS = {
 """timm's name of each recipe's architecture."""
 CLASSES, BATCH, STEPS, ROUNDS = 1000, 128, 40, 3
 FIGURES = ("training", "prediction")
-LONGEST = 240.0
+PATIENCE = 150.0
 """Seconds until a worker that does not answer is given up."""
 
 
@@ -47,6 +47,7 @@ class Worker:
     """A process that holds one network of one side, compiled, and times it when it is asked.
 
     Attributes:
+        patience: Seconds that it may take to answer.
         ready: What it said when it had compiled; None before, or where it failed.
         failed: Why it gave up, in its own words.
         rates: Images a second by figure, one a round.
@@ -55,6 +56,7 @@ class Worker:
     side: str
     recipe: str
     words: Sequence[str]
+    patience: float = PATIENCE
     ready: dict | None = None
     failed: str = ""
     rates: dict[str, list[float]] = field(default_factory=lambda: {figure: [] for figure in FIGURES})
@@ -106,9 +108,9 @@ class Worker:
 
     def _answer(self) -> dict | None:
         try:
-            line = self._lines.get(timeout=LONGEST)
+            line = self._lines.get(timeout=self.patience)
         except queue.Empty:
-            self.failed = f"no answer in {LONGEST:g} s"
+            self.failed = f"no answer in {self.patience:g} s"
             self._process.kill()
             return None
         if line:
@@ -118,7 +120,9 @@ class Worker:
         return None
 
 
-def run(words: Sequence[str], rounds: int, recipes: Sequence[str], out: Path | None = None) -> dict[str, object]:
+def run(
+    words: Sequence[str], rounds: int, recipes: Sequence[str], out: Path | None = None, patience: float = PATIENCE
+) -> dict[str, object]:
     """Images a second of training and prediction of each network on both sides, and shares of the matrix peak.
 
     Args:
@@ -126,6 +130,7 @@ def run(words: Sequence[str], rounds: int, recipes: Sequence[str], out: Path | N
         rounds: Turns whose median counts.
         recipes: Keys of `NETWORKS`.
         out: File that is written anew after each network.
+        patience: Seconds that a worker may take to compile or to time.
 
     Raises:
         LmkError: The matrix product could not be timed.
@@ -139,9 +144,9 @@ def run(words: Sequence[str], rounds: int, recipes: Sequence[str], out: Path | N
     found: dict[str, object] = {"card": peak["card"], "matrix_tflops": peak["tflops"], "options": list(words)}
     try:
         for recipe in recipes:
-            workers["timm", recipe] = Worker("timm", recipe, words)
+            workers["timm", recipe] = Worker("timm", recipe, words, patience)
         for recipe in recipes:
-            workers["lmk", recipe] = Worker("lmk", recipe, words)
+            workers["lmk", recipe] = Worker("lmk", recipe, words, patience)
             workers["lmk", recipe].wait()
         for worker in workers.values():
             worker.wait()
@@ -170,9 +175,9 @@ def _row(recipe: str, ours: Worker, theirs: Worker, tflops: float) -> dict[str, 
     for worker in (ours, theirs):
         for figure, operations in zip(FIGURES, (6e9, 2e9), strict=True):
             rates = worker.rates[figure]
-            if rates and worker.ready and ours.ready:
+            if rates and worker.ready:
                 row[f"{worker.side} {figure}"] = median(rates)
-                macs = ours.ready["giga_macs"]
+                macs = worker.ready["giga_macs"]
                 row[f"{worker.side} {figure} share of peak"] = operations * macs * median(rates) / (tflops * 1e12)
         row[f"{worker.side} peak GB"] = worker.last.get("gigabytes", 0.0)
         row[f"{worker.side} compiled in s"] = worker.ready["seconds"] if worker.ready else 0.0
@@ -188,12 +193,21 @@ Ways = dict[str, Callable[[int], None]]
 """Training and prediction, each of so many batches."""
 
 
-def _lmk(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[Ways, Callable[[], float], float]:
-    """Both ways, the card's peak memory in GB, and billions of multiply-adds of a pass."""
+def _giga_macs(recipe_name: str, side: int | None) -> float:
+    """Billions of multiply-adds of a network's pass over one view."""
+    from lmk.models.backbones.catalogue import backbone_named
+    from lmk.models.recipes import find_recipe
+
+    recipe = find_recipe(recipe_name)
+    backbone = backbone_named(recipe.backbone)
+    return backbone.giga_macs * ((side or recipe.image_size) / backbone.image_size) ** 2
+
+
+def _lmk(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[Ways, Callable[[], float]]:
+    """Both ways, and the card's peak memory in GB."""
     import keras
     import numpy as np
 
-    from lmk.models.backbones.catalogue import backbone_named
     from lmk.models.batch_metrics import TrainingGAP
     from lmk.models.device import computing_in, jit_for_device, predict
     from lmk.models.losses import make_loss
@@ -241,12 +255,10 @@ def _lmk(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[W
             return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 1e9
         return _card_gigabytes() if device == "cuda" else 0.0
 
-    backbone = backbone_named(recipe.backbone)
-    macs = backbone.giga_macs * (size / backbone.image_size) ** 2
-    return {"training": train, "prediction": answer}, gigabytes, macs
+    return {"training": train, "prediction": answer}, gigabytes
 
 
-def _timm(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[Ways, Callable[[], float], float]:
+def _timm(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[Ways, Callable[[], float]]:
     """Both ways, and the card's peak memory in GB."""
     import timm
     import torch
@@ -287,7 +299,7 @@ def _timm(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[
     def gigabytes() -> float:
         return torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else 0.0
 
-    return {"training": train, "prediction": answer}, gigabytes, 0.0
+    return {"training": train, "prediction": answer}, gigabytes
 
 
 def _photos(batch: int, side: int):
@@ -356,6 +368,7 @@ def main(words: Sequence[str] | None = None) -> None:
     options.add_argument("--steps", type=int, default=STEPS)
     options.add_argument("--rounds", type=int, default=ROUNDS)
     options.add_argument("--recipe", action="append", choices=tuple(NETWORKS), help="repeat it; default: all")
+    options.add_argument("--patience", type=float, default=PATIENCE, help="seconds until a worker is given up")
     options.add_argument("--out", type=Path, help="JSON file that is written after each network")
     options.add_argument("--worker", choices=("lmk", "timm", "peak"), help="what a process of the benchmark does")
     options.add_argument("--network", default="", help="of a worker")
@@ -364,7 +377,7 @@ def main(words: Sequence[str] | None = None) -> None:
         shared = ["--backend", given.backend, "--device", given.device]
         shared += ["--batch", str(given.batch), "--steps", str(given.steps)]
         shared += ["--side", str(given.side)] if given.side else []
-        show(run(shared, given.rounds, given.recipe or tuple(NETWORKS), given.out), given.json)
+        show(run(shared, given.rounds, given.recipe or tuple(NETWORKS), given.out, given.patience), given.json)
     elif given.worker == "peak":
         _say(_peak(given.device))
     else:
@@ -372,7 +385,8 @@ def main(words: Sequence[str] | None = None) -> None:
             os.environ["KERAS_BACKEND"] = given.backend
             os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the other processes need memory, too
         build = _lmk if given.worker == "lmk" else _timm
-        _work(*build(given.network, given.side, given.batch, given.device), given.batch, given.steps)
+        ways, gigabytes = build(given.network, given.side, given.batch, given.device)
+        _work(ways, gigabytes, _giga_macs(given.network, given.side), given.batch, given.steps)
 
 
 if __name__ == "__main__":

@@ -31,14 +31,18 @@ LARGE_STEP = 512
 
 
 def _known_canvases() -> tuple[tuple[int, int], ...]:
-    """Squares and 4 : 3 and 3 : 4, their longer sides half an octave apart as `SCALES` are, in multiples of 32 pixels:
-    a photo of 4 : 3 at the largest side fills them at every scale."""
+    """Squares, and from 512 pixels on 4 : 3 and 3 : 4, too.
+
+    Their longer sides are half an octave apart as `SCALES` are, in multiples of 32 pixels, so that a 4 : 3 photo with
+    1024 pixels fills them at the larger scales. Smaller images cost little on any canvas, and each canvas is compiled.
+    """
 
     def up(side: float) -> int:
         return -(-int(np.ceil(side)) // 32) * 32
 
-    sides = [2048 * 2 ** (-step / 2) for step in range(13)]
-    sizes = [size for side in sides for size in ((side, side), (side, 0.75 * side), (0.75 * side, side))]
+    sides = [2048 * 2 ** (-step / 2) for step in range(7)]
+    sizes = [(side, side) for side in sides]
+    sizes += [shape for side in sides[:5] for shape in ((side, 0.75 * side), (0.75 * side, side))]
     return tuple(dict.fromkeys((up(width), up(height)) for width, height in sizes))
 
 
