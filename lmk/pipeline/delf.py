@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PCA_PHOTOS, PCA_FEATURES = 100, 200
 """Training photos whose features the PCA is fitted to, and features of each: 20,000 vectors for 40 components."""
+MOST_WITHOUT_PCA = 256
+"""Channels of a published model up to which its descriptors are taken as they are where no PCA came with it."""
 PCA_BATCH = 10
 """Photos that it reads at once."""
 GPU_PHOTOS = 8
@@ -129,7 +131,10 @@ class DelfExtractor:
         start_keras()
         if self.published is not None:
             published = import_module("lmk.models.delf.published")
-            return self._with(*published.load_published(self.published, self.recipe.dimensions))
+            network, pca = published.load_published(self.published, self.recipe.dimensions)
+            if pca is None and network.backbone.output_shape[-1] > MOST_WITHOUT_PCA:
+                pca = self._own_pca(network)
+            return self._with(network, pca)
         return self._trained()
 
     def _with(self, network: DelfNetwork, pca: Pca | None) -> Delf:
@@ -145,7 +150,7 @@ class DelfExtractor:
         from lmk.models.delf.network import build_delf, load_delf, save_delf
         from lmk.models.delf.training import train_delf
 
-        weights, pca = self.files
+        weights = self.files[0]
         keras.utils.set_random_seed(self.recipe.training.seed)  # attention begins the same, whatever came before
         network = build_delf(self.recipe.backbone, self.weights)
         if weights.exists():
@@ -155,9 +160,15 @@ class DelfExtractor:
             history = train_delf(network, self.part.photos, self.part.landmarks, self.read, training, self.progress)
             write_json(_history(weights), history)
             save_delf(network, weights)
-        if not pca.exists():
-            self._fit_pca(network).save(pca)
-        return self._with(network, Pca.load(pca))
+        return self._with(network, self._own_pca(network))
+
+    def _own_pca(self, network: DelfNetwork) -> Pca:
+        """The PCA that is fitted to training photos, and kept."""
+        path = self.files[1]
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fit_pca(network).save(path)
+        return Pca.load(path)
 
     def _fit_pca(self, network: DelfNetwork) -> Pca:
         """The PCA of features of training photos, as they are extracted."""
