@@ -26,7 +26,7 @@ import json, sys
 import keras
 import numpy as np
 from keras import ops
-from lmk.models.backbones.build import PixelScaling
+from lmk.models.backbones.scaling import PixelScaling
 from lmk.models.batch_metrics import TrainingGAP
 from lmk.models.device import has_gpu, jit_for_device, policy_for_device
 from lmk.models.heads import HEADS, descriptor_neck

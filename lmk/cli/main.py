@@ -26,6 +26,7 @@ COMMANDS = (
     "scores",
     "kernel",
     "report",
+    "runs",
     "plot",
     "doctor",
 )

@@ -22,7 +22,7 @@ from lmk.util.errors import LmkError, quoted
 from lmk.util.files import atomic_path, write_json
 
 FOLDER = Path("submissions")
-"""Where records lie by default: beside the code, so that they can be committed."""
+"""Where records lie unless told otherwise: `records_folder` says which folder of that name."""
 
 PATIENCE = 1.0
 """Seconds after which a command that waits for another one says so."""
@@ -79,11 +79,23 @@ class Record:
         return f"{self.message} {self.tag}".strip()
 
 
+def records_folder(start: Path | None = None) -> Path:
+    """`submissions` of the checkout that holds `start`, the working directory if None, so that records can be committed
+    wherever in it one stands: the nearest folder upwards that has a README.md. Outside of a checkout: `submissions`.
+    """
+    here = Path.cwd() if start is None else start
+    for folder in (here, *here.parents):
+        if (folder / FOLDER / "README.md").is_file():
+            return FOLDER if folder == here else folder / FOLDER
+    return FOLDER if start is None else here / FOLDER
+
+
 class Records:
     """The folder of records."""
 
     def __init__(self, root: Path = FOLDER):
-        self.root = root
+        """`root`: The folder; `FOLDER` stands for `records_folder()`."""
+        self.root = records_folder() if root == FOLDER else root
         self.damaged: list[str] = []
         """What is wrong with the records that the last `all` could not read, a line each."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 
 import numpy as np
@@ -28,6 +28,9 @@ SHARD = 512
 CHUNKS = 4
 """Parts of a shard that each process gets: small enough that none waits long for the last."""
 
+Choose = Callable[[str, int, Sequence[str]], Sequence[str]]
+"""From a query's photo, a landmark and the photos of its gallery to those that it is compared with."""
+
 Task = tuple[int, list[int]]
 """A query's row in its table, and the rows of gallery photos in theirs, -1 for one that is left out."""
 
@@ -46,6 +49,7 @@ def verify(
     settings: Settings | None = None,
     exclude: Mapping[str, Sequence[str]] | None = None,
     nearest: int | None = None,
+    choose: Choose | None = None,
     jobs: int = 1,
     progress: Progress = silent,
 ) -> Evidence:
@@ -62,6 +66,8 @@ def verify(
         exclude: A query's id to gallery photos that it is not compared with; none is ever compared with itself.
         nearest: Compare with so many photos of a landmark, those whose features are most like the query's on the
             whole, the nearest first; None: with the first `GALLERY` in the gallery's order.
+        choose: Instead of `nearest`, the photos of a landmark that a query is compared with, in this order and at the
+            most `GALLERY`; such as `RandomGallery.choose`. The store's key names it.
         jobs: Processes; they change the time, never the evidence.
         progress: Told of each finished shard of proposals.
 
@@ -78,7 +84,11 @@ def verify(
     names = np.array([f"{query} {landmark}" for query, landmark in pairs], dtype=str)
     proposals = dict(zip(names.tolist(), pairs, strict=True))
     known = set(landmarks.tolist())
-    if nearest is None:
+    if choose is not None:
+        photos = {
+            pair: list(choose(photo_of(pair[0]), pair[1], gallery.get(pair[1], ())))[:GALLERY] for pair in set(pairs)
+        }
+    elif nearest is None:
         photos = {pair: list(gallery.get(pair[1], ()))[:GALLERY] for pair in set(pairs)}
     else:
         ranked = Ranked(query_features, gallery_features, {name: gallery.get(name, ()) for name in known})

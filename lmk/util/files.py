@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
@@ -50,6 +51,13 @@ def nearest_there(path: Path) -> Path:
     """The path itself, or the nearest of its parents that is there."""
     place = path.resolve()
     return next(folder for folder in (place, *place.parents) if folder.exists())
+
+
+def installed_file(package: str, file: str) -> Path | None:
+    """A file of an installed package, which is not imported; None where the package or the file is absent."""
+    found = find_spec(package)
+    folders = found.submodule_search_locations if found else None
+    return next((path for path in (Path(folder) / file for folder in folders or ()) if path.is_file()), None)
 
 
 @contextmanager
