@@ -4,7 +4,9 @@ import sys
 from importlib import import_module
 
 from lmk.cli.app import app
+from lmk.cli.defaults import default_map
 from lmk.util.errors import LmkError
+from lmk.util.settings import read_settings, settings_path
 
 # One module a command; importing them is cheap, since heavy imports wait inside the commands.
 COMMANDS = (
@@ -28,6 +30,7 @@ COMMANDS = (
     "plot",
     "doctor",
     "bench",
+    "config",
 )
 
 LOUDNESS = ("--quiet", "-q", "--verbose", "-v")
@@ -38,7 +41,7 @@ def main() -> None:
     for name in COMMANDS:
         import_module(f"lmk.cli.{name}")
     try:
-        app(in_front(sys.argv[1:]))
+        app(in_front(sys.argv[1:]), default_map=defaults())
     except LmkError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -47,6 +50,20 @@ def main() -> None:
             raise
         print(f"error: {error.filename or 'input or output'}: {error.strerror}.", file=sys.stderr)
         sys.exit(1)
+
+
+def defaults() -> dict[str, object]:
+    """Defaults of options from `lmk.toml`; empty without one, so that nothing is built for them.
+
+    Raises:
+        LmkError: The file is damaged, or names an option that no command has.
+    """
+    path = settings_path()
+    if path is None:
+        return {}
+    from typer.main import get_command
+
+    return default_map(get_command(app), read_settings(path))
 
 
 def in_front(words: list[str]) -> list[str]:
