@@ -11,8 +11,8 @@ import numpy as np
 
 from lmk.kaggle.api import Client
 from lmk.kaggle.download import small
-from lmk.kaggle.inside import KEPT, MANIFEST, sha256_of
 from lmk.kaggle.kernels import Kernel, Version, outputs_of, status_of
+from lmk.kaggle.resume import MANIFEST, is_place, sha256_of
 from lmk.predictions import Predictions, read_submission
 from lmk.util.errors import LmkError, RemoteError, quoted
 from lmk.util.files import NPZ_DAMAGE
@@ -34,7 +34,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The kernel's list of what it left."""
+    """The kernel's list of what it left.
+
+    Attributes:
+        kernel: Its name here.
+        bundle: Digest of the lmk that ran.
+        recipes: Recipes that it trained.
+        keras: Version of Keras that computed; `backend` is its backend.
+        versions: Versions of Python and of the packages whose numbers may differ.
+        commands: What the script ran of lmk, word by word; a path below /kaggle/input as `input:REST`.
+        finished: Whether training ended; else checkpoints are among the files.
+        session: Number of the session, from 1.
+    """
 
     kernel: str
     bundle: str
@@ -43,6 +54,10 @@ class Manifest:
     keras: str
     backend: str
     files: dict[str, Entry]
+    versions: dict[str, str] = field(default_factory=dict)
+    commands: list[list[str]] = field(default_factory=list)
+    finished: bool = True
+    session: int = 1
 
 
 @dataclass
@@ -78,12 +93,15 @@ def read_manifest(path: Path) -> Manifest:
             files={
                 str(name): Entry(int(entry["size"]), str(entry["sha256"])) for name, entry in values["files"].items()
             },
+            versions={str(name): str(version) for name, version in values.get("versions", {}).items()},
+            commands=[[str(word) for word in command] for command in values.get("commands", [])],
+            finished=bool(values.get("finished", True)),
+            session=int(values.get("session", 1)),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise LmkError(f"{path.name} is no list of a kernel's files ({quoted(error)}).") from error
     for name in manifest.files:
-        parts = PurePosixPath(name).parts
-        if len(parts) < 2 or parts[0] not in KEPT or ".." in parts or "\\" in name or not name.isprintable():
+        if not is_place(name):
             raise LmkError(f"{path.name} names {quoted(name)}, which is no place in a workspace; nothing is taken.")
     return manifest
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lmk.kaggle.faults import NoAnswer, ServerFault
 from lmk.kaggle.kernels import Kernel, Version, source_of
 from lmk.kaggle.metadata import FILE_NAME, Metadata
 from lmk.kaggle.records import now
+from lmk.kaggle.session import LONGEST
 from lmk.util.errors import LimitError, LmkError
 
 
@@ -29,7 +31,14 @@ class Prepared:
         return hashlib.sha256(f"{self.bundle.text}\n{settings}".encode()).hexdigest()
 
 
-def prepare(kernel: Kernel, owner: str, secrets: list[str], wheels: str | None = None) -> Prepared:
+def prepare(
+    kernel: Kernel,
+    owner: str,
+    secrets: list[str],
+    wheels: str | None = None,
+    seconds: float | None = None,
+    sources: Mapping[str, Sequence[str]] | None = None,
+) -> Prepared:
     """Check a kernel and bundle it.
 
     Args:
@@ -37,15 +46,25 @@ def prepare(kernel: Kernel, owner: str, secrets: list[str], wheels: str | None =
         owner: The account that pushes.
         secrets: This machine's credentials, which must not be in it.
         wheels: "owner/slug" of a dataset of wheels to attach.
+        seconds: The session's limit; Kaggle's own by default.
+        sources: More sources to attach, by key of the settings: `{"kernel_sources": ["owner/slug"]}`.
 
     Raises:
         LmkError: The settings are wrong, a credential would go with it, or it is too large.
     """
     metadata = kernel.metadata(owner)
-    if wheels:
-        sources = [*metadata.values.get("dataset_sources", []), wheels]
-        metadata = Metadata({**metadata.values, "dataset_sources": sources}, metadata.folder)
-    return Prepared(metadata, make_bundle(metadata.script, secrets))
+    values = dict(metadata.values)
+    added = [("dataset_sources", [wheels] if wheels else []), *(sources or {}).items()]
+    for key, refs in added:
+        if refs:
+            values[key] = list(dict.fromkeys([*values.get(key, []), *refs]))
+    metadata = Metadata(values, metadata.folder)
+    return Prepared(metadata, make_bundle(metadata.script, secrets, seconds or longest_session(values)))
+
+
+def longest_session(values: Mapping[str, object]) -> int:
+    """Seconds that Kaggle lets a kernel with these settings run."""
+    return LONGEST["tpu" if values.get("enable_tpu") else "gpu" if values.get("enable_gpu") else "cpu"]
 
 
 def push(
