@@ -12,9 +12,10 @@ from lmk.kaggle.bundle import Bundle, make_bundle
 from lmk.kaggle.faults import NoAnswer, ServerFault
 from lmk.kaggle.kernels import Kernel, Version, source_of
 from lmk.kaggle.metadata import FILE_NAME, Metadata
+from lmk.kaggle.quota import accelerator, check_hours
 from lmk.kaggle.records import now
 from lmk.kaggle.session import LONGEST
-from lmk.util.errors import LimitError, LmkError
+from lmk.util.errors import LmkError
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def prepare(
 
 def longest_session(values: Mapping[str, object]) -> int:
     """Seconds that Kaggle lets a kernel with these settings run."""
-    return LONGEST["tpu" if values.get("enable_tpu") else "gpu" if values.get("enable_gpu") else "cpu"]
+    return LONGEST[accelerator(values) or "cpu"]
 
 
 def push(
@@ -90,8 +91,8 @@ def push(
             f"Version {known[-1].version} of {prepared.metadata.ref} is the same to the last byte. Add --again to run "
             "it once more."
         )
-    if prepared.metadata.values.get("enable_gpu"):
-        check_hours(client)
+    if kind := accelerator(prepared.metadata.values):
+        check_hours(client, kind)
     with tempfile.TemporaryDirectory(prefix="lmk-push-") as draft:
         folder = Path(draft)
         (folder / FILE_NAME).write_text(json.dumps(dict(prepared.metadata.values)), encoding="utf-8")
@@ -138,27 +139,3 @@ def _found(client: Client, kernel: Kernel, prepared: Prepared, lost: LmkError) -
     if source != prepared.bundle.text or number in [version.version for version in kernel.versions()]:
         raise lost
     return number
-
-
-def check_hours(client: Client) -> float | None:
-    """Hours of GPU left this week; None where Kaggle does not tell.
-
-    Raises:
-        LimitError: None are left.
-    """
-    try:
-        answer = client.read("tell the accelerator hours", client.api.quota_view)
-    except NoAnswer:
-        return None
-    quota = getattr(answer, "gpu_quota", None)
-    if quota is None or quota.total_time_allowed is None:
-        return None
-    used = quota.time_used.total_seconds() if quota.time_used else 0.0
-    left = (quota.total_time_allowed.total_seconds() - used) / 3600
-    if left <= 0:
-        when = answer.quota_refresh_time
-        raise LimitError(
-            f"No GPU hours are left this week; they come back {when:%Y-%m-%d %H:%M} UTC. "
-            'Write "enable_gpu": false to run on a CPU.'
-        )
-    return left
