@@ -575,7 +575,7 @@ class Handler(BaseHTTPRequestHandler):
         if f"{body['ownerSlug']}/{body['datasetSlug']}" not in self.kaggle.datasets:
             raise Answer(404, "Dataset not found")
         made = self.kaggle.datasets[f"{body['ownerSlug']}/{body['datasetSlug']}"].get("made", 0.0)
-        return {"status": "READY" if time.monotonic() >= made + self.kaggle.dataset_seconds else "PENDING"}
+        return {"status": "READY" if time.monotonic() >= made + self.kaggle.dataset_seconds else "BLOBS_RECEIVED"}
 
     def StartBlobUpload(self, body):
         return self.kaggle.blob(body["name"])

@@ -1,5 +1,6 @@
 """Pushing a kernel: checked before, heard after, sent once."""
 
+import ast
 import hashlib
 import json
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from lmk.kaggle.api import Client
 from lmk.kaggle.bundle import Bundle, make_bundle
+from lmk.kaggle.datasets import exists
 from lmk.kaggle.faults import NoAnswer, ServerFault
 from lmk.kaggle.kernels import Kernel, Version, source_of
 from lmk.kaggle.metadata import FILE_NAME, Metadata
@@ -51,16 +53,57 @@ def prepare(
         sources: More sources to attach, by key of the settings: `{"kernel_sources": ["owner/slug"]}`.
 
     Raises:
-        LmkError: The settings are wrong, a credential would go with it, or it is too large.
+        LmkError: The settings are wrong, weights are missing, a credential would go with it, or it is too large.
     """
     metadata = kernel.metadata(owner)
     values = dict(metadata.values)
+    check_weights(metadata)
     added = [("dataset_sources", [wheels] if wheels else []), *(sources or {}).items()]
     for key, refs in added:
         if refs:
             values[key] = list(dict.fromkeys([*values.get(key, []), *refs]))
     metadata = Metadata(values, metadata.folder)
     return Prepared(metadata, make_bundle(metadata.script, secrets, seconds or longest_session(values)))
+
+
+def check_weights(metadata: Metadata) -> None:
+    """Refuse a kernel whose script looks for attached weights while its settings attach nothing that could hold them.
+
+    Raises:
+        LmkError: The run would end with that very error, after minutes of a session.
+    """
+    sources = [
+        name for key in ("dataset_sources", "model_sources", "kernel_sources") for name in _listed(metadata, key)
+    ]
+    if sources or metadata.values.get("enable_internet"):
+        return
+    try:
+        tree = ast.parse(metadata.script.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise LmkError(f"{metadata.script} is no Python script that runs: {error}") from error
+    if any(isinstance(node, ast.Name) and node.id == "weights_folder" for node in ast.walk(tree)):
+        raise LmkError(
+            f"{metadata.folder / FILE_NAME} attaches no weights, and {metadata.script.name} needs them. Run "
+            f"`lmk weights push FOLDER --attach {metadata.folder.name}`, or add a dataset or a model."
+        )
+
+
+def check_own_datasets(client: Client, metadata: Metadata) -> None:
+    """Refuse to run a kernel without a dataset of this account that is not there: Kaggle would run it all the same.
+
+    Raises:
+        LmkError: A dataset is missing.
+    """
+    for ref in _listed(metadata, "dataset_sources"):
+        if ref.split("/")[0] == client.username and not exists(client, ref):
+            raise LmkError(
+                f"{metadata.folder / FILE_NAME} attaches dataset {ref}, which is not on Kaggle. Make it by "
+                f"`lmk weights push FOLDER --dataset {ref.split('/')[1]}`, or attach another."
+            )
+
+
+def _listed(metadata: Metadata, key: str) -> list[str]:
+    return list(metadata.values.get(key, []))
 
 
 def longest_session(values: Mapping[str, object]) -> int:
@@ -91,6 +134,7 @@ def push(
             f"Version {known[-1].version} of {prepared.metadata.ref} is the same to the last byte. Add --again to run "
             "it once more."
         )
+    check_own_datasets(client, prepared.metadata)
     if kind := accelerator(prepared.metadata.values):
         check_hours(client, kind)
     with tempfile.TemporaryDirectory(prefix="lmk-push-") as draft:

@@ -18,6 +18,7 @@ from lmk.kaggle.api import Client
 from lmk.kaggle.datasets import publish
 from lmk.kaggle.download import small
 from lmk.kaggle.faults import NoAnswer
+from lmk.kaggle.follow import wait_until_finished
 from lmk.kaggle.kernels import Kernel, Status, Version, outputs_of, source_of, status_of
 from lmk.kaggle.pull import Manifest, Pulled, check_file, check_origin, pull, read_manifest
 from lmk.kaggle.push import Prepared, longest_session, prepare, push
@@ -33,8 +34,6 @@ FAILURES = 3
 """Sessions in a row that may fail before the loop gives up: by then the cause is not a passing one."""
 LEAST_SECONDS = 1800.0
 """Quota that is worth a session: less is mostly spent on starting and on copying the checkpoint."""
-PATIENCE = 1800.0
-"""Seconds for which a waiting loop puts up with a Kaggle that does not answer."""
 POLL_SECONDS = 15.0
 CHECKPOINT_FOLDERS = ("weights/", "predictions/")
 """Parts of an unfinished session's output that are brought home; stored features are large and made anew."""
@@ -237,19 +236,9 @@ class TrainingLoop:
     def _status(self, wait: bool) -> Status:
         """The state of the last push; with `wait`, once it has ended."""
         ref = self.kernel.pushed().ref
-        silent_since: float | None = None
-        while True:
-            try:
-                status = status_of(self.client, ref)
-                silent_since = None
-            except RemoteError:
-                silent_since = silent_since or time.monotonic()
-                if not wait or time.monotonic() - silent_since > PATIENCE:
-                    raise
-            else:
-                if status.finished or not wait:
-                    return status
-            self.sleep(self.every)
+        if not wait:
+            return status_of(self.client, ref)
+        return wait_until_finished(self.client, ref, self.every, self.sleep)
 
     def _settle(self, session: Session, status: Status) -> None:
         """Write down how a session ended, and bring home the checkpoint that it left."""
