@@ -15,6 +15,7 @@ class RunFacts:
     """A run: where its submission lies and what it is made of.
 
     Attributes:
+        root: Folder of the competition's files when the run was made; None where the record does not tell.
         stage: Whose predictions the submission holds.
         models: Recipes.
         parents: What an ensemble blends, by stage and digest; empty without one.
@@ -28,6 +29,7 @@ class RunFacts:
     models: list[str] = field(default_factory=list)
     parents: list[str] = field(default_factory=list)
     dev: dict[str, float] = field(default_factory=dict)
+    root: Path | None = None
 
 
 def read_run(path: Path) -> RunFacts:
@@ -52,6 +54,7 @@ def read_run(path: Path) -> RunFacts:
             models=[str(recipe) for recipe in recipes],
             parents=[str(values["predictions"][source]) for source in values["weights"]],
             dev={figure: float(number) for figure, number in numbers.items() if number is not None},
+            root=Path(values["root"]) if values.get("root") else None,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise LmkError(f"{path} is no record of a run ({error!r}).") from error
