@@ -125,7 +125,7 @@ def lmk(*words: object) -> None:
     if left is not None:
         if left <= 0:
             raise Unfinished
-        environment[STOP_AFTER] = f"{left:.0f}s"
+        environment[STOP_AFTER] = f"{max(1.0, left):.0f}s"
     done = subprocess.run([sys.executable, "-m", "lmk.cli.main", *command], env=environment)
     if done.returncode == UNFINISHED and _session.stops:
         raise Unfinished
