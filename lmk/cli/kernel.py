@@ -287,7 +287,7 @@ def run(
 def tell_pulled(pulled: Pulled, workspace: Path) -> None:
     """Print what came, by which versions it was computed, and the command that reuses it."""
     from lmk.cli.console import note
-    from lmk.pipeline.steps import maker_here
+    from lmk.pipeline.config import backend_here
 
     manifest = pulled.manifest
     for kind, names in (("new", pulled.new), ("here already", pulled.kept)):
@@ -297,7 +297,7 @@ def tell_pulled(pulled: Pulled, workspace: Path) -> None:
             typer.echo(f"{kind}: {', '.join(counts)}")
     if manifest.versions:
         note(f"computed by {', '.join(f'{package} {version}' for package, version in manifest.versions.items())}")
-    there, here = (manifest.keras, manifest.backend), maker_here()
+    there, here = (manifest.keras, manifest.backend), backend_here()
     if there != here:
         note(
             f"The kernel ran Keras {' '.join(there)}, here is {' '.join(here)}: a run here takes its results as they "

@@ -32,8 +32,8 @@ COMMANDS = (
     "report",
     "plot",
     "doctor",
-    "bench",
     "config",
+    "runs",
 )
 
 LOUDNESS = ("--quiet", "-q", "--verbose", "-v")
