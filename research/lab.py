@@ -26,7 +26,8 @@ from lmk.pipeline.recognize import Recognizer
 from lmk.pipeline.run import open_run, recipe_key
 from lmk.pipeline.steps import Run, Settings
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate
-from lmk.retrieval.neighbours import Options, find_landmarks, photo_descriptors, side_by_side
+from lmk.retrieval.descriptors import photo_descriptors, side_by_side
+from lmk.retrieval.neighbours import Options, find_landmarks
 from lmk.util.files import digest_of, write_json
 from lmk.util.workspace import Workspace
 

@@ -21,7 +21,8 @@ from lmk.models.backbones.catalogue import BACKBONES, backbone_named
 from lmk.models.recipes import Recipe
 from lmk.pipeline.rates import GPU_CORES, GPU_SHARE, Gpu, Rates
 from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, Settings, recipe_of
-from lmk.retrieval.neighbours import DIMENSIONS, HALF_FROM
+from lmk.retrieval.neighbours import HALF_FROM
+from lmk.retrieval.whitening import DIMENSIONS
 from lmk.util.errors import LmkError
 from lmk.util.store import IN_MEMORY
 from lmk.util.workspace import Workspace

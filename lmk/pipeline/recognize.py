@@ -23,7 +23,8 @@ from lmk.models.saved import load_network, save_network
 from lmk.models.training import Record, Trainer, TrainingSet, best_epochs
 from lmk.pipeline.steps import TOP_K, Made, Run, pack_lists
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate
-from lmk.retrieval.neighbours import Options, find_landmarks, in_blocks, photo_descriptors, side_by_side
+from lmk.retrieval.descriptors import in_blocks, photo_descriptors, side_by_side
+from lmk.retrieval.neighbours import Options, find_landmarks
 from lmk.util.files import digest_of, write_json
 from lmk.util.store import ArrayStore, make_room
 from lmk.util.team import ALONE, Team
