@@ -11,19 +11,19 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 FEWEST = 30
-"""Pairs of each kind, of one place and of two, below which inliers or cosines are not calibrated."""
+"""Pairs from which on a probability is learned."""
 
 
 @dataclass(frozen=True, eq=False)
 class EdgeModel:
     """P(two photos show one place), by logistic regression on their cosine and the logarithms of inlier counts.
 
-    Pairs that were not verified have a model of their own, on the cosine alone. A model is None where dev has too few
-    pairs to learn it from; its pairs have probability 0 and hence no edge.
+    Pairs that were not verified have a model of their own, on the cosine alone. In place of a model stands a constant
+    probability where all pairs of dev are of one kind, and 0, hence no edge, where there are too few of them.
     """
 
-    verified: Pipeline | None
-    cosine: Pipeline | None
+    verified: Pipeline | float
+    cosine: Pipeline | float
 
     @classmethod
     def fit(cls, cosines: np.ndarray, inliers: np.ndarray, same: np.ndarray) -> EdgeModel:
@@ -36,7 +36,7 @@ class EdgeModel:
         """
         verified = _verified(inliers)
         return cls(
-            _fit(_features(cosines, inliers)[verified], same[verified]) if verified.any() else None,
+            _fit(_features(cosines, inliers)[verified], same[verified]),
             _fit(cosines[:, None], same),
         )
 
@@ -48,7 +48,9 @@ class EdgeModel:
             (~verified, self.cosine, cosines[:, None]),
             (verified, self.verified, _features(cosines, inliers)),
         ):
-            if model is not None and rows.any():
+            if isinstance(model, float):
+                found[rows] = model
+            elif rows.any():
                 found[rows] = model.predict_proba(features[rows])[:, 1]
         return found
 
@@ -84,7 +86,9 @@ def _features(cosines: np.ndarray, inliers: np.ndarray) -> np.ndarray:
     return np.column_stack([cosines, np.log1p(inliers)])
 
 
-def _fit(features: np.ndarray, same: np.ndarray) -> Pipeline | None:
-    if min(np.count_nonzero(same), np.count_nonzero(~same)) < FEWEST:
-        return None
+def _fit(features: np.ndarray, same: np.ndarray) -> Pipeline | float:
+    if len(same) < FEWEST:
+        return 0.0
+    if same.all() or not same.any():
+        return float(same[0])
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(features, same)

@@ -46,9 +46,10 @@ def pair_inliers(
         return np.empty(0, np.int16)
     ordered = np.sort(np.asarray(pairs, dtype=str), axis=1)
     names = np.strings.add(np.strings.add(ordered[:, 0], " "), ordered[:, 1])
+    photos = dict(zip(names.tolist(), ordered.tolist(), strict=True))
 
     def compute(wanted: np.ndarray) -> dict[str, np.ndarray]:
-        rows = np.array([[features.row_of(name) for name in pair.split(" ")] for pair in wanted.tolist()])
+        rows = np.array([[features.row_of(photo) for photo in photos[name]] for name in wanted.tolist()])
         chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
         found = pool(delayed(_compare_pairs)(*_apart(features, chunk), settings) for chunk in chunks)
         return {"inliers": np.concatenate(found)}

@@ -47,8 +47,9 @@ def nearest_photos(queries: np.ndarray, gallery: np.ndarray, distractors: np.nda
     parts = [_but_itself(nearest(queries, queries, count + 1))]
     start = len(queries)
     for others in (gallery, distractors):
-        found = nearest(queries, others, count)
-        parts.append(Neighbours(found.rows + start, found.cosines))
+        if len(others):
+            found = nearest(queries, others, count)
+            parts.append(Neighbours(found.rows + start, found.cosines))
         start += len(others)
     nodes = np.concatenate([part.rows for part in parts], axis=1)
     cosines = np.concatenate([part.cosines for part in parts], axis=1)
