@@ -10,6 +10,7 @@ from scipy import sparse
 
 from lmk.ensemble.edges import EdgeModel, edge_matrix
 from lmk.ensemble.spread import (
+    OFF,
     UNKNOWN,
     Asked,
     Spreading,
@@ -49,7 +50,7 @@ def test_spreading_is_what_a_slow_loop_gives(queries, others, share, rounds, see
     scores = rng.random((queries, 3)) * (rng.random((queries, 3)) < 0.6)
     fixed = rng.random((others, 3)) * (rng.random((others, 3)) < 0.4)
     weights = rng.random((queries, queries + others)) * (rng.random((queries, queries + others)) < 0.5)
-    found = spread(*map(sparse.csr_array, (scores, fixed, weights)), Spreading(share, rounds))
+    found = spread(*map(sparse.csr_array, (scores, fixed, weights)), Spreading(share, rounds=rounds))
     expected = slowly(scores, fixed, weights, share, rounds)
     np.testing.assert_allclose(found.toarray(), expected, atol=1e-12)
     assert found.max() <= max(scores.max(), fixed.max(initial=0)) + 1e-12  # an average of scores, never more
@@ -59,13 +60,13 @@ def test_a_query_without_edges_keeps_its_scores_and_one_with_half_an_edge_half_o
     scores = sparse.csr_array(np.array([[0.8, 0.0, 0.2], [0.0, 0.6, 0.0]]))
     fixed = sparse.csr_array(np.array([[0.0, 1.0, 0.0]]))
     weights = sparse.csr_array(np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.0]]))
-    found = spread(scores, fixed, weights, Spreading(0.4, 1)).toarray()
+    found = spread(scores, fixed, weights, Spreading(0.4, rounds=1)).toarray()
     np.testing.assert_allclose(found, [[0.8 * 0.8, 0.4 * 0.5, 0.2 * 0.8], [0, 0.6, 0]])
 
 
 def test_only_the_best_landmarks_of_a_query_are_kept_between_rounds():
     scores = sparse.csr_array(np.array([[0.5, 0.4, 0.3]]))
-    found = spread(scores, sparse.csr_array((0, 3)), sparse.csr_array((1, 1)), Spreading(0.5, 1), kept=2)
+    found = spread(scores, sparse.csr_array((0, 3)), sparse.csr_array((1, 1)), Spreading(0.5, rounds=1), kept=2)
     np.testing.assert_allclose(found.toarray(), [[0.5, 0.4, 0.0]])
 
 
@@ -175,7 +176,7 @@ def test_answers_that_agree_are_better_on_dev_and_on_test():
     after = spread_test(test, learned)
     before = gap(test.lists.ids, truth, test.lists.best, test.lists.confidence)
     assert learned.how.share > 0
-    assert learned.gaps[learned.how.share] > learned.gaps[0.0] + 0.05
+    assert learned.gaps[learned.how] > learned.gaps[OFF] + 0.05
     assert gap(after.ids, truth, after.best, after.confidence) > before + 0.05
     np.testing.assert_array_equal(after.ids, test.lists.ids)
     assert len(learned.dev) == 180
@@ -186,8 +187,8 @@ def test_where_likeness_says_nothing_spreading_is_off_and_changes_nothing():
     world = World(helpful=False, noise=2.0, right=0.9)
     parts = [world.asked(name, 80, 40)[0] for name in "abc"]
     learned = spread_dev(parts)
-    assert learned.gaps[learned.how.share] >= learned.gaps[0.0]
-    off = dataclasses.replace(learned, how=Spreading(0.0))
+    assert learned.gaps[learned.how] == max(learned.gaps.values()) >= learned.gaps[OFF]
+    off = dataclasses.replace(learned, how=OFF)
     test, _ = world.asked("x", 0, 50)
     assert spread_test(test, off) is test.lists
     assert not reasons(test, off)
@@ -219,6 +220,16 @@ def test_the_answer_to_a_dev_query_does_not_depend_on_its_label():
             np.testing.assert_array_equal(told.parts[place].scores, plain.parts[place].scores)
 
 
+def test_without_fixed_nodes_the_gallery_changes_nothing():
+    world = World()
+    learned = spread_dev([world.asked(name, 60, 120)[0] for name in "abc"])
+    test, _ = world.asked("x", 0, 80)
+    other = dataclasses.replace(test, known=np.roll(test.known, 3))
+    alone, beside = (dataclasses.replace(learned, how=Spreading(0.6, fixed)) for fixed in (False, True))
+    np.testing.assert_array_equal(spread_test(test, alone).scores, spread_test(other, alone).scores)
+    assert (spread_test(test, beside).best != spread_test(other, beside).best).any()
+
+
 def test_a_changed_answer_names_the_neighbours_that_changed_it():
     world = World()
     learned = spread_dev([world.asked(name, 60, 120)[0] for name in "abc"])
@@ -227,7 +238,7 @@ def test_a_changed_answer_names_the_neighbours_that_changed_it():
     found = reasons(test, learned)
     changed = np.flatnonzero(after.best != test.lists.best)
     assert [reason.query for reason in found] == test.lists.ids[changed].tolist()
-    weights = test.weights(learned.model)
+    weights = test.weights(learned.model, learned.how.fixed)
     for reason, row in zip(found, changed.tolist(), strict=True):
         assert (reason.before, reason.after) == (test.lists.best[row], after.best[row])
         neighbours = set(test.photos[weights[[row]].indices].tolist())

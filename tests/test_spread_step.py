@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.data.splits import UNSEEN, Queries
+from lmk.ensemble.spread import OFF
 from lmk.ensemble.tune import fit_by_part, parts_of_dev
 from lmk.evaluation import gap_of
 from lmk.pipeline.spread import Described, spread_lists, verified_edges
@@ -106,7 +107,7 @@ def test_lists_become_better_on_dev_and_on_test(holdout):
     np.testing.assert_array_equal(found.test.ids, TEST)
     assert [one.ids.tolist() for one in found.context] == [TEST.tolist()] * len(owner)
     truth = np.concatenate([one.truth for one in queries])[order]
-    assert gap_of(found.dev, truth) > found.learned.gaps[0.0] + 0.1
+    assert gap_of(found.dev, truth) > found.learned.gaps[OFF] + 0.1
     assert gap_of(found.test, TEST_TRUTH) > gap_of(test_lists, TEST_TRUTH) + 0.1
     assert {reason.query for reason in found.reasons} == set(TEST[found.test.best != test_lists.best].tolist())
 

@@ -15,18 +15,18 @@ from scipy import sparse
 
 from lmk.ensemble.edges import EdgeModel, edge_matrix
 from lmk.metrics import gap
-from lmk.predictions import NO_LANDMARK, Predictions, concatenate, from_pairs
+from lmk.predictions import NO_LANDMARK, Predictions, concatenate, from_pairs, largest
 
 FIXED_QUANTILE = 0.9
 """Quantile of the scores of a landmark's answers that its gallery photos are given."""
+BLOCK_ROWS = 10_000
+"""Queries whose landmarks are cut to the best at once."""
 KEPT = 50
 """Landmarks kept a query between rounds: neighbours of neighbours would fill the rows of a large graph."""
 
 
 UNKNOWN = -2
 """Place of a photo of which it is not known, such as a test photo's."""
-SHARES = (0.0, 0.3, 0.6, 0.9)
-"""Shares that are tried on dev; 0 turns spreading off. On dev the gain is flat from 0.7 on."""
 ROUNDS = 3
 """Times that scores pass along the edges: ten gave the same GAP on dev as three."""
 
@@ -37,11 +37,19 @@ class Spreading:
 
     Attributes:
         share: Weight of the neighbours' scores against a query's own, in [0, 1); 0 turns spreading off.
+        fixed: Whether gallery photos and distractors take part, as nodes that keep their scores. Lists of recognition
+            gain by them; fused lists have compared each query with the gallery already and gain more without.
         rounds: Times that the scores pass along the edges.
     """
 
     share: float = 0.0
+    fixed: bool = True
     rounds: int = ROUNDS
+
+
+OFF = Spreading()
+TRIED = (OFF, *(Spreading(share, fixed) for fixed in (True, False) for share in (0.3, 0.6, 0.9)))
+"""Settings that are tried on dev, the mildest first; between these shares the gain is flat."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +109,14 @@ def fixed_scores(scores: ClassScores, landmarks: np.ndarray, quantile: float = F
     answered = best > 0
     overall = float(np.quantile(best[answered], quantile)) if answered.any() else 0.0
     level = np.full(len(scores.classes), overall)
-    order = np.argsort(column[answered], kind="stable")
-    answers, of = best[answered][order], column[answered][order]
-    known, starts = np.unique(of, return_index=True)
-    for place, one in zip(known.tolist(), np.split(answers, starts[1:]), strict=True):
-        level[place] = np.quantile(one, quantile)
+    order = np.lexsort((best[answered], column[answered]))
+    answers = best[answered][order]
+    known, starts, counts = np.unique(column[answered][order], return_index=True, return_counts=True)
+    # The quantile as numpy defines it, linear between the two answers around it, of all landmarks at once.
+    place = quantile * (counts - 1)
+    below = np.floor(place).astype(int)
+    above = np.minimum(below + 1, counts - 1)
+    level[known] = answers[starts + below] + (place - below) * (answers[starts + above] - answers[starts + below])
     rows = np.flatnonzero(landmarks != NO_LANDMARK)
     columns = np.searchsorted(scores.classes, landmarks[rows])
     return sparse.csr_array((level[columns], (rows, columns)), shape=(len(landmarks), len(scores.classes)))
@@ -187,9 +198,11 @@ class Asked:
         same = (here == there) & (here != NO_LANDMARK)
         return self.cosines.ravel()[edges][usable], self.inliers[edges][usable], same[usable]
 
-    def weights(self, model: EdgeModel) -> sparse.csr_array:
-        """(n, size), of the edges by a model."""
+    def weights(self, model: EdgeModel, fixed: bool) -> sparse.csr_array:
+        """(n, size), of the edges by a model; without `fixed`, of those between queries alone."""
         probabilities = model(self.cosines.ravel(), self.inliers).reshape(self.nodes.shape)
+        if not fixed:
+            probabilities = np.where(self.nodes < len(self.lists), probabilities, 0.0)
         return edge_matrix(self.nodes, probabilities, len(self.photos))
 
     def answer(self, model: EdgeModel, how: Spreading) -> Predictions:
@@ -198,7 +211,7 @@ class Asked:
             return self.lists
         named = np.concatenate([self.lists.landmarks.ravel(), self.known])
         scores = class_scores(self.lists, np.unique(named[named != NO_LANDMARK]))
-        found = spread(scores.values, fixed_scores(scores, self.known), self.weights(model), how)
+        found = spread(scores.values, fixed_scores(scores, self.known), self.weights(model, how.fixed), how)
         return ClassScores(found, scores.lowest, scores.classes).predictions(
             self.lists.ids, self.lists.landmarks.shape[1]
         )
@@ -213,39 +226,37 @@ class SpreadDev:
         parts: For each part the spread lists of all queries of its graph, test photos as well, by the same settings.
         how: The settings that all of dev chooses, for test.
         model: Of the edges, fitted on all of dev.
-        gaps: Dev GAP by share tried, 0 for the lists as they were.
+        gaps: Dev GAP of each setting tried; of `OFF` that of the lists as they were.
     """
 
     dev: Predictions
     parts: tuple[Predictions, ...]
     how: Spreading
     model: EdgeModel
-    gaps: dict[float, float]
+    gaps: dict[Spreading, float]
 
 
-def spread_dev(parts: Sequence[Asked], shares: Sequence[float] = SHARES, rounds: int = ROUNDS) -> SpreadDev:
-    """Spread the lists of dev, cross-fitted: edges and share of a part are learned without any photo that it asks.
+def spread_dev(parts: Sequence[Asked], tried: Sequence[Spreading] = TRIED) -> SpreadDev:
+    """Spread the lists of dev, cross-fitted: edges and settings of a part are learned without any photo that it asks.
 
     Args:
         parts: Disjoint parts of dev: a fold each; or several parts of the one fold of a large competition, which share
             its graph.
-        shares: Those to choose from, 0 among them; of equally good ones the smallest.
-        rounds: As in `Spreading`.
+        tried: Settings to choose from, `OFF` first; of equally good ones the first.
     """
     asked = [part.photos[part.rows] for part in parts]
     models = [_fit_edges(parts, photos) for photos in asked]
-    tried = {
-        share: [part.answer(model, Spreading(share, rounds)) for part, model in zip(parts, models, strict=True)]
-        for share in sorted(shares)
-    }
-    chosen = [_best_share(tried, parts, photos) for photos in asked]
-    answers = tuple(tried[share][place] for place, share in enumerate(chosen))
+    answers = [[part.answer(model, how) for part, model in zip(parts, models, strict=True)] for how in tried]
+    nobody = np.empty(0, dtype=str)
+    chosen = [int(np.argmax([_gap(lists, parts, photos) for lists in answers])) for photos in asked]
+    gaps = [_gap(lists, parts, nobody) for lists in answers]
+    taken = tuple(answers[setting][place] for place, setting in enumerate(chosen))
     return SpreadDev(
-        dev=concatenate([found.take(part.rows) for found, part in zip(answers, parts, strict=True)]),
-        parts=answers,
-        how=Spreading(_best_share(tried, parts, np.empty(0, dtype=str)), rounds),
-        model=_fit_edges(parts, np.empty(0, dtype=str)),
-        gaps={share: _gap(lists, parts, np.empty(0, dtype=str)) for share, lists in tried.items()},
+        dev=concatenate([found.take(part.rows) for found, part in zip(taken, parts, strict=True)]),
+        parts=taken,
+        how=tried[int(np.argmax(gaps))],
+        model=_fit_edges(parts, nobody),
+        gaps=dict(zip(tried, gaps, strict=True)),
     )
 
 
@@ -281,7 +292,7 @@ def reasons(asked: Asked, learned: SpreadDev, most: int = 3) -> list[Reason]:
     named = np.concatenate([asked.lists.landmarks.ravel(), after.landmarks.ravel(), asked.known])
     scores = class_scores(after, np.unique(named[named != NO_LANDMARK]))
     nodes = sparse.csr_array(sparse.vstack([scores.values, fixed_scores(scores, asked.known)]))
-    weights = asked.weights(learned.model)
+    weights = asked.weights(learned.model, learned.how.fixed)
     scale = learned.how.share / np.maximum(_sums(weights), 1.0)
     found = []
     for row in changed.tolist():
@@ -315,14 +326,8 @@ def _fit_edges(parts: Sequence[Asked], without: np.ndarray) -> EdgeModel:
     return EdgeModel.fit(np.concatenate(cosines), np.concatenate(inliers), np.concatenate(same))
 
 
-def _best_share(tried: dict[float, list[Predictions]], parts: Sequence[Asked], without: np.ndarray) -> float:
-    """The share with the best dev GAP over the queries that show none of the photos `without`."""
-    gaps = {share: _gap(lists, parts, without) for share, lists in tried.items()}
-    return max(gaps, key=lambda share: (gaps[share], -share))
-
-
 def _gap(lists: Sequence[Predictions], parts: Sequence[Asked], without: np.ndarray) -> float:
-    """GAP of the parts' dev queries; 0 where none of them shows a landmark."""
+    """GAP of the parts' dev queries that show none of the photos `without`; 0 where none of them shows a landmark."""
     counted = [~np.isin(part.photos[part.rows], without) for part in parts]
     found = concatenate([one.take(part.rows[rows]) for one, part, rows in zip(lists, parts, counted, strict=True)])
     truth = np.concatenate([part.truth[rows] for part, rows in zip(parts, counted, strict=True)])
@@ -343,10 +348,23 @@ def _best(matrix: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
 
 def _largest(matrix: sparse.csr_array, kept: int) -> sparse.csr_array:
     """The `kept` largest values of each row; equal ones by column."""
-    if np.diff(matrix.indptr).max(initial=0) <= kept:
+    counts = np.diff(matrix.indptr)
+    if counts.max(initial=0) <= kept:
         return matrix
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((matrix.indices, -matrix.data, rows))
-    place = np.arange(len(rows)) - matrix.indptr[rows]
-    chosen = order[place < kept]
-    return sparse.csr_array((matrix.data[chosen], (rows[chosen], matrix.indices[chosen])), shape=matrix.shape)
+    matrix.sort_indices()
+    parts = []
+    for start in range(0, matrix.shape[0], BLOCK_ROWS):
+        block = sparse.csr_array(matrix[start : start + BLOCK_ROWS])
+        width = int(np.diff(block.indptr).max(initial=0))
+        if width > kept:
+            # Rows side by side in a table, so that one partition finds the largest of all of them.
+            rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+            places = np.arange(len(rows)) - block.indptr[rows]
+            table = np.full((block.shape[0], width), -np.inf)
+            table[rows, places] = block.data
+            chosen = largest(table, kept)
+            row, column = np.nonzero(np.take_along_axis(table, chosen, 1) > -np.inf)
+            entries = block.indptr[row] + chosen[row, column]
+            block = sparse.csr_array((block.data[entries], (row, block.indices[entries])), shape=block.shape)
+        parts.append(block)
+    return sparse.csr_array(sparse.vstack(parts))
