@@ -10,6 +10,7 @@ from scipy import sparse
 
 from lmk.ensemble.edges import EdgeModel, edge_matrix
 from lmk.ensemble.spread import (
+    FUSED,
     OFF,
     UNKNOWN,
     Asked,
@@ -228,6 +229,17 @@ def test_without_fixed_nodes_the_gallery_changes_nothing():
     alone, beside = (dataclasses.replace(learned, how=Spreading(0.6, fixed)) for fixed in (False, True))
     np.testing.assert_array_equal(spread_test(test, alone).scores, spread_test(other, alone).scores)
     assert (spread_test(test, beside).best != spread_test(other, beside).best).any()
+
+
+def test_a_setting_is_chosen_by_other_parts_and_of_equal_ones_the_mildest():
+    world = World()
+    parts = [world.asked(name, 60, 120)[0] for name in "abc"]
+    learned = spread_dev(parts, FUSED)
+    assert set(learned.gaps) == set(FUSED)
+    assert not learned.how.fixed
+    assert learned.gaps[learned.how] == max(learned.gaps.values())
+    edgeless = [dataclasses.replace(part, places=np.full(len(part.places), UNKNOWN)) for part in parts]
+    assert spread_dev(edgeless).how == OFF
 
 
 def test_a_changed_answer_names_the_neighbours_that_changed_it():

@@ -9,10 +9,11 @@ from lmk.data.splits import UNSEEN, Queries
 from lmk.ensemble.spread import OFF
 from lmk.ensemble.tune import fit_by_part, parts_of_dev
 from lmk.evaluation import gap_of
-from lmk.pipeline.spread import Described, spread_lists, verified_edges
+from lmk.pipeline.spread import Described, answer_part, describe_part, spread_lists, verified_edges
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 from lmk.retrieval.descriptors import normalize
 from lmk.retrieval.graph import pairs_of
+from lmk.retrieval.neighbours import Options, find_landmarks
 
 RNG = np.random.default_rng(0)
 PLACES = normalize(RNG.normal(size=(9, 10)))
@@ -110,6 +111,26 @@ def test_lists_become_better_on_dev_and_on_test(holdout):
     assert gap_of(found.dev, truth) > found.learned.gaps[OFF] + 0.1
     assert gap_of(found.test, TEST_TRUTH) > gap_of(test_lists, TEST_TRUTH) + 0.1
     assert {reason.query for reason in found.reasons} == set(TEST[found.test.best != test_lists.best].tolist())
+
+
+def test_a_part_is_answered_by_its_own_gallery_as_retrieval_and_a_ridge_head_answer():
+    fold = described(1)
+    part = describe_part(
+        fold.queries, TEST, (fold.gallery, fold.landmarks), fold.distractors,
+        lambda names: np.stack([POINTS[name] for name in names.tolist()]).astype(np.float32),
+    )  # fmt: skip
+    near, head, likeness = answer_part(part, 5)
+    ids = np.concatenate([fold.queries.ids, TEST])
+    split = len(fold.gallery)
+    expected, expected_likeness = find_landmarks(
+        ids, fold.known[:split], fold.landmarks, fold.known[split:], fold.asked, Options(), 5
+    )
+    np.testing.assert_array_equal(near.landmarks, expected.landmarks)
+    np.testing.assert_allclose(likeness, expected_likeness, rtol=1e-4)
+    for found in (near, head):
+        np.testing.assert_array_equal(found.ids, ids)
+        assert set(np.unique(found.landmarks)) - {NO_LANDMARK} <= set(fold.landmarks.tolist())
+        assert gap_of(found.take(np.arange(len(fold.queries))), fold.queries.truth) > 0.7
 
 
 def _shown(names: np.ndarray) -> np.ndarray:

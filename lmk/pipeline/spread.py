@@ -1,7 +1,7 @@
 """The step that spreads: lists of dev and test are made to agree with those of the photos most like them.
 
-Everything here takes and gives arrays. `describe` what each part of the dataset knows, make the `graphs` once, verify
-their edges once, then call `spread_lists` on the blended lists and again on the fused ones.
+Everything here takes and gives arrays: `describe_part` for each part of the dataset, `Described.graph` and
+`verified_edges` once, then `spread_lists` for the blended lists and again for the fused ones.
 """
 
 from __future__ import annotations
@@ -12,9 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmk.data.splits import Queries
-from lmk.ensemble.spread import UNKNOWN, Asked, Reason, SpreadDev, reasons, spread_dev, spread_test
+from lmk.ensemble.spread import (
+    RECOGNIZED,
+    UNKNOWN,
+    Asked,
+    Reason,
+    SpreadDev,
+    Spreading,
+    reasons,
+    spread_dev,
+    spread_test,
+)
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate
 from lmk.retrieval.graph import Graph, nearest_photos, pairs_of, worth_verifying
+from lmk.retrieval.neighbours import Options, rank_landmarks
+from lmk.retrieval.ridge import PENALTY, fit_ridge
+from lmk.retrieval.whitening import Whitening
 
 NEIGHBOURS = 10
 """Edges of a query. On dev 8 and 12 gained within 0.002 of each other; every edge may cost a comparison."""
@@ -60,6 +73,44 @@ class Described:
         """The nearest photos of each query."""
         gallery, distractors = np.split(self.known, [len(self.gallery)])
         return nearest_photos(self.asked, gallery, distractors, count)
+
+
+def describe_part(
+    queries: Queries,
+    test: np.ndarray,
+    gallery: tuple[np.ndarray, np.ndarray],
+    distractors: np.ndarray,
+    describe: Callable[[np.ndarray], np.ndarray],
+    options: Options | None = None,
+) -> Described:
+    """The photos of a part, whitened on its gallery and distractors.
+
+    Args:
+        queries, test, distractors: As in `Described`.
+        gallery: Its training photos (g,) str and their landmarks (g,) int64.
+        describe: From photos (n,) str to descriptors (n, d) of all networks side by side, by this part's networks.
+        options: Shrinkage and power of the whitening; those of retrieval by default.
+    """
+    options = options or Options()
+    photos, landmarks = gallery
+    known = describe(np.concatenate([photos, distractors]))
+    whiten = Whitening.fit(known, shrinkage=options.shrinkage, power=options.power)
+    asked = describe(np.concatenate([queries.photos, test]))
+    return Described(queries, test, photos, landmarks, distractors, whiten(asked), whiten(known))
+
+
+def answer_part(
+    part: Described, k: int, options: Options | None = None, penalty: float = PENALTY
+) -> tuple[Predictions, Predictions, np.ndarray]:
+    """The lists of one part without any network of its own: of its dev queries, then of the test photos.
+
+    Returns:
+        kNN, the ridge head over all networks, and (q + t,) float32, the mean cosine to the nearest distractors.
+    """
+    ids = np.concatenate([part.queries.ids, part.test])
+    gallery, distractors = np.split(part.known, [len(part.gallery)])
+    nearest, likeness = rank_landmarks(ids, gallery, part.landmarks, distractors, part.asked, options or Options(), k)
+    return nearest, fit_ridge(part.known, part.fixed, penalty)(ids, part.asked, k), likeness
 
 
 def verified_edges(
@@ -124,6 +175,7 @@ def spread_lists(
     test_graph: tuple[Graph, np.ndarray],
     test_lists: Predictions,
     landmarks: tuple[np.ndarray, np.ndarray],
+    tried: Sequence[Spreading] = RECOGNIZED,
 ) -> Spread:
     """Spread the lists of dev, cross-fitted, and those of test.
 
@@ -138,12 +190,13 @@ def spread_lists(
         test_graph, test_lists: As above.
         landmarks: (n,) str and (n,) int64, all training photos and their landmarks: what edges between photos of dev
             are learned from, whether a part's models know a landmark or not.
+        tried: Settings that dev chooses from: `ensemble.spread.RECOGNIZED` for blended lists, `FUSED` for fused ones.
     """
     parts = [
         _asked(one, graph, concatenate(list(lists)), rows, landmarks)
         for one, graph, lists, rows in zip(dev, dev_graphs, dev_lists, dev_rows, strict=True)
     ]
-    learned = spread_dev(parts)
+    learned = spread_dev(parts, tried)
     whole = _asked(test, test_graph, test_lists, np.empty(0, np.int64), landmarks)
     context = tuple(
         found.take(np.arange(len(one.queries), len(found))) for found, one in zip(learned.parts, dev, strict=True)

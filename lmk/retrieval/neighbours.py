@@ -81,7 +81,19 @@ def find_landmarks(
         The predictions, and (n,) float32, each query's mean cosine to the nearest distractors.
     """
     whiten = Whitening.fit(gallery, distractors, shrinkage=options.shrinkage, power=options.power)
-    gallery, distractors, queries = whiten(gallery), whiten(distractors), whiten(queries)
+    return rank_landmarks(ids, whiten(gallery), landmarks, whiten(distractors), whiten(queries), options, k)
+
+
+def rank_landmarks(
+    ids: np.ndarray,
+    gallery: np.ndarray,
+    landmarks: np.ndarray,
+    distractors: np.ndarray,
+    queries: np.ndarray,
+    options: Options,
+    k: int = 20,
+) -> tuple[Predictions, np.ndarray]:
+    """`find_landmarks` of descriptors that are whitened already; arguments and result as there."""
     likeness = mean_similarity(queries, distractors, NEAREST_DISTRACTORS)
     if options.augment:
         gallery = augment_gallery(gallery, landmarks, options.augment)

@@ -73,7 +73,8 @@ def _principal(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     mean = descriptors.mean(axis=0)
     # The covariance of (n, d) is d x d; a singular value decomposition is cheaper where there are fewer rows than that.
     found = PCA(svd_solver="covariance_eigh" if count >= dimensions else "full")
-    found.fit((descriptors - mean).astype(np.float64))
+    with np.errstate(invalid="ignore"):  # equal photos have no variance to take shares of, which is not used
+        found.fit((descriptors - mean).astype(np.float64))
     variances = found.explained_variance_ * (count - 1) / count  # of the n rows, as for many photos
     return mean, variances, found.components_.T
 
