@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lmk.data.splits import UNSEEN, Queries
 from lmk.ensemble.spread import OFF
-from lmk.ensemble.tune import fit_by_part, parts_of_dev
+from lmk.ensemble.tune import cross_fit_parts, fit_by_part, parts_of_dev
 from lmk.evaluation import gap_of
 from lmk.pipeline.spread import Described, answer_part, describe_part, spread_lists, verified_edges
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
@@ -172,3 +172,24 @@ def test_no_part_learns_from_a_photo_that_it_asks(folds, count, seed):
         assert not set(groups[rows].tolist()) & set(groups[parts == part].tolist())
         everything_else = ~np.isin(groups, groups[parts == part])
         assert len(rows) == everything_else.sum()
+
+
+def test_test_photos_of_a_part_are_answered_by_what_answers_its_queries():
+    """What is fitted is the sum of the labels that it learned from; it shows in the score of every answer."""
+    labels, photos = np.array([1.0, 2.0, 4.0, 8.0, 16.0]), np.array(["a", "b", "c", "a", "d"])
+    parts = np.array([1, 0, 1, 0, 2])  # photo a is asked in two parts
+
+    def answers(ids: list[str], score: float) -> Predictions:
+        return Predictions(np.array(ids), np.ones((len(ids), 1), np.int64), np.full((len(ids), 1), score))
+
+    dev, context = cross_fit_parts(
+        parts,
+        photos,
+        lambda rows: float(labels[rows].sum()),
+        lambda fitted, rows: answers([f"{photos[row]}{row}" for row in rows], fitted),
+        lambda fitted, part: answers([f"t{part}"], fitted),
+    )
+    assert dev.ids.tolist() == ["a0", "b1", "c2", "a3", "d4"]
+    learned = [4.0 + 16, 2.0 + 16, 1.0 + 2 + 4 + 8]  # by part: none of the photos that the part asks
+    assert dev.confidence.tolist() == [learned[part] for part in parts]
+    assert [(one.ids[0], one.confidence[0]) for one in context] == [(f"t{part}", learned[part]) for part in range(3)]

@@ -21,7 +21,7 @@ from lmk.cli.app import (
     app,
     print_json,
 )
-from lmk.cli.running import default_recipes, with_defaults
+from lmk.cli.options import default_recipes, with_defaults
 
 LEAST_GIGABYTES = 5.0
 """Free space under which a run may not fit: stores of a small competition, its photos, trained weights."""
@@ -235,7 +235,8 @@ def disk(workspace: Path) -> Iterator[Finding]:
 
 def photos(competition: str, workspace: Path) -> Iterator[Finding]:
     """Whether the competition is there, and what is odd about it; the demo is not drawn for that."""
-    from lmk.data.competitions import DEMO, open_competition
+    from lmk.data.competitions import DEMO
+    from lmk.pipeline.dataset import open_competition
     from lmk.util.errors import LmkError
 
     folder = workspace / "competitions"

@@ -71,3 +71,28 @@ def fit_by_part(parts: np.ndarray, groups: np.ndarray, fit: Callable[[np.ndarray
     return [
         fit(np.flatnonzero(~np.isin(groups, groups[parts == part]))) for part in range(int(parts.max(initial=-1)) + 1)
     ]
+
+
+def cross_fit_parts(
+    parts: np.ndarray,
+    groups: np.ndarray,
+    fit: Callable[[np.ndarray], Fitted],
+    apply: Callable[[Fitted, np.ndarray], Predictions],
+    apply_context: Callable[[Fitted, int], Predictions],
+) -> tuple[Predictions, tuple[Predictions, ...]]:
+    """Dev predictions, and for each part of dev those of the test photos by what answers its queries.
+
+    Args:
+        parts, groups, fit: As for `fit_by_part`.
+        apply: From what was fitted and rows of dev to predictions of these rows.
+        apply_context: From what was fitted for a part, and the part, to predictions of the test photos from the lists
+            that this part's models gave for them.
+
+    Returns:
+        Predictions of all rows of dev in their order, and the test predictions of each part.
+    """
+    fitted = fit_by_part(parts, groups, fit)
+    rows = [np.flatnonzero(parts == part) for part in range(len(fitted))]
+    found = [apply(one, asked) for one, asked in zip(fitted, rows, strict=True)]
+    order = np.argsort(np.concatenate(rows), kind="stable")
+    return concatenate(found).take(order), tuple(apply_context(one, part) for part, one in enumerate(fitted))
