@@ -5,8 +5,12 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+from joblib import cpu_count
 
 from lmk.data.augment import augment
+
+READERS = 16
+"""The most threads that read photos for training."""
 
 Seed = tuple[int, ...]
 """Of one epoch: the run's seed, the stage and the epoch."""
@@ -105,12 +109,13 @@ class PhotoBatches(keras.utils.PyDataset):
         batch_size: int,
         balance: bool,
         seed: Seed,
-        workers: int = 2,
+        workers: int | None = None,
         share: Share = WHOLE,
     ):
         """read: a photo's id to RGB (h, w, 3) uint8; batch_size: of all processes; the augmentation of each photo
         follows from `seed` alone, whichever process gets it."""
-        super().__init__(workers=workers, use_multiprocessing=False)  # OpenCV works outside the interpreter's lock
+        # threads, since OpenCV works outside the interpreter's lock; two could not read fast enough for a GPU
+        super().__init__(workers=workers or min(cpu_count(), READERS), use_multiprocessing=False)
         self.read, self.ids, self.classes, self.side, self.batch_size = read, ids, classes, side, batch_size
         self.seed, self.share = seed, share
         self.order = dealt(epoch_order(classes, balance, np.random.default_rng(seed)), share)
