@@ -82,9 +82,15 @@ TRAINING_CODE = (
     "lmk.models.training",
     "lmk.pipeline.networks",
     "lmk.predictions",
-    "lmk.retrieval.neighbours",
+    "lmk.retrieval.descriptors",
 )
-RETRIEVAL_CODE = ("lmk.pipeline.retrieve", "lmk.predictions", "lmk.retrieval.neighbours")
+RETRIEVAL_CODE = (
+    "lmk.pipeline.retrieve",
+    "lmk.predictions",
+    "lmk.retrieval.descriptors",
+    "lmk.retrieval.neighbours",
+    "lmk.retrieval.whitening",
+)
 BLEND_CODE = (
     "lmk.ensemble.blend",
     "lmk.ensemble.calibrate",

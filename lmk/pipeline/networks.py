@@ -26,7 +26,7 @@ from lmk.pipeline.dataset import Asked, Dataset, Part
 from lmk.pipeline.features import Extractor
 from lmk.pipeline.places import Places
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.retrieval.neighbours import in_blocks, photo_descriptors
+from lmk.retrieval.descriptors import in_blocks, photo_descriptors
 from lmk.util.checked import DamagedFile, discard, is_sealed, seal, verify
 from lmk.util.files import write_json
 from lmk.util.progress import Progress
