@@ -1,4 +1,4 @@
-"""What a user can mend: one line that names the thing, what was found, and the mend."""
+"""Errors that a user can correct: one line that names the thing, what was found, and what to do."""
 
 import difflib
 from collections.abc import Iterable
@@ -26,6 +26,12 @@ class RemoteError(LmkError):
     """The other side failed, answered nonsense or did not answer in time."""
 
     exit_code = 5
+
+
+class StoppedEarly(LmkError):
+    """The run ended early because that was asked; the same command goes on (75 is EX_TEMPFAIL of sysexits.h)."""
+
+    exit_code = 75
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
