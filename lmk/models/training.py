@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -284,11 +285,13 @@ class Trainer:
     def _step_by_step(self, epoch: _Epoch, batches: keras.utils.PyDataset, average: bool) -> dict[str, Any]:
         """`fit` for batches that are computed in no time; at the end it, too, puts the weights' average in place."""
         model, logs = epoch.learner.model, {}
-        model.reset_metrics()
+        for metric in epoch.learner.metrics():
+            metric.reset_state()
         epoch.on_epoch_begin(0)
-        for batch in range(epoch.done, len(batches)):
-            logs = model.train_on_batch(*batches[batch], return_dict=True)
-            epoch.on_train_batch_end(batch)
+        with _metrics_kept(model):
+            for batch in range(epoch.done, len(batches)):
+                logs = model.train_on_batch(*batches[batch], return_dict=True)
+                epoch.on_train_batch_end(batch)
         epoch.on_epoch_end(0)
         if average:
             model.optimizer.finalize_variable_values(model.trainable_variables)
@@ -443,6 +446,16 @@ def backbone_multipliers(extractor: keras.Model, stage: Stage) -> dict[str, floa
     if stage.backbone_factor == 1:
         return {}
     return {variable.path: stage.backbone_factor for variable in network_of(extractor).trainable_variables}
+
+
+@contextmanager
+def _metrics_kept(model: keras.Model) -> Iterator[None]:
+    """Let metrics run over an epoch of `train_on_batch`, which sets them to zero at each call."""
+    model.reset_metrics = lambda: None  # the instance's own hides the class' method
+    try:
+        yield
+    finally:
+        del model.reset_metrics
 
 
 def _twin(model: keras.Model) -> keras.Model:
