@@ -20,7 +20,6 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.output import parser, show
 from lmk.cli.console import note, progress
-from lmk.data.competitions import open_competition
 from lmk.data.splits import make_split
 from lmk.local.compare import SETTINGS, Settings
 from lmk.local.evidence import Evidence
@@ -28,9 +27,9 @@ from lmk.local.features import Extractor, extract
 from lmk.local.kinds import DELF, ROOTSIFT
 from lmk.local.rootsift import RootSift
 from lmk.local.verify import GALLERY, verify
-from lmk.pipeline.delf import DelfOf
-from lmk.pipeline.run import open_run
-from lmk.pipeline.steps import Settings as RunSettings
+from lmk.pipeline.build import Builder
+from lmk.pipeline.config import Execution, config_of
+from lmk.pipeline.dataset import dataset_of, open_competition, open_dataset
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.util.store import ArrayStore
 from lmk.util.workspace import Workspace
@@ -128,17 +127,20 @@ def _four(own: int | None, known: Sequence[int], rng: np.random.Generator) -> li
     return others[:PROPOSALS] if own is None else [own, *others[: PROPOSALS - 1]]
 
 
-def delf_of(folder: Path, weights: str, workspace: Workspace, unseen: np.ndarray) -> DelfOf:
+def delf_of(folder: Path, weights: str, workspace: Workspace, unseen: np.ndarray) -> Extractor:
     """A DELF whose attention and PCA learn from the competition's training photos but those that are to stay unseen."""
     competition = open_competition(str(folder), workspace.competitions)
-    run = open_run(RunSettings(recipes=(), weights=weights), competition, workspace, progress, note)
-    split = run.split
+    config = config_of((), weights=weights, local_features=DELF, ensemble=False)
+    execution = Execution(workspace, progress=progress, note=note)
+    dataset = open_dataset(config, competition, execution)
+    split = dataset.split
     seen = ~np.isin(split.train_ids, unseen)
     photos, landmarks = split.train_ids[seen], split.train_landmarks[seen]
-    share = run.settings.share_without_landmark
-    fewer = make_split(photos, landmarks, split.distractor_ids, split.folds, share, run.settings.seed)
-    run.__dict__["split"] = fewer  # in place of the one that it would make of all photos
-    return DelfOf.of(run)
+    share = config.share_without_landmark
+    fewer = make_split(photos, landmarks, split.distractor_ids, split.folds, share, config.seed)
+    builder = Builder(config, dataset_of(config, competition, dataset.unreadable, fewer), execution)
+    builder.local_features()
+    return builder.local[DELF].extractor
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.output import parser, show
-from lmk.data.competitions import open_competition
 from lmk.models.start import start_keras
+from lmk.pipeline.config import Execution, config_of
+from lmk.pipeline.dataset import open_competition, open_dataset
 from lmk.pipeline.local_features import default_local_features
-from lmk.pipeline.run import make_submission, open_run
-from lmk.pipeline.steps import Settings
+from lmk.pipeline.run import make_submission
 from lmk.util.errors import LmkError
 from lmk.util.progress import Advance
 from lmk.util.workspace import Workspace
@@ -62,8 +62,9 @@ def run(competition: str, weights: str, recipes: Sequence[str], seed: int, folde
         start_keras()
     opened = open_competition(competition, workspace.competitions, clock)
     kinds = default_local_features(weights)
-    settings = Settings(recipes=tuple(recipes), weights=weights, seed=seed, local_features=kinds)
-    result = make_submission(open_run(settings, opened, workspace, clock))
+    config = config_of(recipes, weights=weights, seed=seed, local_features=kinds)
+    execution = Execution(workspace, progress=clock)
+    result = make_submission(config, open_dataset(config, opened, execution), execution)
     cold, busy = time.perf_counter() - start, time.process_time() - busy
     again = time.perf_counter()
     chosen = [word for name in recipes for word in ("--recipe", name)]
@@ -86,7 +87,7 @@ def run(competition: str, weights: str, recipes: Sequence[str], seed: int, folde
         "processor_seconds": busy,
         "stored_seconds": stored,
         "forward_share": forward / cold,
-        "dev_gap": result.gap,
+        "dev_gap": result.record.dev.gap,
         "rows": rows,
     }
 

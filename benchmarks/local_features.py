@@ -17,8 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.output import parser, show
 from lmk.cli.console import note, progress
-from lmk.cli.running import CPU_RECIPES
-from lmk.data.competitions import open_competition
+from lmk.cli.options import CPU_RECIPES
 from lmk.data.splits import photo_of
 from lmk.data.tables import Solution, read_solution
 from lmk.ensemble.fuse import LearnedFusion, proposal_features
@@ -28,10 +27,12 @@ from lmk.local.compare import Settings as Comparing
 from lmk.local.evidence import Evidence
 from lmk.local.kinds import KINDS
 from lmk.local.verify import verify
-from lmk.pipeline.local_features import local_features
-from lmk.pipeline.run import ensemble, open_run, recognize, retrieve
-from lmk.pipeline.steps import RETRIEVAL, Run, Settings, Source
-from lmk.pipeline.verify import comparison_settings, galleries, pairs_key
+from lmk.pipeline.build import Builder, build, comparison_settings
+from lmk.pipeline.config import Config, Execution, config_of
+from lmk.pipeline.dataset import Dataset, open_competition, open_dataset
+from lmk.pipeline.fuse import photo_counts
+from lmk.pipeline.results import Answers, Neighbours
+from lmk.pipeline.steps import ENSEMBLE, RETRIEVAL, execute
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.util.store import ArrayStore
 from lmk.util.workspace import Workspace
@@ -50,63 +51,68 @@ class Part:
     similar: np.ndarray
     evidence: Mapping[str, Evidence]
 
-    def features(self, run: Run, kinds: Sequence[str]) -> np.ndarray:
+    def features(self, dataset: Dataset, kinds: Sequence[str]) -> np.ndarray:
         """What the fusion sees, with the evidence of some kinds."""
-        landmarks, counts = np.unique(run.competition.train_landmarks, return_counts=True)
-        photos = dict(zip(landmarks.tolist(), counts.tolist(), strict=True))
+        photos = photo_counts(dataset.competition.train_landmarks)
         told = {f"{kind}:{name}": values for kind in kinds for name, values in self.evidence[kind].proposals().items()}
         return proposal_features(self.blended, self.sources, photos, self.similar, told)
 
 
-def run(opened: Run, kinds: Mapping[str, Comparing], solution: Solution | None) -> dict[str, Any]:
+def run(
+    config: Config, dataset: Dataset, execution: Execution, kinds: Mapping[str, Comparing], solution: Solution | None
+) -> dict[str, Any]:
     """Rows of one seed: `fused` a stage, `roc` a kind and column of evidence; `comparisons` made; answers to `dev` by
     stage, and their `truth`.
 
     Args:
-        opened: The run; its recipes make the ensemble.
-        kinds: Of local features, and how they compare two photos: `KINDS` that they make up are fused.
-        solution: Of the test photos, None to leave them out.
+        config, dataset, execution: The run; its recipes make the ensemble.
+        kinds: Kinds of local features, and how they compare two photos: `KINDS` that they make up are fused.
+        solution: Truth of the test photos, None to leave them out.
     """
-    recipes = [opened.recipe(name) for name in opened.settings.recipes]
-    parts = [*(recognize(opened, recipe) for recipe in recipes), retrieve(opened, recipes)]
-    blended = ensemble(opened, parts)
-    dev = _part(opened, parts, blended, "dev", kinds)
-    test = _part(opened, parts, blended, "test", kinds) if solution is not None else None
+    names = [*(recipe.name for recipe in config.recipes), RETRIEVAL]
+    results = execute(build(config, dataset, execution), [*names, ENSEMBLE], execution).results
+    parts = {name: results[name] for name in names}
+    builder = Builder(config, dataset, execution)
+    builder.local_features()
+    dev = _part(builder, parts, results[ENSEMBLE], "dev", kinds)
+    test = _part(builder, parts, results[ENSEMBLE], "test", kinds) if solution is not None else None
     stages = {"ensemble": (dev.blended, test.blended if test else None)}
     for name, used in KINDS.items():
         if set(used) <= set(kinds):
-            stages[name] = _fused(opened, dev, test, used)
-    truth = opened.dev.truth
+            stages[name] = _fused(config, dataset, dev, test, used)
+    truth = dataset.dev.truth
     base = stages.get(BASE, stages["ensemble"])[0]
     return {
-        "fused": [_row(opened, name, *found, base, solution) for name, found in stages.items()],
-        "roc": [
-            {"seed": opened.settings.seed, "kind": kind} | _areas(dev.blended, dev.evidence[kind], truth)
-            for kind in kinds
-        ],
+        "fused": [_row(config.seed, truth, name, *found, base, solution) for name, found in stages.items()],
+        "roc": [{"seed": config.seed, "kind": kind} | _areas(dev.blended, dev.evidence[kind], truth) for kind in kinds],
         "comparisons": {kind: int(evidence.compared.sum()) for kind, evidence in dev.evidence.items()},
         "dev": {name: found[0] for name, found in stages.items()},
         "truth": truth,
     }
 
 
-def _part(opened: Run, parts: list[Source], blended: Source, which: str, kinds: Mapping[str, Comparing]) -> Part:
-    found, gallery = getattr(blended, which), galleries(opened)
+def _part(
+    builder: Builder, parts: Mapping[str, Answers], blended: Answers, which: str, kinds: Mapping[str, Comparing]
+) -> Part:
+    found, gallery = getattr(blended, which), builder.galleries()
     ids = np.unique(np.concatenate([*gallery.values(), photo_of(found.ids)]))
-    evidence = {}
+    evidence, jobs = {}, builder.execution.jobs
     for kind, settings in kinds.items():
-        features = local_features(opened, kind, ids)
-        key = pairs_key(opened, kind) | {"comparison": settings.key()}
-        store = ArrayStore(opened.workspace.stores, "verification", key)
-        jobs = opened.settings.jobs
-        evidence[kind] = verify(found, gallery, features, features, store, settings, jobs=jobs, progress=progress)
-    similar = next(part.extras[which] for part in parts if part.name == RETRIEVAL)
-    return Part(found, [getattr(part, which) for part in parts], similar, evidence)
+        table = builder.local[kind].table(ids)
+        key = builder.pairs_key(kind).to_dict() | {"comparison": settings.key()}
+        store = ArrayStore(builder.execution.workspace.stores, "verification-pairs", key)
+        evidence[kind] = verify(found, gallery, table, table, store, settings, jobs=jobs, progress=progress)
+    neighbours = parts[RETRIEVAL]
+    assert isinstance(neighbours, Neighbours)
+    similar = neighbours.likeness_dev if which == "dev" else neighbours.likeness_test
+    return Part(found, [getattr(part, which) for part in parts.values()], similar, evidence)
 
 
-def _fused(opened: Run, dev: Part, test: Part | None, kinds: Sequence[str]) -> tuple[Predictions, Predictions | None]:
+def _fused(
+    config: Config, dataset: Dataset, dev: Part, test: Part | None, kinds: Sequence[str]
+) -> tuple[Predictions, Predictions | None]:
     """Dev, cross-fitted, and test by what all of dev teaches."""
-    features, truth = dev.features(opened, kinds), opened.dev.truth
+    features, truth = dev.features(dataset, kinds), dataset.dev.truth
     right = (dev.blended.landmarks == truth[:, None]) & (dev.blended.landmarks != NO_LANDMARK)
 
     def fit(rows: np.ndarray) -> LearnedFusion:
@@ -115,19 +121,24 @@ def _fused(opened: Run, dev: Part, test: Part | None, kinds: Sequence[str]) -> t
     def ask(fusion: LearnedFusion, rows: np.ndarray) -> Predictions:
         return fusion(dev.blended.take(rows), features[rows])
 
-    answers = cross_fit(opened.dev.photos, fit, ask, opened.settings.seed)
+    answers = cross_fit(dataset.dev.photos, fit, ask, config.seed)
     if test is None:
         return answers, None
-    return answers, fit(np.arange(len(truth)))(test.blended, test.features(opened, kinds))
+    return answers, fit(np.arange(len(truth)))(test.blended, test.features(dataset, kinds))
 
 
 def _row(
-    opened: Run, name: str, dev: Predictions, test: Predictions | None, base: Predictions, solution: Solution | None
+    seed: int,
+    truth: np.ndarray,
+    name: str,
+    dev: Predictions,
+    test: Predictions | None,
+    base: Predictions,
+    solution: Solution | None,
 ) -> dict[str, object]:
-    truth = opened.dev.truth
     gap, low, high = gap_and_interval(dev, truth)
     less, more = paired_interval(base, dev, truth)
-    row: dict[str, object] = {"seed": opened.settings.seed, "evidence": name}
+    row: dict[str, object] = {"seed": seed, "evidence": name}
     row |= {"dev": gap, "low": low, "high": high, "less": less, "more": more}
     if test is not None and solution is not None:
         row["test"] = evaluate(test, solution).gap
@@ -168,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--kind", action="append", choices=("rootsift", "delf"), help="default: both")
     options.add_argument("--delf", help="backbone that DELF trains on, or folder of a published one")
     options.add_argument("--solution", type=Path)
-    options.add_argument("--gallery", type=int, default=Settings(recipes=()).gallery, help="photos a landmark")
+    options.add_argument("--gallery", type=int, default=Config(()).gallery, help="photos a landmark")
     options.add_argument("--keep-captions", action="store_true")
     options.add_argument("--jobs", type=int, default=2)
     words = options.parse_args(arguments)
@@ -177,20 +188,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     solution = read_solution(words.solution) if words.solution else None
     found = []
     for seed in range(words.seeds):
-        settings = Settings(
-            recipes=tuple(words.recipe or CPU_RECIPES),
+        config = config_of(
+            words.recipe or CPU_RECIPES,
             weights=words.weights,
             seed=seed,
             gallery=words.gallery,
-            jobs=words.jobs,
             delf=words.delf,
+            local_features="both",
         )
-        opened = open_run(settings, competition, workspace, progress, note)
+        execution = Execution(workspace, words.jobs, progress, note)
+        dataset = open_dataset(config, competition, execution)
         kinds = {
-            kind: dataclasses.replace(comparison_settings(opened, kind), captions=not words.keep_captions)
+            kind: dataclasses.replace(comparison_settings(kind, config), captions=not words.keep_captions)
             for kind in words.kind or ("rootsift", "delf")
         }
-        found.append(run(opened, kinds, solution))
+        found.append(run(config, dataset, execution, kinds, solution))
     fused, roc = ([row for one in found for row in one[name]] for name in ("fused", "roc"))
     told = {"mean": means(fused, "evidence"), "leads": leads(found), "roc": means(roc, "kind"), "seeds": fused}
     show(told | {"comparisons": [one["comparisons"] for one in found]}, words.json)

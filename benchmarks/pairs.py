@@ -14,17 +14,16 @@ import numpy as np
 
 from benchmarks.output import parser, show
 from lmk.cli.console import note, progress
-from lmk.cli.running import CPU_RECIPES
-from lmk.data.competitions import open_competition
+from lmk.cli.options import CPU_RECIPES
 from lmk.data.images import read_photo
 from lmk.local.compare import SETTINGS, compare
 from lmk.local.compare import Settings as Comparing
 from lmk.local.features import Extractor
 from lmk.local.kinds import DELF, ROOTSIFT
 from lmk.local.rootsift import RootSift
-from lmk.pipeline.delf import DelfOf
-from lmk.pipeline.run import open_run
-from lmk.pipeline.steps import Settings
+from lmk.pipeline.build import Builder
+from lmk.pipeline.config import Execution, config_of
+from lmk.pipeline.dataset import open_competition, open_dataset
 from lmk.util.workspace import Workspace
 
 
@@ -54,8 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = options.parse_args(arguments)
     workspace = Workspace.open(words.workspace)
     competition = open_competition(words.competition, workspace.competitions, progress)
-    opened = open_run(Settings(CPU_RECIPES, weights=words.weights), competition, workspace, progress, note)
-    delf = DelfOf.of(opened)
+    config = config_of(CPU_RECIPES, weights=words.weights, local_features=DELF)
+    execution = Execution(workspace, progress=progress, note=note)
+    builder = Builder(config, open_dataset(config, competition, execution), execution)
+    builder.local_features()
+    delf = builder.local[DELF].extractor
     delf.train()
     photos = sorted(words.folder.glob("*.jpg"))
     extractors: dict[str, Extractor] = {ROOTSIFT: RootSift(), DELF: delf}

@@ -71,7 +71,7 @@ def costs(lab, done) -> Row:
     from research.lab import passes_of
 
     needed = {passes_of(recipe): recipe for recipe in done[0].recipes}.values()
-    queries = np.mean([len(trial.truth) for trial in lab.trials]) / lab.trials[0].run.split.folds
+    queries = np.mean([len(trial.truth) for trial in lab.trials]) / lab.trials[0].config.folds
     answering = float(np.mean([answer.predict for answer in done])) / queries
     return {
         "train_seconds": float(np.mean([answer.train for answer in done])),

@@ -238,7 +238,7 @@ def stacks(lab: Lab) -> dict[str, Idea]:
             parts = parts_of(lab, trial)
             found = blended(trial, parts, fit_blend)
             found = replace(found, dev=found.dev.top(5))
-            known, counts = np.unique(trial.run.split.train_landmarks, return_counts=True)
+            known, counts = np.unique(trial.dataset.split.train_landmarks, return_counts=True)
             likeness = lab.retrieval(trial, recipes, Options())[1][:, None]
             sizes = dict(zip(known.tolist(), counts.tolist(), strict=True))
             return found, proposal_features(found.dev, [part.dev for part in parts], sizes, likeness, {})

@@ -12,7 +12,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from lmk.data.competitions import open_competition
 from lmk.data.splits import Split, make_split
 from lmk.ensemble.tune import cross_fit
 from lmk.metrics import average_precision, rank
@@ -22,9 +21,11 @@ from lmk.models.network import Network, build_network
 from lmk.models.prediction import predict_features
 from lmk.models.recipes import Recipe
 from lmk.models.schedules import make_optimizer, warmup_cosine
-from lmk.pipeline.recognize import Recognizer
-from lmk.pipeline.run import open_run, recipe_key
-from lmk.pipeline.steps import Run, Settings
+from lmk.pipeline.build import Builder
+from lmk.pipeline.config import Config, Execution, config_of
+from lmk.pipeline.dataset import Dataset, Part, dataset_of, open_competition, open_dataset
+from lmk.pipeline.networks import Networks
+from lmk.pipeline.steps import networks_of
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate
 from lmk.retrieval.neighbours import Options, find_landmarks, photo_descriptors, side_by_side
 from lmk.util.files import digest_of, write_json
@@ -73,12 +74,27 @@ class Answer:
 class Trial:
     """One seed: its split and dev queries, and what was computed on them."""
 
-    run: Run
+    config: Config
+    dataset: Dataset
+    execution: Execution
     made: dict[object, object] = field(default_factory=dict)
 
     @property
     def truth(self) -> np.ndarray:
-        return self.run.dev.truth
+        """(n,) int64, the landmark that each dev query shows."""
+        return self.dataset.dev.truth
+
+    def networks(self, recipe: Recipe) -> Networks:
+        """A recipe's networks on this trial's split."""
+        builder = Builder(self.config, self.dataset, self.execution)
+        builder.recipe(recipe)
+        return builder.networks[recipe.name]()
+
+    def digest(self, recipe: Recipe) -> str:
+        """Digest of all that a recipe's networks depend on."""
+        builder = Builder(self.config, self.dataset, self.execution)
+        builder.recipe(recipe)
+        return builder.keys[networks_of(recipe.name)].digest
 
     def once(self, key: object, compute: Callable[[], object]) -> object:
         """What `compute` gives, computed once a key."""
@@ -105,12 +121,11 @@ class Trial:
 
             return call
 
-        settings = self.run.settings
-        dev = cross_fit(self.run.dev.photos, timed("fit", fit), timed("apply", apply), settings.seed)
+        dev = cross_fit(self.dataset.dev.photos, timed("fit", fit), timed("apply", apply), self.config.seed)
         return Answer(
             dev,
-            sum(part.train for part in parts) + own["fit"] / settings.folds,
-            sum(part.predict for part in parts) + own["apply"] / settings.folds,
+            sum(part.train for part in parts) + own["fit"] / self.config.folds,
+            sum(part.predict for part in parts) + own["apply"] / self.config.folds,
             frozenset().union(*(part.recipes for part in parts)),
         )
 
@@ -133,40 +148,46 @@ class Lab:
         opened = open_competition(competition, place.competitions)
         self.trials = []
         for seed in range(seeds):
-            settings = Settings(recipes=recipes, weights=weights, seed=seed, folds=folds)
-            run = open_run(settings, opened, place)
+            config, execution = config_of(recipes, weights=weights, seed=seed, folds=folds), Execution(place)
+            dataset = open_dataset(config, opened, execution)
             if self.setting.photos is not None or self.setting.distractors is not None:
-                run.__dict__["split"] = _fewer(run, self.setting)
-            self.trials.append(Trial(run))
+                dataset = dataset_of(config, opened, dataset.unreadable, _fewer(config, dataset.split, self.setting))
+            self.trials.append(Trial(config, dataset, execution))
         self._models: dict[object, Network] = {}
         self._seconds: dict[object, float] = {}
 
     @cached_property
     def ids(self) -> np.ndarray:
         """(n,) str, sorted, training photos and distractors of all seeds."""
-        return np.unique(np.concatenate([part for trial in self.trials for part in trial.run.training(None)[::2]]))
+        return np.unique(
+            np.concatenate(
+                [
+                    part
+                    for trial in self.trials
+                    for part in (trial.dataset.split.train_ids, trial.dataset.split.distractor_ids)
+                ]
+            )
+        )
 
     def recipe(self, name: str) -> Recipe:
-        recipe = self.trials[0].run.recipe(name)
+        recipe = self.trials[0].config.recipe(name)
         side = self.setting.image_size
         return recipe if side is None else replace(recipe, image_size=side)
 
     def features(self, recipe: Recipe) -> np.ndarray:
         """(n, views, d) float16, in line with `ids`; stored in the workspace."""
-        return self.trials[0].once(
-            passes_of(recipe), lambda: self._recognizer(self.trials[0], recipe).features(self.ids)
-        )
+        return self.trials[0].once(passes_of(recipe), lambda: self.trials[0].networks(recipe).features(self.ids))
 
     def pass_seconds(self, recipe: Recipe) -> float:
         """Processor seconds of the backbone's passes over one photo, its reading and views with them."""
         key = passes_of(recipe)
         if key not in self._seconds:
-            source = self._recognizer(self.trials[0], recipe)
+            source = self.trials[0].networks(recipe)
             count = photos_at_once(recipe)
             names = np.resize(self.ids, count * -(-TIMED_PHOTOS // count))
-            forward(source.extractor, recipe, source.run.read, names[:count])  # compiled and warm
+            forward(source.extractor.frozen, recipe, source.dataset.read, names[:count])  # compiled and warm
             start = time.process_time()
-            forward(source.extractor, recipe, source.run.read, names)
+            forward(source.extractor.frozen, recipe, source.dataset.read, names)
             self._seconds[key] = (time.process_time() - start) / len(names)
         return self._seconds[key]
 
@@ -186,16 +207,13 @@ class Lab:
     def rows(self, names: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.ids, names)
 
-    def _recognizer(self, trial: Trial, recipe: Recipe) -> Recognizer:
-        return Recognizer(trial.run, recipe, recipe_key(trial.run, recipe))
-
     def _stored(self, trial: Trial, recipe: Recipe) -> dict[Recipe, Answer]:
         """The answers by each way of making one of several views; all are the same network's."""
-        run = trial.run
+        folder = trial.execution.workspace.predictions
         voted = [replace(recipe, vote=vote) for vote in VOTES]
-        digest = digest_of({"recipe": recipe_key(run, voted[0]), "setting": asdict(self.setting), "lab": 2})
-        paths = [run.workspace.predictions / f"ablation-{digest}-{vote}.parquet" for vote in VOTES]
-        costs = run.workspace.predictions / f"ablation-{digest}.json"
+        digest = digest_of({"networks": trial.digest(voted[0]), "setting": asdict(self.setting), "lab": 2})
+        paths = [folder / f"ablation-{digest}-{vote}.parquet" for vote in VOTES]
+        costs = folder / f"ablation-{digest}.json"
         if not costs.exists():
             made = self._fold_by_fold(trial, voted)
             for answer, path in zip(made, paths, strict=True):
@@ -208,41 +226,37 @@ class Lab:
 
     def _fold_by_fold(self, trial: Trial, voted: list[Recipe]) -> list[Answer]:
         """Each fold's network trained once, and its queries answered by each of the recipes, which differ in `vote`."""
-        recipe, run = voted[0], trial.run
+        recipe, dataset = voted[0], trial.dataset
         found: list[list[Predictions]] = [[] for _ in voted]
         trained, predicted = 0.0, [0.0] * len(voted)
         if recipe.stages[0].train_from is None:
             self.features(recipe)  # stored, and their passes counted apart
-        for fold in range(run.split.folds):
-            known, queries = np.unique(run.training(fold)[1]), run.split.queries(fold)
+        parts = [part for part in dataset.parts if len(part.queries)]
+        for part in parts:
+            known, queries = np.unique(part.landmarks), part.queries
             start = time.process_time()
-            network = self._head(trial, recipe, fold) if recipe.frozen else self._tuned(trial, recipe, fold)
+            network = self._head(trial, recipe, part) if recipe.frozen else trial.networks(recipe).network(part)
             trained += time.process_time() - start
             if recipe.frozen:
                 asked = self.features(recipe)[self.rows(queries.photos)]
             else:
-                asked = forward(network.extractor, recipe, run.read, queries.photos)
+                asked = forward(network.extractor, recipe, dataset.read, queries.photos)
             for place, each in enumerate(voted):
                 start = time.process_time()
                 answers = predict_features(replace(network, recipe=each), queries.ids, asked, known, TOP)
                 predicted[place] += time.process_time() - start
                 found[place].append(_answered(answers))
-        folds = run.split.folds
+        folds = len(parts)
         return [Answer(concatenate(f), trained / folds, p / folds) for f, p in zip(found, predicted, strict=True)]
 
-    def _head(self, trial: Trial, recipe: Recipe, fold: int) -> Network:
-        """The fold's network, its head trained on stored features."""
-        features, run = self.features(recipe), trial.run
-        photos, landmarks, distractors = run.training(fold)
-        distractors = distractors if recipe.distractors else distractors[:0]
-        known = np.unique(landmarks)
-        classes = np.concatenate([np.searchsorted(known, landmarks), np.full(len(distractors), NO_LANDMARK)])
-        learned = features[self.rows(np.concatenate([photos, distractors]))]
-        return self._trained(recipe, learned, classes, len(known), run.settings.seed * 100 + fold)
-
-    def _tuned(self, trial: Trial, recipe: Recipe, fold: int) -> Network:
-        """The fold's network, trained as in a run of lmk."""
-        return self._recognizer(trial, recipe).network(fold)
+    def _head(self, trial: Trial, recipe: Recipe, part: Part) -> Network:
+        """The part's network, its head trained on stored features."""
+        features = self.features(recipe)
+        distractors = part.distractors if recipe.distractors else part.distractors[:0]
+        known = np.unique(part.landmarks)
+        classes = np.concatenate([np.searchsorted(known, part.landmarks), np.full(len(distractors), NO_LANDMARK)])
+        learned = features[self.rows(np.concatenate([part.photos, distractors]))]
+        return self._trained(recipe, learned, classes, len(known), trial.config.seed * 100 + (part.fold or 0))
 
     def _trained(self, recipe: Recipe, features: np.ndarray, classes: np.ndarray, count: int, seed: int) -> Network:
         """A network of `count` landmarks, trained in one `fit`; models of one shape share what TensorFlow compiles."""
@@ -276,7 +290,7 @@ class Lab:
         return network
 
     def _retrieval(self, trial: Trial, recipes: tuple[Recipe, ...], options: Options) -> tuple[Answer, np.ndarray]:
-        run = trial.run
+        parts = [part for part in trial.dataset.parts if len(part.queries)]
         described = [
             self.trials[0].once(
                 (passes_of(recipe), "descriptors"), lambda recipe=recipe: photo_descriptors(self.features(recipe))
@@ -286,14 +300,13 @@ class Lab:
         descriptors = side_by_side(described, options.weights)
         start = time.process_time()
         found, likeness = [], []
-        for fold in range(run.split.folds):
-            photos, landmarks, distractors = run.training(fold)
-            queries = run.split.queries(fold)
-            gallery, others, asked = (descriptors[self.rows(names)] for names in (photos, distractors, queries.photos))
-            answers, like = find_landmarks(queries.ids, gallery, landmarks, others, asked, options, TOP)
+        for part in parts:
+            names = (part.photos, part.distractors, part.queries.photos)
+            gallery, others, asked = (descriptors[self.rows(ids)] for ids in names)
+            answers, like = find_landmarks(part.queries.ids, gallery, part.landmarks, others, asked, options, TOP)
             found.append(answers)
             likeness.append(like)
-        seconds = (time.process_time() - start) / run.split.folds
+        seconds = (time.process_time() - start) / len(parts)
         return Answer(concatenate(found), 0.0, seconds, frozenset(recipes)), np.concatenate(likeness)
 
 
@@ -340,9 +353,9 @@ def _hits(found: Predictions, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return found.best[order] == truth[order], order
 
 
-def _fewer(run: Run, setting: Setting) -> Split:
-    """The run's split with at most so many photos a landmark, and so many of no landmark."""
-    split, seed = run.split, run.settings.seed
+def _fewer(config: Config, split: Split, setting: Setting) -> Split:
+    """The split with at most so many photos a landmark, and so many of no landmark."""
+    seed = config.seed
     order = np.random.default_rng([seed, 7]).permutation(len(split.train_ids))
     sorted_by = order[np.argsort(split.train_landmarks[order], kind="stable")]
     place = np.arange(len(sorted_by)) - np.searchsorted(
@@ -352,5 +365,5 @@ def _fewer(run: Run, setting: Setting) -> Split:
     others = np.random.default_rng([seed, 8]).permutation(len(split.distractor_ids))[: setting.distractors]
     return make_split(
         split.train_ids[kept], split.train_landmarks[kept], split.distractor_ids[np.sort(others)], split.folds,
-        run.settings.share_without_landmark, seed,
+        config.share_without_landmark, seed,
     )  # fmt: skip

@@ -6,10 +6,15 @@ import cv2
 import numpy as np
 
 from lmk.data.competitions import read_competition
-from lmk.pipeline.outcome import write_record
-from lmk.pipeline.steps import Run, Settings, Source
-from lmk.pipeline.verify import verify_proposals
+from lmk.pipeline.build import Builder
+from lmk.pipeline.config import Execution, config_of
+from lmk.pipeline.dataset import open_dataset
+from lmk.pipeline.key import Key
+from lmk.pipeline.results import Answers, Blended
+from lmk.pipeline.run import figures, keep_record
+from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, Outcome, Step
 from lmk.predictions import Predictions, best_of
+from lmk.util.files import write_json
 from lmk.util.workspace import Workspace
 
 LANDMARKS = (3, 14, 159, 2653, 58979, 323846)
@@ -36,28 +41,40 @@ def make_run(root: Path) -> Workspace:
 
 def record_run(competition: Path, workspace: Workspace, seed: int) -> str:
     """Record a run whose scores `seed` draws; its name."""
-    settings = Settings(
-        recipes=(RECIPE,), weights="none", folds=3, share_without_landmark=0.5, candidates=2, jobs=1, gallery=4
-    )
-    run = Run(settings, read_competition("crops", competition), workspace)
-    run.unreadable = {run.competition.train_ids[0].item(): "truncated JPEG"}
+    config = config_of((RECIPE,), weights="none", folds=3, share_without_landmark=0.5, candidates=2, gallery=4)
+    execution = Execution(workspace, jobs=1)
+    files = read_competition("crops", competition)
+    unreadable = workspace.root / "photos" / f"{files.digest}.json"
+    write_json(unreadable, {files.train_ids[0].item(): "truncated JPEG"})
+    dataset = open_dataset(config, files, execution)
     rng = np.random.default_rng(seed)
-    sources = {}
-    for stage, noise in ((RECIPE, 0.5), ("retrieval", 0.4), ("ensemble", 0.3), ("fused", 0.1)):
-        dev = draw_answers(run.dev.ids, run.dev.truth, noise, rng)
-        if stage == "fused":  # which ranks the ensemble's proposals anew
-            proposed = sources["ensemble"].dev
+    builder = Builder(config, dataset, execution)
+    steps, outcome = [*builder.local_features()], Outcome()
+    for stage, noise in ((RECIPE, 0.5), (RETRIEVAL, 0.4), (ENSEMBLE, 0.3), (FUSED, 0.1)):
+        dev = draw_answers(dataset.dev.ids, dataset.dev.truth, noise, rng)
+        if stage == FUSED:  # which ranks the ensemble's proposals anew
+            proposed = outcome.results[ENSEMBLE].dev
             dev = best_of(
                 proposed.ids, proposed.landmarks, proposed.scores + noise * rng.random(proposed.scores.shape), 2
             )
-        extras = {"weights": np.array([0.25, 0.75]), "optimism": np.array(0.01)} if stage == "ensemble" else {}
-        sources[stage] = Source(stage, f"{seed:012d}", dev, dev.take(np.arange(2)), extras)
-        dev.save(run.files(stage, sources[stage].key)[0])
-        run.seconds[stage] = 10.0 * noise
-    with run.timed("verification"):
-        verified = verify_proposals(run, sources["ensemble"])
+        test = dev.take(np.arange(2))
+        result = Blended(dev, test, 0.01, {RECIPE: 0.25, RETRIEVAL: 0.75}) if stage == ENSEMBLE else Answers(dev, test)
+        key = Key.of(stage, {"seed": seed})
+        slot = builder.cache.answers(key, type(result))
+        slot.save(result)
+        steps.append(Step(stage, stage, (), key, slot, lambda results: None))
+        builder.keys[stage] = key
+        outcome.results[stage], outcome.seconds[stage] = result, 10.0 * noise
+        if stage == ENSEMBLE:
+            step = builder.verification()
+            outcome.results[VERIFICATION] = step.compute(outcome.results)
+            outcome.seconds[VERIFICATION] = 1.0
+            steps.append(step)
+    answers = {stage: outcome.results[stage] for stage in (RECIPE, RETRIEVAL, ENSEMBLE, FUSED)}
     name = f"crops-{seed:012d}"
-    write_record(run, name, workspace.submissions / f"{name}.csv", sources, verified)
+    dev = figures(config, dataset, answers)
+    path = workspace.submissions / f"{name}.csv"
+    keep_record(config, dataset, execution, name, path, steps, outcome, dev, FUSED, 0.1)
     return name
 
 

@@ -71,7 +71,7 @@ def lab(tiny_recipes, tmp_path_factory) -> Lab:
 
 
 def test_a_harder_setting_keeps_so_many_photos_and_distractors(lab):
-    split = lab.trials[0].run.split
+    split = lab.trials[0].dataset.split
     assert max(np.unique(split.train_landmarks, return_counts=True)[1]) == 3
     assert len(split.train_ids) == 4 * 3 + 2 + 1  # of 7, 6, 5, 4, 2 and 1
     assert len(split.distractor_ids) == 5

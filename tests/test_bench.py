@@ -1,5 +1,6 @@
 """Benchmarks are found and run by name; their figures are one JSON object or a table."""
 
+import io
 import itertools
 import json
 
@@ -7,12 +8,12 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from lmk.cli.bench import benchmarks
 
 from benchmarks import gpu, job, scoring
 from benchmarks import input as photo_input
 from benchmarks.output import parser, show
 from benchmarks.timing import in_turns
-from lmk.cli.bench import benchmarks
 from lmk.cli.main import main
 from lmk.util.errors import LmkError
 
@@ -90,9 +91,11 @@ def test_the_networks_of_the_gpu_benchmark_train_and_predict_on_a_processor(caps
     for name in ("KERAS_BACKEND", "XLA_PYTHON_CLIENT_PREALLOCATE"):
         monkeypatch.setenv(name, keras.backend.backend())  # both are set there, and are as before afterwards
     words = ["--worker", "lmk", "--network", "vgg16-bottleneck", "--backend", keras.backend.backend()]
+    monkeypatch.setattr("sys.stdin", io.StringIO("training\nprediction\n"))
     gpu.main([*words, "--device", "cpu", "--side", "32", "--batch", "2", "--steps", "1"])
-    found = json.loads(capsys.readouterr().out)
-    assert found["training"] > 0 and found["prediction"] > 0
+    ready, *found = map(json.loads, capsys.readouterr().out.splitlines())
+    assert ready["seconds"] > 0 and len(found) == 2
+    assert all(figures["images_a_second"] > 0 for figures in found)
 
 
 def test_a_stretch_of_work_does_not_count_what_is_inside_it(monkeypatch):

@@ -15,6 +15,7 @@ from lmk.cli.app import app
 from lmk.data import competitions as module
 from lmk.data.competitions import open_competition, read_competition
 from lmk.data.photos import find_photos, find_unreadable
+from lmk.pipeline import dataset
 from lmk.util.errors import LmkError
 
 TRAIN = {"aaa1": 7, "aab2": 7, "abc3": 9}
@@ -291,9 +292,9 @@ def test_the_demo_is_drawn_where_competitions_lie(root, tmp_path, monkeypatch):
         if not folder.exists():
             root.rename(folder)
 
-    monkeypatch.setattr("lmk.demo.competition.make_demo", make_demo)
-    assert open_competition("demo", tmp_path).train_ids.tolist() == list(TRAIN)
-    assert open_competition("demo", tmp_path).root == tmp_path / "demo"
+    monkeypatch.setattr("lmk.pipeline.dataset.make_demo", make_demo)
+    assert dataset.open_competition("demo", tmp_path).train_ids.tolist() == list(TRAIN)
+    assert dataset.open_competition("demo", tmp_path).root == tmp_path / "demo"
 
 
 def test_photos_are_found_among_many(tmp_path):

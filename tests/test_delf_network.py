@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from lmk.local.delf import Cells, Delf
+from lmk.local.delf import SCALES, Canvases, Cells, Delf, DelfOptions, Strongest
 from lmk.models.backbones.catalogue import BACKBONES
 from lmk.models.delf.network import DelfNetwork, build_attention, build_delf
 from lmk.models.delf.receptive import receptive_fields
@@ -112,6 +112,93 @@ def test_passes_side_by_side_give_the_same_bytes():
     for alone, beside in zip(one, three, strict=True):
         np.testing.assert_array_equal(alone.locations, beside.locations)
         np.testing.assert_array_equal(alone.descriptors, beside.descriptors)
+
+
+def many_layers() -> DelfNetwork:
+    """A network with every kind of layer that canvases know, biases and statistics drawn so that nothing stays 0."""
+    keras.utils.set_random_seed(5)
+    layers, inner = keras.layers, keras.Input((None, None, 3))
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(inner)
+    x = layers.BatchNormalization()(x)
+    x = layers.MaxPooling2D(3, 2, padding="same")(x)
+    x = layers.ZeroPadding2D(((0, 1), (1, 2)))(x)
+    x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, strides=2, padding="valid")(x))
+    vector = layers.Reshape((1, 1, 8))(layers.GlobalAveragePooling2D()(x))
+    x = layers.Multiply()([x, layers.Conv2D(8, 1, activation="sigmoid")(vector)])
+    x = layers.Add()([x, layers.SeparableConv2D(8, 3, padding="same", activation="relu")(x)])
+    x = layers.AveragePooling2D(2, 1)(layers.Conv2D(6, 3, dilation_rate=2, padding="same")(x))
+    cut = keras.Model(inner, layers.Conv2D(6, 1, strides=2)(x))
+    rng = np.random.default_rng(2)
+    for layer in cut.layers:
+        if not isinstance(layer, keras.layers.Conv2D):
+            layer.set_weights([weight + rng.uniform(0.1, 0.3, weight.shape) for weight in layer.get_weights()])
+    images = keras.Input((None, None, 3))
+    backbone = keras.Model(images, cut(keras.layers.Rescaling(1 / 127.5, -1)(images)))
+    return DelfNetwork(backbone, build_attention(6), Cells(16, 0.0, 16))
+
+
+def test_on_a_canvas_every_cell_is_what_it_is_without_one():
+    network = many_layers()
+    photos = [photo(height, width, height) for height, width in ((96, 128), (81, 90), (64, 79), (50, 101), (47, 47))]
+    sizes = np.array([image.shape[:2] for image in photos], np.int32)
+    canvases = np.full((len(photos), 96, 128, 3), 77, np.uint8)  # what lies beyond a photo must not count
+    for canvas, image in zip(canvases, photos, strict=True):
+        canvas[: image.shape[0], : image.shape[1]] = image
+    together = network.dense(1000)(canvases, sizes)
+    for row, image in enumerate(photos):
+        alone = network.dense(1000)(image[None])
+        count = alone.attention.shape[1]
+        assert count == (together.attention[row] >= 0).sum()
+        places = [
+            np.lexsort((found.columns[place][:count], found.rows[place][:count]))
+            for found, place in ((alone, 0), (together, row))
+        ]
+        for name in ("attention", "rows", "columns", "descriptors"):
+            one, other = getattr(alone, name)[0][places[0]], getattr(together, name)[row][:count][places[1]]
+            np.testing.assert_allclose(other, one, atol=1e-5, err_msg=name)
+
+
+def test_features_on_canvases_are_those_of_photos_alone_and_few_sizes_are_compiled():
+    network, seen = small(), set()
+    photos = [photo(40 + 7 * number, 100 - 3 * number, number) for number in range(9)]
+    options = DelfOptions(scales=(0.5, 1.0, 2.0), max_features=60)
+    dense = network.dense(60)
+
+    def watched(images: np.ndarray, sizes: np.ndarray | None = None) -> Strongest:
+        seen.add(images.shape)
+        return dense(images, sizes)
+
+    alone = Delf(dense, network.fields, None, options)(photos)
+    canvases = Canvases(pixels=4 * 256 * 256)
+    together = Delf(watched, network.fields, None, options, threads=2, canvases=canvases)(photos)
+    assert seen == {(4, 256, 256, 3)}
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(other.scores, one.scores, atol=1e-5)
+        np.testing.assert_allclose(other.locations, one.locations, atol=1e-3)
+        np.testing.assert_allclose(other.descriptors, one.descriptors, atol=1e-5)
+
+
+def test_photos_of_333_sizes_at_seven_scales_need_17_canvases():
+    rng = np.random.default_rng(0)
+    sides = rng.integers(200, 1025, (333, 2))
+    sizes = {(max(32, round(w * scale)), max(32, round(h * scale))) for w, h in sides for scale in SCALES}
+    canvases = {Canvases().of(*size) for size in sizes}
+    assert len(sizes) > 1500 and len(canvases) <= 17
+    assert all(canvas[0] >= size[0] and canvas[1] >= size[1] for size in sizes for canvas in [Canvases().of(*size)])
+    assert Canvases().of(2049, 100) == (2560, 512)  # beyond the largest
+    assert Canvases().at_once((2048, 1536)) == 8 and Canvases().at_once((256, 256)) == 64
+
+
+def test_delf_computes_in_the_precision_that_is_asked_for():
+    keras.utils.set_random_seed(1)
+    for policy, dtype in (("float32", "float32"), ("mixed_bfloat16", "bfloat16")):
+        network = build_delf("tinymobilenetv2", "none", policy)
+        assert network.backbone.outputs[0].dtype == dtype
+        assert network.attention.outputs[0].dtype == "float32"
+        assert keras.config.dtype_policy().name == "float32"
+        found = network.dense(9)(photo(64, 64, 0)[None])
+        assert found.descriptors.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(found.descriptors, axis=2), 1, atol=1e-2)
 
 
 def test_attention_learns_to_look_at_what_tells_landmarks_apart():

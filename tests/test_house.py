@@ -12,7 +12,7 @@ import lmk
 ROOT = Path(lmk.__file__).parent
 FLOORS = {
     1: {"lmk", "lmk.util"},
-    2: {"lmk.predictions"},
+    2: {"lmk.predictions", "lmk.runs"},
     3: {"lmk.metrics", "lmk.data", "lmk.demo", "lmk.local", "lmk.retrieval", "lmk.ensemble", "lmk.kaggle"},
     4: {"lmk.models", "lmk.evaluation", "lmk.report"},
     5: {"lmk.pipeline"},

@@ -14,18 +14,20 @@ from lmk.local.delf import DelfOptions
 from lmk.local.kinds import KINDS
 from lmk.models.backbones.catalogue import backbone_named
 from lmk.models.delf.recipe import DelfRecipe, DelfTraining
-from lmk.pipeline.delf import DelfOf, default_recipe
-from lmk.pipeline.local_features import default_local_features, local_features, store_of
-from lmk.pipeline.run import open_run
-from lmk.pipeline.steps import Run, Settings, Source
-from lmk.pipeline.verify import evidence_key, verify_proposals
+from lmk.pipeline.build import Builder
+from lmk.pipeline.config import Config, Execution, config_of
+from lmk.pipeline.dataset import Dataset, open_dataset
+from lmk.pipeline.delf import recipe_of
+from lmk.pipeline.local_features import default_local_features
+from lmk.pipeline.results import Answers
+from lmk.pipeline.steps import DELF_NETWORK, ENSEMBLE, VERIFICATION, execute, local_of
 from lmk.predictions import Predictions
 from lmk.util.errors import LmkError
 from lmk.util.workspace import Workspace
 
-SETTINGS = Settings(
-    recipes=("tinymobilenetv2-gem",), weights="tiny", folds=3, jobs=1, local_features="both", candidates=2
-)
+SETTINGS = {
+    "recipes": ("tinymobilenetv2-gem",), "weights": "tiny", "folds": 3, "local_features": "both", "candidates": 2,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +40,16 @@ def workspace(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("workspace")
 
 
-def opened(folder: Path, workspace: Path, **changes) -> Run:
-    return open_run(replace(SETTINGS, **changes), read_competition(folder.name, folder), Workspace.open(workspace))
+def opened(folder: Path, workspace: Path, **changes) -> tuple[Config, Dataset, Execution]:
+    config, execution = config_of(**SETTINGS | changes), Execution(Workspace.open(workspace), jobs=1)
+    return config, open_dataset(config, read_competition(folder.name, folder), execution), execution
+
+
+def builder_of(folder: Path, workspace: Path, **changes) -> Builder:
+    """A builder that knows a run's local features."""
+    builder = Builder(*opened(folder, workspace, **changes))
+    builder.local_features()
+    return builder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,16 +59,22 @@ def quick():
         recipe = DelfRecipe("tinymobilenetv2", training=DelfTraining(side=64, views=1, epochs=2))
         patch.setattr("lmk.pipeline.delf.default_recipe", lambda weights: recipe)
         patch.setattr("lmk.pipeline.delf.PCA_PHOTOS", 8)
+        patch.setattr("lmk.pipeline.build.PCA_PHOTOS", 8)
         yield
 
 
 @pytest.fixture(scope="module")
 def verified(folder, workspace):
-    run = opened(folder, workspace)
-    proposed = np.tile(np.array([40, 7]), (len(run.dev), 1))
-    dev = Predictions(run.dev.ids, proposed, np.ones(proposed.shape))
-    test = Predictions(run.test_ids, proposed[: len(run.test_ids)], np.ones((len(run.test_ids), 2)))
-    return verify_proposals(run, Source("ensemble", "0" * 12, dev, test))
+    config, dataset, execution = opened(folder, workspace)
+    builder = Builder(config, dataset, execution)
+    proposed = np.tile(np.array([40, 7]), (len(dataset.dev), 1))
+    dev = Predictions(dataset.dev.ids, proposed, np.ones(proposed.shape))
+    test = Predictions(dataset.test_ids, proposed[: len(dataset.test_ids)], np.ones((len(dataset.test_ids), 2)))
+    steps = builder.local_features()
+    builder.keys[ENSEMBLE] = dataset.split_key
+    verification = builder.verification()
+    execute(steps, [local_of("rootsift"), local_of("delf")], execution)
+    return verification.compute({ENSEMBLE: Answers(dev, test)})
 
 
 def test_both_give_evidence_of_two_kinds(verified):
@@ -71,44 +87,52 @@ def test_both_give_evidence_of_two_kinds(verified):
 
 
 def test_features_do_not_depend_on_the_split_nor_on_what_else_is_asked(verified, folder, workspace):
-    run = opened(folder, workspace, seed=1, folds=4)
-    assert not len(store_of(run, "delf").missing(run.split.train_ids))  # of the run before
-    ids = run.split.train_ids[:3]
-    stored = local_features(run, "delf", ids)
-    alone = DelfOf.of(run)([run.read(ids[1])])[0]
+    builder = builder_of(folder, workspace, seed=1, folds=4)
+    source, dataset = builder.local["delf"], builder.dataset
+    assert not len(source.store.missing(dataset.split.train_ids))  # of the run before
+    ids = dataset.split.train_ids[:3]
+    stored = source.table(ids)
+    alone = source.extractor([dataset.read(ids[1])])[0]
     np.testing.assert_allclose(stored[ids[1]].locations, alone.locations, atol=1e-3)
     np.testing.assert_allclose(stored[ids[1]].descriptors, alone.descriptors, atol=2e-3)
 
 
 def test_delf_has_40_dimensions_of_half_precision(verified, folder, workspace):
-    table = local_features(opened(folder, workspace), "delf", np.array(["l40n0", "t00"]))
+    table = builder_of(folder, workspace).local["delf"].table(np.array(["l40n0", "t00"]))
     assert table.descriptors.dtype == np.float16 and table.descriptors.shape[2] == 40
     assert (table.counts > 10).all() and table.sizes.tolist() == [[96, 96], [96, 96]]
 
 
-def test_keys_name_the_kinds_and_the_network(folder, workspace):
-    runs = {kind: opened(folder, workspace, local_features=kind) for kind in KINDS}
-    assert len({evidence_key(run) for run in runs.values()}) == 3
-    recipe, options = default_recipe("tiny"), DelfOptions()
-    key = DelfOf(runs["delf"], recipe, options).key()
-    others = [replace(recipe, dimensions=20), replace(recipe, training=DelfTraining(seed=1))]
-    assert all(DelfOf(runs["delf"], other, options).key() != key for other in others)
-    assert DelfOf(runs["delf"], recipe, DelfOptions(side=240)).key() != key
-    tuned = DelfOf.of(opened(folder, workspace, delf_tune=2))
-    assert tuned.recipe.training.tune_epochs == 2 and tuned.key() != key
+def test_keys_name_the_kinds_and_the_network(folder, workspace, monkeypatch):
+    def digests(**changes) -> dict[str, str]:
+        builder = builder_of(folder, workspace, **changes)
+        builder.keys[ENSEMBLE] = builder.dataset.split_key
+        return {name: key.digest for name, key in {**builder.keys, VERIFICATION: builder.verification().key}.items()}
+
+    kinds = {kind: digests(local_features=kind) for kind in KINDS}
+    assert len({found[VERIFICATION] for found in kinds.values()}) == len(KINDS)
+    plain, features = digests(), local_of("delf")
+    assert recipe_of("tiny", None, 2).training.tune_epochs == 2
+    tuned = digests(delf_tune=2)
+    assert tuned[DELF_NETWORK] != plain[DELF_NETWORK] and tuned[features] != plain[features]
+    recipe = recipe_of("tiny", None, 0)
+    for other in (replace(recipe, dimensions=20), replace(recipe, training=DelfTraining(seed=1))):
+        monkeypatch.setattr("lmk.pipeline.delf.default_recipe", lambda weights, other=other: other)
+        assert digests()[features] != plain[features]
+    monkeypatch.setattr("lmk.pipeline.delf.default_recipe", lambda weights: recipe)
+    monkeypatch.setattr("lmk.pipeline.build.DelfOptions", lambda: DelfOptions(side=240))
+    found = digests()
+    assert found[DELF_NETWORK] == plain[DELF_NETWORK] and found[features] != plain[features]
 
 
-def test_a_published_delf_is_not_tuned(folder, workspace, tmp_path):
+def test_a_published_delf_is_not_tuned(tmp_path):
     with pytest.raises(LmkError, match="--delf-tune"):
-        DelfOf.of(opened(folder, workspace, delf=str(tmp_path), delf_tune=1))
+        recipe_of("tiny", str(tmp_path), 1)
 
 
 def test_without_weights_delf_is_refused_and_is_no_default(folder, workspace):
     with pytest.raises(LmkError, match="DELF needs pretrained weights"):
-        verify_proposals(
-            opened(folder, workspace, weights="none"),
-            Source("ensemble", "", *[Predictions(np.array(["t00"]), np.array([[40]]), np.ones((1, 1)))] * 2),
-        )
+        builder_of(folder, workspace, weights="none")
     assert default_local_features("none") == default_local_features("tiny") == "rootsift"
 
 

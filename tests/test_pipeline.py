@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,17 @@ import tiny
 from lmk.data.competitions import read_competition
 from lmk.data.tables import read_solution
 from lmk.evaluation import check_submission, evaluate
-from lmk.pipeline.plan import plan_stages
-from lmk.pipeline.run import Result, make_submission, open_run
-from lmk.pipeline.steps import Run, Settings
+from lmk.pipeline.build import build
+from lmk.pipeline.config import Config, Execution, config_of
+from lmk.pipeline.dataset import Dataset, open_dataset
+from lmk.pipeline.plan import StepPlan, plan_steps
+from lmk.pipeline.run import Result, make_submission
 from lmk.predictions import NO_LANDMARK, read_submission
 from lmk.util.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("tiny_recipes")
 
-SETTINGS = Settings(recipes=tiny.RECIPE_NAMES, weights="none", folds=3, jobs=1)
+SETTINGS = {"recipes": tiny.RECIPE_NAMES, "weights": "none", "folds": 3}
 STAGES = [*tiny.RECIPE_NAMES, "retrieval", "ensemble", "fused"]
 ARGUMENTS = ["--weights", "none", "--folds", "3", "--jobs", "1"]
 
@@ -33,9 +34,14 @@ def folder(tmp_path_factory) -> Path:
     return tiny.draw_competition(tmp_path_factory.mktemp("competitions") / "walls")
 
 
-def opened(folder: Path, workspace: Path, **changes) -> Run:
-    competition = read_competition(folder.name, folder)
-    return open_run(replace(SETTINGS, **changes), competition, Workspace.open(workspace))
+def opened(folder: Path, workspace: Path, **changes) -> tuple[Config, Dataset, Execution]:
+    config, execution = config_of(**SETTINGS | changes), Execution(Workspace.open(workspace), jobs=1)
+    return config, open_dataset(config, read_competition(folder.name, folder), execution), execution
+
+
+def planned(folder: Path, workspace: Path, **changes) -> list[StepPlan]:
+    run = opened(folder, workspace, **changes)
+    return plan_steps(*run, build(*run))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +51,7 @@ def workspace(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(folder, workspace) -> Result:
-    return make_submission(opened(folder, workspace))
+    return make_submission(*opened(folder, workspace))
 
 
 def test_every_id_of_the_sample_is_answered_once_in_its_order(first, folder):
@@ -64,8 +70,8 @@ def test_landmarks_are_found_again(first, folder):
 
 
 def test_what_cannot_be_read_is_listed_and_answered_last(first):
-    assert set(first.unreadable) == {tiny.UNREADABLE}
-    assert "truncated" in first.unreadable[tiny.UNREADABLE]
+    assert set(first.record.unreadable) == {tiny.UNREADABLE}
+    assert "truncated" in first.record.unreadable[tiny.UNREADABLE]
     submission = read_submission(first.submission)
     last = {tiny.UNREADABLE, tiny.WITHOUT_PHOTO}
     order = np.argsort(-submission.confidence, kind="stable")
@@ -75,74 +81,80 @@ def test_what_cannot_be_read_is_listed_and_answered_last(first):
 
 def test_by_option_what_cannot_be_read_is_not_answered(first, folder, workspace, tmp_path):
     run = opened(folder, workspace, answer_unreadable=False)
-    submission = read_submission(make_submission(run, tmp_path / "empty.csv").submission)
+    found = make_submission(*run, tmp_path / "empty.csv")
+    submission = read_submission(found.submission)
     silent = submission.ids[submission.best == NO_LANDMARK]
     assert set(silent.tolist()) == {tiny.UNREADABLE, tiny.WITHOUT_PHOTO}
-    assert set(STAGES) <= set(run.reused)
+    assert set(STAGES) <= set(found.record.reused)
 
 
 def test_a_result_tells_dev_of_every_stage(first):
-    assert list(first.gap) == STAGES
-    for stage, gap in first.gap.items():
-        assert 0 <= first.low[stage] <= gap <= first.high[stage] <= 1
-    assert first.gap["fused"] > 0.5
-    assert sum(first.weights.values()) == pytest.approx(1)
-    assert list(first.weights) == [*tiny.RECIPE_NAMES, "retrieval"]
-    assert 0 < first.landmark_queries < first.queries
-    assert not set(STAGES) & set(first.reused)
+    assert list(first.record.dev.gap) == STAGES
+    for stage, gap in first.record.dev.gap.items():
+        assert 0 <= first.record.dev.low[stage] <= gap <= first.record.dev.high[stage] <= 1
+    assert first.record.dev.gap["fused"] > 0.5
+    assert sum(first.record.weights.values()) == pytest.approx(1)
+    assert list(first.record.weights) == [*tiny.RECIPE_NAMES, "retrieval"]
+    assert 0 < first.record.dev.landmark_queries < first.record.dev.queries
+    assert not set(STAGES) & set(first.record.reused)
 
 
 def test_dev_asks_nobody_what_taught_it(first, folder, workspace):
-    run = opened(folder, workspace)
-    for fold in range(3):
-        photos, _, distractors = run.training(fold)
-        assert not set(run.split.queries(fold).photos.tolist()) & {*photos.tolist(), *distractors.tolist()}
+    _, dataset, _ = opened(folder, workspace)
+    assert [part.fold for part in dataset.parts] == [0, 1, 2, None]
+    for part in dataset.parts:
+        assert not set(part.queries.photos.tolist()) & {*part.photos.tolist(), *part.distractors.tolist()}
 
 
 def test_a_second_run_reuses_every_stage_and_writes_the_same_bytes(first, folder, workspace, tmp_path):
     run = opened(folder, workspace)
-    second = make_submission(run, tmp_path / "again.csv")
-    assert set(STAGES) <= set(second.reused)
+    second = make_submission(*run, tmp_path / "again.csv")
+    assert set(STAGES) <= set(second.record.reused)
     assert second.submission.read_bytes() == first.submission.read_bytes()
-    assert second.gap == first.gap
+    assert second.record.dev.gap == first.record.dev.gap
 
 
 def test_a_page_is_drawn_again_only_where_it_is_gone_or_something_was_computed(first, folder, workspace, tmp_path):
     page = Workspace.open(workspace).runs / first.name / "report.html"
-    make_submission(opened(folder, workspace), tmp_path / "again.csv")
+    make_submission(*opened(folder, workspace), tmp_path / "again.csv")
     assert "again.csv" in page.read_text(encoding="utf-8")
     drawn = page.stat()
-    make_submission(opened(folder, workspace), tmp_path / "again.csv")
+    make_submission(*opened(folder, workspace), tmp_path / "again.csv")
     assert page.stat().st_mtime_ns == drawn.st_mtime_ns
     page.unlink()
-    make_submission(opened(folder, workspace), tmp_path / "again.csv")
+    make_submission(*opened(folder, workspace), tmp_path / "again.csv")
     assert page.exists()
     for path in (Workspace.open(workspace).predictions).glob("fused-*"):
         path.unlink()
     drawn = page.stat()
-    make_submission(opened(folder, workspace), tmp_path / "again.csv")
+    make_submission(*opened(folder, workspace), tmp_path / "again.csv")
     assert page.stat().st_mtime_ns > drawn.st_mtime_ns
 
 
 def test_another_seed_is_another_run(first, folder, workspace):
-    plans = plan_stages(opened(folder, workspace, seed=1))
-    assert not any(plan.stored for plan in plans)
-    assert all(plan.stored for plan in plan_stages(opened(folder, workspace)))
+    plans = planned(folder, workspace, seed=1)
+    assert [plan.name for plan in plans if plan.stored] == ["local/rootsift"]  # which knows no seed
+    assert all(plan.stored for plan in planned(folder, workspace))
 
 
 def test_a_recipe_by_itself_is_reused_and_the_rest_is_null(first, folder, workspace, tmp_path):
     run = opened(folder, workspace, recipes=("tiny-tuned",), ensemble=False)
-    alone = make_submission(run, tmp_path / "alone.csv")
-    assert "tiny-tuned" in alone.reused
-    assert alone.gap == {"tiny-tuned": first.gap["tiny-tuned"], "retrieval": None, "ensemble": None, "fused": None}
+    alone = make_submission(*run, tmp_path / "alone.csv")
+    assert "tiny-tuned" in alone.record.reused
+    assert alone.record.dev.gap == {
+        "tiny-tuned": first.record.dev.gap["tiny-tuned"],
+        "retrieval": None,
+        "ensemble": None,
+        "fused": None,
+    }
 
 
 @pytest.mark.parametrize("rule", ["seed-0.85-0.15", "seed-35-inliers"])
 def test_a_published_rule_reuses_all_but_fusion(rule, first, folder, workspace, tmp_path):
     run = opened(folder, workspace, fusion=rule)
-    found = make_submission(run, tmp_path / "rule.csv")
-    assert set(STAGES) - set(run.reused) == {"fused"}
-    assert found.gap["ensemble"] == first.gap["ensemble"]
+    found = make_submission(*run, tmp_path / "rule.csv")
+    assert set(STAGES) - set(found.record.reused) == {"fused"}
+    assert found.record.dev.gap["ensemble"] == first.record.dev.gap["ensemble"]
 
 
 def test_json_is_one_object_on_stdout(first, folder, workspace, lmk):
@@ -152,7 +164,7 @@ def test_json_is_one_object_on_stdout(first, folder, workspace, lmk):
     told = json.loads(out)
     assert code == 0
     assert told["submission"] == str(first.submission)
-    assert told["dev"]["gap"] == first.gap
+    assert told["dev"]["gap"] == first.record.dev.gap
     assert set(STAGES) <= told["seconds"].keys()
     assert set(STAGES) <= set(told["reused"])
 
@@ -162,7 +174,7 @@ def test_the_table_names_every_stage_and_the_submission(first, folder, workspace
     arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(workspace), *ARGUMENTS, *chosen]
     code, out, _ = lmk(*arguments)
     assert code == 0
-    for stage, gap in first.gap.items():
+    for stage, gap in first.record.dev.gap.items():
         assert any(line.startswith(stage) and f"{gap:.5f}" in line for line in out.splitlines())
     assert out.splitlines()[-1] == f"Submission: {first.submission}"
 
@@ -171,11 +183,13 @@ def test_a_dry_run_computes_nothing(folder, tmp_path, lmk):
     arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(tmp_path / "w"), *ARGUMENTS]
     options = ["--recipe", "tiny-tuned", "--dry-run", "--json"]
     code, out, _ = lmk(*arguments, *options)
-    stages = json.loads(out)["stages"]
+    steps = json.loads(out)["steps"]
     assert code == 0
-    assert [stage["name"] for stage in stages] == ["tiny-tuned", "retrieval", "ensemble", "fused"]
-    assert not any(stage["stored"] for stage in stages)
-    assert all(stage["seconds"] > 0 for stage in stages)
+    assert [step["name"] for step in steps] == [
+        *("tiny-tuned/networks", "tiny-tuned", "retrieval", "ensemble", "local/rootsift", "verification", "fused")
+    ]
+    assert not any(step["stored"] for step in steps)
+    assert all(step["seconds"] > 0 for step in steps)
     written = {path.name for path in (tmp_path / "w").iterdir()} - {"photos"}  # which photos can be read
     assert not written
 
@@ -185,7 +199,7 @@ def test_a_stage_by_itself_is_that_of_the_run(first, folder, workspace, lmk):
     code, out, _ = lmk("predict", "tiny-tuned", *arguments)
     told = json.loads(out)
     assert code == 0
-    assert told["gap"] == first.gap["tiny-tuned"]
+    assert told["gap"] == first.record.dev.gap["tiny-tuned"]
     assert told["reused"] == ["photos", "tiny-tuned"]
 
 
@@ -244,8 +258,8 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(first, fo
     done = run_of(arguments, None)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.csv").read_bytes() == first.submission.read_bytes()
-    assert json.loads(done.stdout)["dev"]["gap"] == first.gap
+    assert json.loads(done.stdout)["dev"]["gap"] == first.record.dev.gap
     assert not list(tmp_path.rglob(".*.tmp.*"))
     assert not list(tmp_path.rglob("*.checkpoint.npz"))
-    told = [line for line in done.stderr.splitlines() if not line.endswith((" ...", ".", " s", "/s"))]
+    told = [line for line in done.stderr.splitlines() if not line.endswith((" ...", ".", " s", "/s", " s each"))]
     assert not told  # no notices of the backend

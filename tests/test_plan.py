@@ -11,9 +11,11 @@ from lmk.cli.main import main
 from lmk.data.sizes import Size, size_of, size_of_edition, size_of_tables
 from lmk.data.splits import make_split
 from lmk.models.recipes import RECIPES
-from lmk.pipeline.forecast import FETCH, PAIRS, PHOTOS, SUBMISSION, forecast, head_weights, measured_factors
+from lmk.pipeline.config import config_of
+from lmk.pipeline.forecast import FETCH, PHOTOS, SUBMISSION, Cost, forecast, head_weights, measured_factors
 from lmk.pipeline.rates import GPUS, MEASURED, Rate
-from lmk.pipeline.steps import FUSED, RETRIEVAL, Settings
+from lmk.pipeline.steps import FUSED, RETRIEVAL, VERIFICATION
+from lmk.runs import DevFigures, RunRecord, write_record
 from lmk.util.workspace import Workspace
 
 FROZEN, TUNED = "mobilenetv2-gem", "xception-gem"
@@ -25,9 +27,23 @@ def times(size: Size, factor: int) -> Size:
     return replace(size, counts=size.counts * factor, distractors=size.distractors * factor, test=size.test * factor)
 
 
-def seconds(size: Size, rates=MEASURED, **changes) -> dict[str, float]:
-    settings = replace(Settings((FROZEN,)), **changes)
-    return {cost.stage: cost.seconds for cost in forecast(size, settings, rates, GPUS["t4"], fetched=False)}
+def seconds(size: Size, rates=MEASURED, jobs: int = 2, **changes) -> dict[str, float]:
+    config = config_of((FROZEN,), **changes)
+    return by_stage(forecast(size, config, rates, GPUS["t4"], jobs, fetched=False))
+
+
+def by_stage(costs: list[Cost]) -> dict[str, float]:
+    """Seconds by stage, and of each step by itself where it is named otherwise."""
+    found: dict[str, float] = {}
+    for cost in costs:
+        for name in {cost.stage, cost.step}:
+            found[name] = found.get(name, 0.0) + cost.seconds
+    return found
+
+
+def pairs_alone(size: Size, jobs: int = 2, **changes) -> float:
+    costs = forecast(size, config_of((FROZEN,), **changes), MEASURED, GPUS["t4"], jobs)
+    return next(cost.seconds for cost in costs if cost.step == VERIFICATION)
 
 
 def test_queries_are_as_many_as_the_split_asks():
@@ -80,8 +96,8 @@ def test_what_is_a_count_of_photos_grows_with_them_and_what_is_a_product_with_it
 def test_pairs_are_queries_by_proposals_by_gallery_photos():
     asked = SMALL.queries(0.6) + SMALL.test
     expected = asked * 3 * SMALL.compared(4) / MEASURED["pairs"].value / 2
-    assert seconds(SMALL, gallery=4, candidates=3)[PAIRS] == pytest.approx(expected)
-    assert seconds(SMALL, gallery=4, candidates=3, jobs=8)[PAIRS] == pytest.approx(expected / 4)
+    assert pairs_alone(SMALL, gallery=4, candidates=3) == pytest.approx(expected)
+    assert pairs_alone(SMALL, gallery=4, candidates=3, jobs=8) == pytest.approx(expected / 4)
 
 
 def test_a_head_has_its_weights():
@@ -91,10 +107,12 @@ def test_a_head_has_its_weights():
 
 
 def test_a_tuned_network_costs_more_than_a_frozen_one_and_a_gpu_takes_it_off():
-    costs = {cost.stage: cost for cost in forecast(SMALL, Settings((FROZEN, TUNED)), MEASURED, GPUS["a100"])}
-    assert costs[TUNED].seconds > 5 * costs[FROZEN].seconds
-    assert 0 < costs[TUNED].gpu_seconds < costs[TUNED].seconds / 20
-    assert costs[PAIRS].gpu_seconds == costs[FUSED].gpu_seconds == 0
+    costs = forecast(SMALL, config_of((FROZEN, TUNED)), MEASURED, GPUS["a100"], 2)
+    gpu = {name: sum(cost.gpu_seconds for cost in costs if cost.stage == name) for name in (FROZEN, TUNED)}
+    here = by_stage(costs)
+    assert here[TUNED] > 5 * here[FROZEN]
+    assert 0 < gpu[TUNED] < here[TUNED] / 20
+    assert not any(cost.gpu_seconds for cost in costs if cost.step in (VERIFICATION, FUSED))
 
 
 def test_a_faster_machine_takes_less():
@@ -102,31 +120,35 @@ def test_a_faster_machine_takes_less():
     assert seconds(SMALL, faster)[FROZEN] < seconds(SMALL)[FROZEN]
 
 
-def test_a_run_teaches_what_its_stages_take(tmp_path):
-    settings = Settings((FROZEN,))
+def record_of(name: str, spent: dict[str, float], **settings) -> RunRecord:
+    """The record of a run of that name on `SMALL`."""
+    return RunRecord(
+        run=name, competition="small", root="", digest="", size=SMALL.to_dict(), submission="", submitted=FUSED,
+        settings=config_of((FROZEN,)).to_dict() | settings, made="", command="",
+        dev=DevFigures({}, {}, {}, {}, 0, 0), weights={}, stages=[], predictions={}, steps=[], seconds={}, spent=spent,
+        reused=[], unreadable={}, versions={}, backends={}, read_side=1, comparison={}, local_features={},
+    )  # fmt: skip
+
+
+def test_a_run_gives_the_rates_of_its_stages(tmp_path):
+    config = config_of((FROZEN,))
     said = seconds(SMALL)
     spent = {FROZEN: 3 * said[FROZEN], "verification": 1e3, "submission": 2 * said[SUBMISSION]}
-    told = {"settings": vars(settings) | {"recipes": [FROZEN], "of a later version": 1}, "spent": spent}
-    record = tmp_path / "runs" / "small-1" / "run.json"
-    record.parent.mkdir(parents=True)
-    record.write_text(json.dumps(told | {"size": SMALL.to_dict()}))
-    other = tmp_path / "runs" / "older-1" / "run.json"
-    other.parent.mkdir()
-    other.write_text(json.dumps(told))
-    for name, text in (("damaged-1", "{"), ("lost-1", json.dumps(told | {"size": SMALL.to_dict(), "settings": {}}))):
-        record = tmp_path / "runs" / name / "run.json"
+    runs = tmp_path / "runs"
+    write_record(record_of("small-1", spent, **{"of a later version": 1}), runs / "small-1")
+    write_record(record_of("lost-1", spent, recipes=["a recipe of another version"]), runs / "lost-1")
+    for name, text in (("damaged-1", "{"), ("older-1", json.dumps({"spent": spent, "size": SMALL.to_dict()}))):
+        record = runs / name / "run.json"
         record.parent.mkdir()
         record.write_text(text)
-    unknown = json.dumps(told | {"size": SMALL.to_dict(), "settings": {"recipes": ["a recipe of another version"]}})
-    record.write_text(unknown)
-    factors = measured_factors(Workspace(tmp_path), MEASURED, GPUS["t4"])
+    factors = measured_factors(Workspace(tmp_path), MEASURED, GPUS["t4"], 2)
     assert factors[FROZEN] == (pytest.approx(3), "small-1")
     size = times(SMALL, 5)
-    scaled = {cost.stage: cost for cost in forecast(size, settings, MEASURED, GPUS["t4"], factors=factors)}
-    assert scaled[FROZEN].seconds == pytest.approx(3 * seconds(size)[FROZEN])
-    assert scaled[FROZEN].scaled_by == "small-1"
-    assert scaled[RETRIEVAL].scaled_by == ""
-    again = forecast(SMALL, settings, MEASURED, GPUS["t4"], factors=factors)
+    costs = forecast(size, config, MEASURED, GPUS["t4"], 2, factors=factors)
+    assert by_stage(costs)[FROZEN] == pytest.approx(3 * seconds(size)[FROZEN])
+    assert {cost.scaled_by for cost in costs if cost.stage == FROZEN} == {"small-1"}
+    assert {cost.scaled_by for cost in costs if cost.stage == RETRIEVAL} == {""}
+    again = forecast(SMALL, config, MEASURED, GPUS["t4"], 2, factors=factors)
     assert sum(
         cost.seconds for cost in again if cost.scaled_by and cost.stage not in (FROZEN, SUBMISSION)
     ) == pytest.approx(1e3)
@@ -149,8 +171,8 @@ def test_an_edition_is_planned_without_a_file_and_nothing_is_written(monkeypatch
     code, out, _ = lmk(monkeypatch, capsys, *words, "--json")
     told = json.loads(out)
     assert told["competition"]["train"] == 4_132_914
-    assert told["total"]["seconds"] == pytest.approx(sum(stage["seconds"] for stage in told["stages"]), rel=1e-6)
-    assert told["total"]["memory"] == max(stage["memory"] for stage in told["stages"])
+    assert told["total"]["seconds"] == pytest.approx(sum(stage["seconds"] for stage in told["steps"]), rel=1e-6)
+    assert told["total"]["memory"] == max(stage["memory"] for stage in told["steps"])
     assert not (tmp_path / "w").exists()
 
 
@@ -163,7 +185,7 @@ def test_a_folder_is_planned_by_its_tables_without_photos(monkeypatch, capsys, t
     assert {name: told["competition"][name] for name in ("train", "landmarks", "test")} == {
         "train": 70, "landmarks": 7, "test": 2,
     }  # fmt: skip
-    assert told["stages"][0]["stage"] == PHOTOS
+    assert told["steps"][0]["step"] == PHOTOS
 
 
 @pytest.mark.parametrize(

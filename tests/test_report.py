@@ -15,8 +15,8 @@ from lmk.cli.main import COMMANDS
 from lmk.data.competitions import Competition, read_competition
 from lmk.evaluation import gap_and_interval
 from lmk.local import compare
-from lmk.pipeline.outcome import write_page
-from lmk.pipeline.steps import Run, Settings
+from lmk.pipeline.config import Execution
+from lmk.pipeline.run import write_page
 from lmk.report.page import MOST_BYTES, reader, write_report
 from lmk.report.pictures import Album, Features
 from lmk.report.record import load_run
@@ -167,7 +167,7 @@ def test_a_damaged_record_says_so(workspace, tmp_path):
     (house.runs / FIRST / "dev.npz").write_bytes(b"no")
     with pytest.raises(LmkError, match="not whole"):
         load_run(house, FIRST)
-    (house.runs / SECOND / "evidence.npz").write_bytes(b"no")
+    (house.runs / SECOND / "evidence-rootsift.npz").write_bytes(b"no")
     with pytest.raises(LmkError, match="holds no evidence"):
         load_run(house, SECOND)
 
@@ -175,7 +175,9 @@ def test_a_damaged_record_says_so(workspace, tmp_path):
 def test_a_run_without_verification_has_a_report_without_pairs(workspace, competition, tmp_path):
     house = Workspace.open(tmp_path / "w")
     shutil.copytree(workspace.root, house.root, dirs_exist_ok=True)
-    (house.runs / FIRST / "evidence.npz").unlink()
+    (house.runs / FIRST / "evidence-rootsift.npz").unlink()
+    path = house.runs / FIRST / "run.json"
+    write_json(path, json.loads(path.read_text()) | {"local_features": []})
     write_report(load_run(house, FIRST), competition, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     assert "Verified pairs" not in text and "The dearest mistakes" in text
@@ -224,8 +226,7 @@ def test_the_command_writes_the_newest_run_and_prints_where(workspace):
 
 def test_a_run_ends_with_its_page_and_says_where(workspace, competition):
     notes: list[str] = []
-    run = Run(Settings(recipes=()), competition, workspace, note=notes.append)
-    write_page(run, FIRST)
+    write_page(FIRST, competition, Execution(workspace, note=notes.append))
     path = workspace.runs / FIRST / "report.html"
     assert FIRST in path.read_text(encoding="utf-8")
     assert notes == [f"The run's report is in {path}."]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.ensemble.tune import PARTS, cross_fit
-from lmk.pipeline.steps import Source, lists_of, pack_lists
+from lmk.pipeline.results import Answers, Neighbours
 from lmk.predictions import Predictions
 
 GROUPS = st.lists(st.integers(0, 9), min_size=1, max_size=60).map(lambda groups: np.array(groups).astype(str))
@@ -68,7 +68,9 @@ def test_lists_of_different_lengths_come_back_together():
 def test_lists_that_a_stage_packed_come_back_after_its_own():
     ids = np.array(["a", "b"])
     own, *further = (Predictions(ids, [[landmark], [5]], [[0.5], [0.25]]) for landmark in (1, 2, 3))
-    source = Source("retrieval", "key", own, own, pack_lists("dev", further))
-    assert [found.best.tolist() for found in lists_of(source, "dev")] == [[1, 5], [2, 5], [3, 5]]
-    assert [found.best.tolist() for found in lists_of(source, "test")] == [[1, 5]]
-    assert all((found.ids == ids).all() for found in lists_of(source, "dev"))
+    alone = tuple(Answers(one, own) for one in further)
+    packed = Neighbours(own, own, np.zeros((2, 1)), np.zeros((2, 1)), alone)
+    source = Neighbours.of(own, own, packed.arrays())
+    assert [found.best.tolist() for found in source.lists("dev")] == [[1, 5], [2, 5], [3, 5]]
+    assert [found.best.tolist() for found in source.lists("test")] == [[1, 5]] * 3
+    assert all((found.ids == ids).all() for found in source.lists("dev"))

@@ -18,6 +18,9 @@ app = typer.Typer(
 data = typer.Typer(help="The competition's files.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
+COMMON, TRAINING, VERIFYING, MACHINE, KAGGLE = "Common", "Training", "Verification", "Machine", "Kaggle"
+"""Panels of the options."""
+
 CompetitionOption = Annotated[
     str,
     typer.Option(
@@ -25,13 +28,22 @@ CompetitionOption = Annotated[
         "-c",
         envvar="LMK_COMPETITION",
         autocompletion=competition_names,
+        rich_help_panel=COMMON,
         help="Slug (landmark-recognition-2020 ...), `demo`, or a folder with train.csv.",
     ),
 ]
 WorkspaceOption = Annotated[
-    Path, typer.Option("--workspace", "-w", envvar="LMK_WORKSPACE", help="Folder for all that lmk computes.")
+    Path,
+    typer.Option(
+        "--workspace", "-w", envvar="LMK_WORKSPACE", rich_help_panel=COMMON, help="Folder for all that lmk computes."
+    ),
 ]
-SeedOption = Annotated[int, typer.Option(envvar="LMK_SEED", min=0, help="Of splits, training and verification.")]
+SeedOption = Annotated[
+    int,
+    typer.Option(
+        envvar="LMK_SEED", min=0, rich_help_panel=COMMON, help="Random seed for splits, training and verification."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 
 DEFAULT_COMPETITION = "demo"

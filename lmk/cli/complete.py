@@ -30,3 +30,17 @@ def run_names(context: typer.Context, incomplete: str) -> list[str]:
 
 def _workspace(context: typer.Context) -> Path:
     return Path(context.params.get("workspace") or "workspace")
+
+
+def fusion_names(incomplete: str) -> list[str]:
+    """Fusion rules that begin so."""
+    from lmk.ensemble.rules import RULES
+
+    return [name for name in RULES if name.startswith(incomplete)]
+
+
+def local_feature_names(incomplete: str) -> list[str]:
+    """Kinds of local features that begin so."""
+    from lmk.local.kinds import KINDS
+
+    return [name for name in KINDS if name.startswith(incomplete)]

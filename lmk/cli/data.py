@@ -35,7 +35,7 @@ def status(
 ) -> None:
     """Count a competition's photos and landmarks, and list what is missing, doubled, left over or unreadable."""
     from lmk.cli.console import progress
-    from lmk.data.competitions import open_competition
+    from lmk.pipeline.dataset import open_competition
     from lmk.util.errors import LmkError
     from lmk.util.workspace import Workspace
 

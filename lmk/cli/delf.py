@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 
 from lmk.cli.app import JsonOption, app, print_json
-from lmk.cli.running import run_command
+from lmk.cli.options import run_command
 
 if TYPE_CHECKING:
-    from lmk.pipeline.steps import Run
+    from lmk.cli.options import Opened
 
 delf = typer.Typer(help="DELF: attentive deep local features.", no_args_is_help=True)
 app.add_typer(delf, name="delf")
@@ -18,21 +19,23 @@ app.add_typer(delf, name="delf")
 
 @delf.command("train")
 @run_command
-def train(run: Run, json: JsonOption = False) -> None:
+def train(opened: Opened, json: JsonOption = False) -> None:
     """Train attention on the competition's training photos, and fit the PCA to their features."""
-    from lmk.pipeline.delf import DelfOf
+    from lmk.pipeline.build import local_steps
+    from lmk.pipeline.steps import DELF_NETWORK, execute
     from lmk.util.errors import LmkError
 
-    found = DelfOf.of(run)
-    with run.timed("delf"):
-        history = found.train()
+    steps = local_steps(replace(opened.config, local_features="delf"), opened.dataset, opened.execution)
+    outcome = execute(steps, [DELF_NETWORK], opened.execution)
+    found = outcome.results[DELF_NETWORK]
+    history = found.train()
     if not history:
         raise LmkError(f"The DELF in {found.published} is trained already: there is nothing to train.")
     weights, pca = found.files
     last = history[-1]
     if json:
-        told = {"weights": str(weights), "pca": str(pca), "history": history, "seconds": run.seconds["delf"]}
-        print_json({"backbone": found.recipe.backbone} | told)
+        values = {"weights": str(weights), "pca": str(pca), "history": history}
+        print_json({"backbone": found.recipe.backbone, "seconds": outcome.seconds[DELF_NETWORK]} | values)
         return
     print(f"DELF on {found.recipe.backbone}: {last['accuracy']:.1%} of the views named after {len(history)} epochs")
     print(f"Weights and PCA: {weights}, {pca}")
@@ -40,22 +43,22 @@ def train(run: Run, json: JsonOption = False) -> None:
 
 @delf.command("extract")
 @run_command
-def extract(run: Run, json: JsonOption = False) -> None:
-    """Extract the features of all photos that verification looks at; those that are stored are not computed again."""
-    import numpy as np
+def extract(opened: Opened, json: JsonOption = False) -> None:
+    """Extract the features of all photos; those that are stored are not computed again."""
+    import time
 
-    from lmk.pipeline.local_features import local_features, store_of
+    from lmk.pipeline.build import local_steps
+    from lmk.pipeline.steps import DELF_NETWORK, execute, local_of
 
-    ids = np.unique(np.concatenate([run.split.train_ids, run.split.distractor_ids, run.test_ids]))
-    store = store_of(run, "delf")
-    missing = len(store.missing(ids))
-    with run.timed("delf"):
-        table = local_features(run, "delf", ids)
-    seconds = run.seconds["delf"]
+    ids = opened.dataset.photos
+    steps = local_steps(replace(opened.config, local_features="delf"), opened.dataset, opened.execution)
+    execute(steps, [DELF_NETWORK], opened.execution)
+    source = next(step for step in steps if step.name == local_of("delf")).slot.load()
+    missing, start = len(source.store.missing(ids)), time.monotonic()
+    table = source.table(ids)
+    seconds, count = time.monotonic() - start, int(table.counts.sum())
     if json:
-        told = {"photos": len(ids), "computed": missing, "seconds": seconds, "store": str(store.folder)}
-        print_json(told | {"features": int(table.counts.sum()), "photos_per_second": missing / seconds})
+        values = {"photos": len(ids), "computed": missing, "seconds": seconds, "store": str(source.store.folder)}
+        print_json(values | {"features": count, "photos_per_second": missing / seconds})
         return
-    print(
-        f"{int(table.counts.sum()):,} features of {len(ids):,} photos, {missing:,} of them computed now: {store.folder}"
-    )
+    print(f"{count:,} features of {len(ids):,} photos, {missing:,} of them computed now: {source.store.folder}")

@@ -21,7 +21,7 @@ from lmk.cli.app import (
     app,
     print_json,
 )
-from lmk.cli.running import default_recipes, with_defaults
+from lmk.cli.options import default_recipes, with_defaults
 
 LEAST_GIGABYTES = 5.0
 """Free space under which a run may not fit: stores of a small competition, its photos, trained weights."""
@@ -105,7 +105,7 @@ def versions() -> Iterator[Finding]:
 
 
 def devices() -> Iterator[Finding]:
-    """The backend, and the GPUs that it sees."""
+    """The backend, the GPUs that it sees, and a training step and a pass on each device."""
     import shutil
 
     name = os.environ.get("KERAS_BACKEND", "")
@@ -114,9 +114,11 @@ def devices() -> Iterator[Finding]:
             import keras
 
             from lmk.models.device import gpus, policy_for_device
+            from lmk.models.trial import try_devices
 
             backend = keras.backend.backend()
             found = gpus()
+            trials = try_devices()
         yield Finding("backend", "ok", f"Keras {keras.__version__} on {backend}, {policy_for_device()}")
     except (ImportError, ValueError) as error:
         line = str(error).splitlines()[0] if str(error) else repr(error)
@@ -127,6 +129,13 @@ def devices() -> Iterator[Finding]:
         )
         yield Finding("backend", "bad", line, mend)
         return
+    for trial in trials:
+        if trial.failure:
+            mend = f"Install {backend} anew for this machine's driver, or hide the device (CUDA_VISIBLE_DEVICES='')."
+            yield Finding(f"device {trial.device}", "bad", f"training or prediction failed: {trial.failure}", mend)
+        else:
+            rates = f"{trial.training:,.0f} images/s in training, {trial.prediction:,.0f} in prediction"
+            yield Finding(f"device {trial.device}", "ok", f"{rates} (a small network at 96 pixels)")
     if found:
         yield Finding("GPU", "ok", ", ".join(found))
     elif shutil.which("nvidia-smi"):
@@ -235,7 +244,8 @@ def disk(workspace: Path) -> Iterator[Finding]:
 
 def photos(competition: str, workspace: Path) -> Iterator[Finding]:
     """Whether the competition is there, and what is odd about it; the demo is not drawn for that."""
-    from lmk.data.competitions import DEMO, open_competition
+    from lmk.data.competitions import DEMO
+    from lmk.pipeline.dataset import open_competition
     from lmk.util.errors import LmkError
 
     folder = workspace / "competitions"

@@ -50,8 +50,8 @@ def check(
 ) -> None:
     """Check that a submission answers the competition's ids as the hosts want it."""
     from lmk.cli.console import progress
-    from lmk.data.competitions import open_competition
     from lmk.evaluation import check_submission
+    from lmk.pipeline.dataset import open_competition
     from lmk.predictions import NO_LANDMARK, read_submission
     from lmk.util.workspace import Workspace
 

@@ -185,7 +185,7 @@ def run(
 def tell_pulled(pulled: Pulled) -> None:
     """Print what came home, and how it is reused."""
     from lmk.cli.console import note
-    from lmk.pipeline.steps import maker_here
+    from lmk.pipeline.config import backend_here
 
     manifest = pulled.manifest
     for kind, names in (("new", pulled.new), ("here already", pulled.kept)):
@@ -195,7 +195,7 @@ def tell_pulled(pulled: Pulled) -> None:
             typer.echo(f"{kind}: {', '.join(counts)}")
     recipes = "".join(f" -r {recipe}" for recipe in manifest.recipes)
     note(f"Reused by `lmk make-submission -c {manifest.competition}{recipes}` with the kernel's other options.")
-    there, here = (manifest.keras, manifest.backend), maker_here()
+    there, here = (manifest.keras, manifest.backend), backend_here()
     if there != here:
         note(
             f"The kernel ran Keras {' '.join(there)}, here is {' '.join(here)}: a run here takes its results as they "

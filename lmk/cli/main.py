@@ -27,7 +27,6 @@ COMMANDS = (
     "report",
     "plot",
     "doctor",
-    "bench",
 )
 
 LOUDNESS = ("--quiet", "-q", "--verbose", "-v")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmk.cli.app import JsonOption, app, print_json
+from lmk.cli.app import COMMON, KAGGLE, JsonOption, app, print_json
 from lmk.cli.kaggle_options import (
     DEFAULT_RECORDS,
     DEFAULT_TIMEOUT,
@@ -17,25 +17,51 @@ from lmk.cli.kaggle_options import (
     connect,
     kaggle_slug,
 )
-from lmk.cli.running import run_command
+from lmk.cli.options import run_command
 
 if TYPE_CHECKING:
-    from lmk.pipeline.outcome import Result
-    from lmk.pipeline.steps import Run
+    from lmk.cli.options import Opened
+    from lmk.pipeline.run import Result
 
 
 @app.command("make-submission")
 @run_command
 def make_submission(
-    run: Run,
+    opened: Opened,
+    context: typer.Context,
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Blend the recipes and retrieval, verify, and fuse.")
+        bool,
+        typer.Option(
+            "--ensemble/--no-ensemble",
+            rich_help_panel=COMMON,
+            help="Blend the recipes and retrieval, verify, and fuse; or take the recipe that is best on dev.",
+        ),
+    ] = True,
+    out: Annotated[
+        Path | None, typer.Option(rich_help_panel=COMMON, help="The submission. Default: one in the workspace.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(rich_help_panel=COMMON, help="Name of the run. Default: made of its results.")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", rich_help_panel=COMMON, help="Print the steps, what is stored, and the cost."),
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="The submission. Default: one in the workspace.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages, what is stored, and the cost.")] = False,
-    submit: Annotated[bool, typer.Option("--submit", help="Send it to Kaggle, as `lmk submit` does.")] = False,
-    message: Annotated[str, typer.Option("--message", "-m", help="With --submit: shown beside the score.")] = "",
-    wait: Annotated[bool, typer.Option("--wait", help="With --submit: wait until the score is there.")] = False,
+    submit_best: Annotated[
+        bool,
+        typer.Option(
+            "--submit-best", rich_help_panel=COMMON, help="Submit the stage that is best on dev, not the last one."
+        ),
+    ] = False,
+    submit: Annotated[
+        bool, typer.Option("--submit", rich_help_panel=KAGGLE, help="Send it to Kaggle, as `lmk submit` does.")
+    ] = False,
+    message: Annotated[
+        str, typer.Option("--message", "-m", rich_help_panel=KAGGLE, help="With --submit: shown beside the score.")
+    ] = "",
+    wait: Annotated[
+        bool, typer.Option("--wait", rich_help_panel=KAGGLE, help="With --submit: wait until the score is there.")
+    ] = False,
     records: RecordsOption = DEFAULT_RECORDS,
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
     json: JsonOption = False,
@@ -45,51 +71,80 @@ def make_submission(
     What an earlier run stored is not computed again; a run that was killed goes on where it was.
     """
     from lmk.cli.tables import print_result, print_stages
-    from lmk.pipeline.plan import plan_stages
+    from lmk.pipeline.build import build
+    from lmk.pipeline.plan import plan_steps
     from lmk.pipeline.run import make_submission as run_all
 
+    config, dataset, execution = opened.config, opened.dataset, opened.execution
     if (message or wait) and not submit:
         raise typer.BadParameter("--message and --wait belong to --submit.")
     if dry_run:
-        stages = plan_stages(run)
+        steps = plan_steps(config, dataset, execution, build(config, dataset, execution))
         if json:
-            print_json({"stages": [stage.to_dict() for stage in stages]})
+            print_json({"steps": [step.to_dict() for step in steps]})
         else:
-            print_stages(stages)
+            print_stages(steps)
         return
+    if out is not None:
+        check_out(out)
     if submit:
-        knock(run, timeout)
-    result = run_all(run, out)
-    told = result.to_dict()
+        check_access(opened, timeout)
+    result = run_all(config, dataset, execution, out, name, submit_best)
+    values = result.to_dict()
     if not json:
         print_result(result)
     try:
         if submit:
-            told["submitted"] = send(run, result, message, wait, records, timeout, json)
+            values["sent"] = send(opened, result, message, wait, records, timeout, json)
     finally:
-        if json:  # what was made is told, too, if it could not be sent
-            print_json(told)
+        if json:  # what was made is printed, too, if it could not be sent
+            print_json(values)
 
 
-def knock(run: Run, timeout: float) -> None:
+def check_out(out: Path) -> None:
+    """Refuse a submission's file that cannot be written, before anything is computed.
+
+    Raises:
+        LmkError: It is a folder, a device, a link to nowhere, or its folder cannot be written to.
+    """
+    import os
+
+    from lmk.util.errors import LmkError
+    from lmk.util.files import nearest_there
+
+    path = out.expanduser()
+    if str(out).startswith("~") and path == out:
+        raise LmkError(f"--out {out} names no user's home folder. Write the path in full.")
+    if path.is_dir() or str(out).endswith(("/", os.sep)):
+        raise LmkError(f"--out {out} is a folder. Name a file in it, such as {path / 'submission.csv'}.")
+    if path.exists() and not path.is_file():
+        raise LmkError(f"--out {out} is no regular file. Name another.")
+    folder = nearest_there(path.parent)
+    if not folder.is_dir():
+        raise LmkError(f"--out {out}: {folder} is a file, not a folder. Name another place.")
+    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise LmkError(f"--out {out} cannot be written to. Name another place.")
+
+
+def check_access(opened: Opened, timeout: float) -> None:
     """Sign in and ask for the limits before hours of work: missing credentials and rules are known at once."""
-    connect(timeout).limits(kaggle_slug(run.competition.name))
+    connect(timeout).limits(kaggle_slug(opened.dataset.competition.name))
 
 
 def send(
-    run: Run, result: Result, message: str, wait: bool, records: Path, timeout: float, quiet: bool
+    opened: Opened, result: Result, message: str, wait: bool, records: Path, timeout: float, quiet: bool
 ) -> dict[str, object]:
     """Send what a run made, once; gives what became of it."""
     from lmk.cli.submit import outcome, send_file, tell
     from lmk.kaggle.records import Records
     from lmk.kaggle.submit import wait_for_score
 
-    kept, place = Records(records), str(run.competition.root)
-    path, workspace = str(result.submission), run.workspace.root
+    kept, place = Records(records), str(opened.dataset.competition.root)
+    path, workspace = str(result.submission), opened.execution.workspace.root
     client, record = send_file(path, message, place, workspace, kept, again=False, timeout=timeout)
     if wait:
         record = wait_for_score(client, kept, record, SCORE_SECONDS)
-    told = outcome(client, record)
+    values = outcome(client, record)
     if not quiet:
-        tell(told)
-    return told
+        tell(values)
+    return values

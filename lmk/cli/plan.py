@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,7 +19,7 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.complete import recipe_names
-from lmk.cli.running import with_defaults
+from lmk.cli.options import with_defaults
 
 if TYPE_CHECKING:
     from lmk.data.sizes import Size
@@ -45,7 +45,12 @@ def plan(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="The most epochs a stage. Default: the recipe's.")] = None,
     views: Annotated[int | None, typer.Option(help="Views a photo: 1, 12 or 22. Default: the recipe's.")] = None,
-    folds: Annotated[int, typer.Option(min=3, max=50, help="Parts of the split.")] = 5,
+    dev: Annotated[
+        Literal["auto", "folds", "holdout"], typer.Option(help="Validation split, as of `make-submission`.")
+    ] = "auto",
+    folds: Annotated[int, typer.Option(min=3, max=50, help="Folds, each held out in turn.")] = 5,
+    dev_queries: Annotated[int, typer.Option(min=100, help="Queries of a holdout, about.")] = 10_000,
+    refit: Annotated[bool, typer.Option("--refit", help="With a holdout: train again on all photos.")] = False,
     gallery: Annotated[
         int, typer.Option(min=1, max=32, help="Photos of a landmark that a query is compared with.")
     ] = 32,
@@ -59,10 +64,10 @@ def plan(
     scaled by what they took there; all other rates are named below the table with where they are from.
     """
     from lmk.models.recipes import find_recipe
+    from lmk.pipeline.config import config_of
     from lmk.pipeline.forecast import forecast, measured_factors
     from lmk.pipeline.local_features import chosen_local_features
     from lmk.pipeline.rates import GPUS, MEASURED
-    from lmk.pipeline.steps import Settings
     from lmk.util.errors import LmkError, did_you_mean
     from lmk.util.workspace import Workspace
 
@@ -74,21 +79,25 @@ def plan(
         find_recipe(name)
     place = Workspace(workspace)
     size, fetched = find_size(competition, place)
-    settings = Settings(
+    config = config_of(
         names,
-        weights,
-        epochs=epochs,
-        views=views,
+        None,
+        views,
+        epochs,
+        weights=weights,
+        dev=dev,
         folds=folds,
+        dev_queries=dev_queries,
+        refit=refit,
         gallery=gallery,
-        jobs=jobs,
         local_features=kinds,
     )
     rates, chosen = MEASURED, GPUS[gpu]
-    costs = forecast(size, settings, rates, chosen, fetched, measured_factors(place, rates, chosen))
+    factors = measured_factors(place, rates, chosen, jobs)
+    costs = forecast(size, config, rates, chosen, jobs, fetched, factors)
     ends = where_it_ends(costs, chosen, memory_here(), disk_here(workspace))
     if json:
-        told = {"competition": told_size(size), "stages": [cost.to_dict() for cost in costs], "total": total(costs)}
+        told = {"competition": told_size(size), "steps": [cost.to_dict() for cost in costs], "total": total(costs)}
         known = {name: rate.to_dict() for name, rate in rates.items()}
         print_json({**told, "ends": ends, "gpu": chosen.name, "rates": known})
         return
@@ -97,13 +106,12 @@ def plan(
 
 def find_size(competition: str, workspace: Workspace) -> tuple[Size, bool]:
     """A competition's size, and whether its photos are there: from its files, or an edition's published counts."""
-    from lmk.cli.console import progress
     from lmk.data.competitions import SLUGS, find_competition
     from lmk.data.sizes import size_of_edition, size_of_tables
     from lmk.util.errors import LmkError
 
     try:
-        name, root = find_competition(competition, workspace.competitions, progress)
+        name, root = find_competition(competition, workspace.competitions)
     except LmkError:
         if competition in SLUGS:
             return size_of_edition(competition), False
@@ -136,18 +144,18 @@ def where_it_ends(costs: Sequence[Cost], gpu: Gpu, memory: float, disk: float) -
 
     sums = total(costs)
     largest = max(costs, key=lambda cost: cost.memory)
-    over = [cost.stage for cost in costs if cost.memory > memory]
+    over = [cost.step for cost in costs if cost.memory > memory]
     needed = sums["disk"] + sums["scratch"]
     longest = max(costs, key=lambda cost: cost.seconds)
     hours = sums["gpu_seconds"] / 3600
     runs, weeks = runs_needed(hours, SESSION_HOURS), runs_needed(hours, WEEK_HOURS)
     beside = max((cost.memory for cost in costs if cost.gpu_seconds), default=0.0)
     return [
-        f"Memory: {amount(largest.memory)} for {largest.stage}, {amount(memory)} are here"
+        f"Memory: {amount(largest.memory)} for {largest.step}, {amount(memory)} are here"
         + (f"; too little for {', '.join(over)}." if over else "."),
         f"Disk: {amount(sums['disk'])} that stay and {amount(sums['scratch'])} while a stage runs, "
         f"{amount(disk)} are free" + ("; too little." if needed > disk else "."),
-        f"Time: {span(sums['seconds'])} on two cores, most of it {longest.stage} ({span(longest.seconds)}).",
+        f"Time: {span(sums['seconds'])} on two cores, most of it {longest.step} ({span(longest.seconds)}).",
         f"On Kaggle: {hours:,.1f} hours of a GPU ({gpu.name}); kernels of {SESSION_HOURS:.0f} hours at the most: "
         f"{runs:,}; weeks of {WEEK_HOURS:.0f} hours: {weeks:,}; {amount(beside)} of memory beside it.",
     ]
@@ -159,7 +167,7 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     from lmk.pipeline.rates import GPU_SHARE
 
     rows = [
-        (cost.stage, span(cost.seconds), span(cost.gpu_seconds) if cost.gpu_seconds else "", *amounts(cost))
+        (cost.step, span(cost.seconds), span(cost.gpu_seconds) if cost.gpu_seconds else "", *amounts(cost))
         for cost in costs
     ]
     sums = total(costs)
@@ -167,7 +175,7 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     rows.append(("total", span(sums["seconds"]), span(sums["gpu_seconds"]), all_disk, all_memory, ""))
     title = f"{size.name}: {size.train:,} training photos of {size.landmarks:,} landmarks, {size.distractors:,} "
     title += f"distractors, {size.test:,} test photos ({size.source})"
-    print_table(title, ("stage", "two cores", f"with {gpu.name}", "disk", "memory", "scaled by"), rows)
+    print_table(title, ("step", "two cores", f"with {gpu.name}", "disk", "memory", "scaled by"), rows)
     print()
     for line in ends:
         print(line)

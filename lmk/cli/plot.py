@@ -11,7 +11,7 @@ from lmk.cli.app import DEFAULT_WORKSPACE, WorkspaceOption, app
 from lmk.cli.report import PhotosOption, RunArgument, photos_of
 
 if TYPE_CHECKING:
-    from lmk.report.record import RunRecord
+    from lmk.report.record import FinishedRun
 
 plot = typer.Typer(help="Draw a run's charts into files: PNG, PDF or SVG.", no_args_is_help=True)
 app.add_typer(plot, name="plot")
@@ -65,7 +65,7 @@ def matches(
     features = Features.of(record)([photo, other], photos)
     if features is None:
         raise LmkError(f"The local features of {record.name} are gone. Run `lmk make-submission` again.")
-    picture, comparison = matched(photos[0], photos[1], features, Settings(**record.facts["comparison"]))
+    picture, comparison = matched(photos[0], photos[1], features, Settings(**record.run.comparison))
     named = label(landmark, read_names(seen.root))
     title = f"query {photo}, photo {other} of landmark {named}: {len(comparison.inliers)} inliers"
     save_figure(matches_figure(picture, title), out)
@@ -84,7 +84,7 @@ def _draw(kind: str, run: str | None, out: Path, workspace: Path) -> None:
     _told(record, out)
 
 
-def _told(record: RunRecord, out: Path) -> None:
+def _told(record: FinishedRun, out: Path) -> None:
     from lmk.cli.console import note
 
     print(out)

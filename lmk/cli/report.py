@@ -12,7 +12,7 @@ from lmk.cli.complete import run_names
 
 if TYPE_CHECKING:
     from lmk.data.competitions import Competition
-    from lmk.report.record import RunRecord
+    from lmk.report.record import FinishedRun
 
 RunArgument = Annotated[
     str | None,
@@ -41,13 +41,14 @@ def report(
     from lmk.report.page import write_report
     from lmk.report.record import load_run
     from lmk.report.versus import write_comparison
+    from lmk.runs import PAGE
     from lmk.util.workspace import Workspace
 
     place = Workspace.open(workspace)
     record = load_run(place, run)
     photos = photos_of(record, competition, place.competitions)
     if against is None:
-        path = out or record.folder / "report.html"
+        path = out or record.folder / PAGE
         size = write_report(record, photos, path, progress)
     else:
         other = load_run(place, against)
@@ -62,17 +63,18 @@ def report(
         typer.launch(path.resolve().as_uri())
 
 
-def photos_of(record: RunRecord, competition: str | None, competitions: Path) -> Competition:
+def photos_of(record: FinishedRun, competition: str | None, competitions: Path) -> Competition:
     """The competition that a run saw: where it was then, or where the option says that it is now."""
     from lmk.cli.console import progress
-    from lmk.data.competitions import open_competition, read_competition
+    from lmk.data.competitions import read_competition
+    from lmk.pipeline.dataset import open_competition
     from lmk.util.errors import LmkError
 
     if competition is not None:
         return open_competition(competition, competitions, progress)
-    root = Path(record.facts["root"])
+    root = Path(record.run.root)
     if not root.is_dir():
         raise LmkError(
             f"The photos of {record.name} were in {root}, which is gone. Name their folder by --competition."
         )
-    return read_competition(record.facts["competition"], root, progress)
+    return read_competition(record.run.competition, root, progress)

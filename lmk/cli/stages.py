@@ -11,10 +11,12 @@ import typer
 
 from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.complete import recipe_names
-from lmk.cli.running import run_command
+from lmk.cli.options import run_command
 
 if TYPE_CHECKING:
-    from lmk.pipeline.steps import Run, Source
+    from lmk.cli.options import Opened
+    from lmk.pipeline.results import Answers
+    from lmk.pipeline.steps import Outcome, Step
 
 RecipeArgument = Annotated[str, typer.Argument(autocompletion=recipe_names, help="A recipe; `lmk recipes` lists them.")]
 
@@ -22,7 +24,7 @@ RecipeArgument = Annotated[str, typer.Argument(autocompletion=recipe_names, help
 @app.command()
 @run_command
 def train(
-    run: Run,
+    opened: Opened,
     recipe: RecipeArgument,
     processes: Annotated[
         int,
@@ -44,75 +46,84 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train a recipe's networks: one for each fold, and one on all photos."""
-    from lmk.pipeline.run import train as run_training
+    from lmk.pipeline.build import build
+    from lmk.pipeline.steps import execute, networks_of
     from lmk.util.team import Team
 
-    histories = run_training(run, run.recipe(recipe), Team(process, processes, coordinator))
+    team = Team(process, processes, coordinator)
+    steps = build(opened.config, opened.dataset, opened.execution, team)
+    outcome = execute(steps, [networks_of(recipe)], opened.execution)
+    histories = outcome.results[networks_of(recipe)].histories(opened.dataset.parts)
     if json:
-        named = {"all" if fold is None else str(fold): history for fold, history in histories.items()}
-        print_json({"recipe": recipe, "history": named, "seconds": run.seconds})
+        print_json({"recipe": recipe, "history": histories, "seconds": outcome.seconds})
         return
     from lmk.cli.tables import print_table
 
     rows = [
         (
-            "all photos" if fold is None else f"fold {fold + 1}",
+            part,
             str(len(history)),
             f"{history[-1]['loss']:.4f}",
             f"{history[-1]['train_gap']:.5f}",
             f"{history[-1]['dev_gap']:.5f}" if "dev_gap" in history[-1] else "",
         )
-        for fold, history in histories.items()
+        for part, history in histories.items()
     ]
     print_table(f"{recipe}: last epochs", ("network", "epochs", "loss", "GAP in training", "GAP on dev"), rows)
 
 
 @app.command()
 @run_command
-def predict(run: Run, recipe: RecipeArgument, json: JsonOption = False) -> None:
+def predict(opened: Opened, recipe: RecipeArgument, json: JsonOption = False) -> None:
     """Predict all dev queries and test photos by a recipe; trains it first where that is not done."""
-    from lmk.pipeline.run import recognize
-
-    _tell(run, recognize(run, run.recipe(recipe)), json)
+    _run_to(opened, recipe, json)
 
 
 @app.command()
 @run_command
-def ensemble(run: Run, json: JsonOption = False) -> None:
-    """Blend recipes and retrieval by weights that dev gives."""
-    _tell(run, blend_of(run)[1], json)
+def ensemble(opened: Opened, json: JsonOption = False) -> None:
+    """Blend recipes and retrieval by weights fitted on dev."""
+    from lmk.pipeline.steps import ENSEMBLE
+
+    _run_to(opened, ENSEMBLE, json)
 
 
 @app.command()
 @run_command
-def fuse(run: Run, json: JsonOption = False) -> None:
+def fuse(opened: Opened, json: JsonOption = False) -> None:
     """Fuse the ensemble's confidence with the evidence of verification."""
-    from lmk.pipeline.run import fuse as run_fusion
-    from lmk.pipeline.run import verify as run_verification
+    from lmk.pipeline.steps import FUSED
 
-    parts, blended = blend_of(run)
-    _tell(run, run_fusion(run, parts, blended, run_verification(run, blended)), json)
+    _run_to(opened, FUSED, json)
 
 
-def blend_of(run: Run) -> tuple[list[Source], Source]:
-    """The parts of the ensemble, and the ensemble."""
-    from lmk.pipeline.run import ensemble as run_ensemble
-    from lmk.pipeline.run import recognize, retrieve
+def _run_to(opened: Opened, name: str, json: bool) -> None:
+    """Run the steps up to one with answers, and print its figures."""
+    from lmk.pipeline.build import build
+    from lmk.pipeline.steps import execute
 
-    recipes = [run.recipe(name) for name in run.settings.recipes]
-    parts = [*(recognize(run, recipe) for recipe in recipes), retrieve(run, recipes)]
-    return parts, run_ensemble(run, parts)
+    steps = build(opened.config, opened.dataset, opened.execution)
+    outcome = execute(steps, [name], opened.execution)
+    step = next(step for step in steps if step.name == name)
+    _print_figures(opened, step, outcome.results[name], steps, outcome, json)
 
 
-def _tell(run: Run, source: Source, json: bool) -> None:
-    """A stage's dev GAP with its interval, and where its predictions lie."""
+def _print_figures(
+    opened: Opened, step: Step, answers: Answers, steps: list[Step], outcome: Outcome, json: bool
+) -> None:
+    """A step's dev GAP with its interval, and where its predictions lie."""
     from lmk.evaluation import gap_and_interval
+    from lmk.pipeline.run import PHOTOS, stored_stages
 
-    gap, low, high = gap_and_interval(source.dev, run.dev.truth)
-    files = [str(path) for path in run.files(source.name, source.key)[:2]]
+    dataset = opened.dataset
+    gap, low, high = gap_and_interval(answers.dev, dataset.dev.truth)
+    folder = opened.execution.workspace.predictions
+    files = [str(folder / f"{step.name}-{step.key.digest}.{part}.parquet") for part in ("dev", "test")]
     if json:
-        told = {"stage": source.name, "gap": gap, "low": low, "high": high, "dev": files[0], "test": files[1]}
-        print_json(told | {"queries": len(run.dev), "seconds": run.seconds, "reused": run.reused})
+        done = [one for one in steps if one.name in outcome.seconds]
+        reused = [PHOTOS] * dataset.known_before + stored_stages(done, outcome)
+        values = {"stage": step.name, "gap": gap, "low": low, "high": high, "dev": files[0], "test": files[1]}
+        print_json(values | {"queries": len(dataset.dev), "seconds": outcome.seconds, "reused": reused})
         return
-    print(f"{source.name}: GAP {gap:.5f} on dev ({len(run.dev):,} queries, 95 % interval {low:.3f} to {high:.3f})")
+    print(f"{step.name}: GAP {gap:.5f} on dev ({len(dataset.dev):,} queries, 95 % interval {low:.3f} to {high:.3f})")
     print(f"Predictions of dev and test: {files[0]}, {files[1]}")

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from lmk.pipeline.outcome import Result
-    from lmk.pipeline.plan import StagePlan
+    from lmk.pipeline.plan import StepPlan
+    from lmk.pipeline.run import Result
 
 WIDTH = 240
 """Of a table in a file or a pipe, in characters, at the most."""
@@ -31,32 +31,31 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def print_result(result: Result) -> None:
-    """GAP by stage with intervals, seconds, and the submission's path."""
-    rows = []
-    for stage, gap in result.gap.items():
+    """GAP by stage with intervals, seconds, the stage that is submitted, and the submission's path."""
+    record = result.record
+    dev, rows = record.dev, []
+
+    def seconds(stage: str) -> str:
+        return "stored" if stage in record.reused else f"{record.seconds[stage]:.1f}"
+
+    for stage, gap in dev.gap.items():
         if gap is None:
             continue
         if stage == "fused":
-            rows.append(("verification", "", "", "", f"{result.seconds['verification']:.1f}"))
-        weight = result.weights.get(stage)
-        rows.append(
-            (
-                stage,
-                f"{gap:.5f}",
-                f"{result.low[stage]:.3f} to {result.high[stage]:.3f}",
-                "" if weight is None else f"{weight:.2f}",
-                "stored" if stage in result.reused else f"{result.seconds[stage]:.1f}",
-            )
-        )
+            rows.append(("verification", "", "", "", seconds("verification"), ""))
+        weight = record.weights.get(stage)
+        interval = f"{dev.low[stage]:.3f} to {dev.high[stage]:.3f}"
+        mark = "submitted" if stage == record.submitted else ""
+        rows.append((stage, f"{gap:.5f}", interval, "" if weight is None else f"{weight:.2f}", seconds(stage), mark))
     print_table(
-        f"GAP on dev: {result.queries} queries, {result.landmark_queries} of them show a known landmark",
-        ("stage", "GAP", "95 % interval", "weight", "seconds"),
+        f"GAP on dev ({dev.kind}): {dev.queries} queries, {dev.landmark_queries} of them show a known landmark",
+        ("stage", "GAP", "95 % interval", "weight", "seconds", ""),
         rows,
     )
     print(f"Submission: {result.submission}")
 
 
-def print_stages(stages: Sequence[StagePlan]) -> None:
+def print_stages(steps: Sequence[StepPlan]) -> None:
     """What a run would do."""
-    rows = [(stage.name, "stored" if stage.stored else "to do", stage.cost) for stage in stages]
-    print_table("Stages", ("stage", "state", "cost"), rows)
+    rows = [(step.name, "stored" if step.stored else "to do", step.cost) for step in steps]
+    print_table("Steps", ("step", "state", "cost"), rows)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import JsonOption, app, print_json
-from lmk.cli.running import run_command
+from lmk.cli.options import run_command
 
 if TYPE_CHECKING:
-    from lmk.pipeline.steps import Run
+    from lmk.cli.options import Opened
 
 verify = typer.Typer(help="Geometric verification by local features.", invoke_without_command=True)
 app.add_typer(verify, name="verify")
@@ -20,26 +20,28 @@ app.add_typer(verify, name="verify")
 
 @verify.callback()
 @run_command
-def verify_all(run: Run, context: typer.Context, json: JsonOption = False) -> None:
-    """Verify the landmarks that the ensemble proposes, and tell how well the evidence parts right from wrong."""
+def verify_all(opened: Opened, context: typer.Context, json: JsonOption = False) -> None:
+    """Verify the landmarks that the ensemble proposes, and print how well the evidence separates right from wrong."""
     from sklearn.metrics import roc_auc_score
 
-    from lmk.cli.stages import blend_of
-    from lmk.pipeline.run import verify as run_verification
+    from lmk.pipeline.build import build
+    from lmk.pipeline.steps import ENSEMBLE, VERIFICATION, execute
     from lmk.util.errors import LmkError
 
-    _, blended = blend_of(run)
-    evidence = run_verification(run, blended).dev
-    right = blended.dev.best == run.dev.truth
+    steps = build(opened.config, opened.dataset, opened.execution)
+    outcome = execute(steps, [ENSEMBLE, VERIFICATION], opened.execution)
+    blended, evidence = outcome.results[ENSEMBLE], outcome.results[VERIFICATION].dev
+    right = blended.dev.best == opened.dataset.dev.truth
     if right.all() or not right.any():
-        raise LmkError(f"{int(right.sum())} of {len(right)} first proposals are right on dev: nothing to tell apart.")
+        raise LmkError(f"{int(right.sum())} of {len(right)} first proposals are right on dev: nothing to separate.")
     area = {
         kind: {name: float(roc_auc_score(right, values[:, 0])) for name, values in one.proposals().items()}
         for kind, one in evidence.items()
     }
     compared = {kind: int(one.compared.sum()) for kind, one in evidence.items()}
     if json:
-        print_json({"roc_area": area, "comparisons": compared, "queries": len(right), "seconds": run.seconds})
+        values = {"roc_area": area, "comparisons": compared, "queries": len(right), "seconds": outcome.seconds}
+        print_json(values)
         return
     from lmk.cli.tables import print_table
 
@@ -54,13 +56,20 @@ def verify_all(run: Run, context: typer.Context, json: JsonOption = False) -> No
 @verify.command()
 @partial(run_command, computes=False)
 def show(
-    run: Run,
+    opened: Opened,
     query: Annotated[str, typer.Argument(help="Id of a photo of the competition.")],
     gallery: Annotated[str, typer.Argument(help="Id of another one.")],
     out: Annotated[Path, typer.Option(help="The picture, PNG or JPEG.")] = Path("matches.png"),
 ) -> None:
     """Draw two photos side by side and the inliers between them."""
-    from lmk.pipeline.verify import picture_of
+    from lmk.pipeline.build import comparison_of
+    from lmk.pipeline.verify import draw_comparison
+    from lmk.util.errors import LmkError
 
-    inliers = picture_of(run, query, gallery, out)
+    competition = opened.dataset.competition
+    for name in (query, gallery):
+        if competition.photo(name) is None:
+            raise LmkError(f"{competition.name} has no photo '{name}'. Ids stand in its CSV files.")
+    comparison = comparison_of(opened.config, opened.dataset, opened.execution)
+    inliers = draw_comparison(opened.dataset.read, comparison, query, gallery, out)
     print(f"{inliers} inliers: {out}")

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from lmk.data.augment import augment
-from lmk.data.reading import available_cores
+from lmk.data.reading import READERS, available_cores
 
 Seed = tuple[int, ...]
 """Seed of one epoch: the run's seed, the stage and the epoch."""
@@ -154,11 +154,11 @@ class PhotoBatches(Batches):
             batch_size: Photos a batch of all processes.
             balance: Draw landmarks evenly, not photos.
             seed: Of order and augmentation; a photo's view follows from it alone, whichever process gets it.
-            workers: Threads, each of which makes whole batches; as many as there are cores if None.
+            workers: Threads, each of which makes whole batches; as many as there are cores if None, `READERS` at the most.
             share: What this process reads.
             most: Batches of the epoch at the most; None for every photo.
         """
-        workers = workers or available_cores()
+        workers = workers or min(available_cores(), READERS)
         # OpenCV and decoders work outside the interpreter's lock, so threads do. Each makes one batch, and one waits.
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=workers + 1)
         self.read, self.ids, self.classes, self.side, self.batch_size = read, ids, classes, side, batch_size

@@ -94,24 +94,24 @@ def open_competition(name: str, competitions: Path, progress: Progress = silent)
     """Find a competition's files and read them.
 
     Args:
-        name: One of `SLUGS`, "demo" (drawn into `competitions` where it is absent), or a folder.
+        name: One of `SLUGS`, "demo" (where it was drawn), or a folder.
         competitions: Folder of competitions, one a slug.
-        progress: Told of the folders listed, and of the demo's drawing.
+        progress: Told of the folders listed.
 
     Raises:
         LmkError: Nothing by that name, or files that cannot be used; the text says how to mend it.
     """
-    return read_competition(*find_competition(name, competitions, progress), progress)
+    return read_competition(*find_competition(name, competitions), progress)
 
 
-def find_competition(name: str, competitions: Path, progress: Progress = silent) -> tuple[str, Path]:
+def find_competition(name: str, competitions: Path) -> tuple[str, Path]:
     """The name of a competition and the folder of its files; arguments as for `open_competition`.
 
     Raises:
         LmkError: There is nothing by that name.
     """
     if name == DEMO:
-        return name, _demo(competitions, progress)
+        return name, competitions / DEMO
     if name in SLUGS:
         return name, _downloaded(name, competitions)
     folder = Path(name).expanduser()
@@ -195,15 +195,6 @@ def read_competition(name: str, root: Path, progress: Progress = silent) -> Comp
         solution_path=next((root / name for name in SOLUTIONS if (root / name).is_file()), None),
         files=files,
     )
-
-
-def _demo(competitions: Path, progress: Progress) -> Path:
-    """The folder of the embedded competition, drawn where it is absent or was drawn by another version."""
-    from lmk.demo.competition import make_demo  # the renderer is loaded only where it is needed
-
-    folder = competitions / DEMO
-    make_demo(folder, progress=progress)
-    return folder
 
 
 def _downloaded(slug: str, competitions: Path) -> Path:

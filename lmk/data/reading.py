@@ -11,6 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import cv2
 import numpy as np
 
+READERS = 16
+"""The most threads where nobody says how many: each more holds a decoded photo, and a GPU needs no more."""
 AHEAD = 2
 """Batches in work beside the one in use: with one alone, threads would wait for the slowest photo of each batch."""
 
@@ -37,7 +39,7 @@ def batches_ahead(
         ids: (n,) str.
         shape: Of a photo's views.
         size: Photos a batch; what the last batch lacks is zero.
-        jobs: Threads; as many as there are cores if None.
+        jobs: Threads; as many as there are cores if None, `READERS` at the most.
         ahead: Batches in work beside the one in use.
 
     Yields:
@@ -49,7 +51,7 @@ def batches_ahead(
     names = [str(name) for name in ids]
     starts = iter(range(0, len(names), size))
     waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
-    with ThreadPoolExecutor(jobs or available_cores(), thread_name_prefix="reading") as readers:
+    with ThreadPoolExecutor(jobs or min(available_cores(), READERS), thread_name_prefix="reading") as readers:
 
         def begin() -> None:
             start = next(starts, None)

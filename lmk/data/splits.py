@@ -20,6 +20,11 @@ MOST_QUERIES = 100_000
 """Of dev, all folds together: the 6.9 million that the largest edition would give answer no question better, and would
 take days to verify."""
 
+HELD_OUT_LANDMARKS = 0.01
+"""Share of the landmarks that a holdout takes whole: the test photos of these cannot be answered."""
+HELD_OUT_PHOTOS = 0.2
+"""Share of a landmark's photos that a holdout asks, at most, so that training keeps most of them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Queries:
@@ -129,6 +134,72 @@ def make_split(
         asked_distractor=_choose(distractor_fold != NEVER, asked_distractors, rng),
         folds=folds,
     )
+
+
+def make_holdout(
+    train_ids: np.ndarray,
+    train_landmarks: np.ndarray,
+    distractor_ids: np.ndarray,
+    queries: int,
+    share_without_landmark: float,
+    seed: int,
+) -> Split:
+    """Hold out one part of a competition, fold 0; the same arguments give the same split.
+
+    One network, trained without that part, answers dev and the test photos, so few landmarks are held out as a whole:
+    the network cannot name them. They are drawn from the half with the fewest photos, which loses least.
+
+    Args:
+        train_ids, train_landmarks, distractor_ids: As for `make_split`.
+        queries: Dev queries, about; fewer where the photos do not suffice.
+        share_without_landmark: Share of the queries that show no known landmark, in (0, 1).
+        seed: Seed of all random choices.
+
+    Raises:
+        ValueError: The share is out of range.
+    """
+    if not 0 < share_without_landmark < 1:
+        raise ValueError(f"Need a share in (0, 1), not {share_without_landmark}.")
+    rng = np.random.default_rng(seed)
+    _, classes, counts = np.unique(train_landmarks, return_inverse=True, return_counts=True)
+    without = round(queries * share_without_landmark)
+    distractors = min(len(distractor_ids) // 2, without)
+    unseen = _landmarks_to_hold_out(counts, without - distractors, rng)[classes]
+    asked_unseen = _choose(unseen, without - distractors, rng)
+    without = distractors + int(asked_unseen.sum())
+    known = round(without * (1 - share_without_landmark) / share_without_landmark)
+    held_out = _choose(_spare_photos(classes, counts, rng) & ~unseen, known, rng)
+    asked_distractor = _choose(np.ones(len(distractor_ids), dtype=bool), distractors, rng)
+    return Split(
+        train_ids=train_ids,
+        train_landmarks=train_landmarks,
+        distractor_ids=distractor_ids,
+        photo_fold=np.where(held_out, 0, NEVER),
+        unseen_fold=np.where(unseen, 0, NEVER),
+        asked_unseen=asked_unseen,
+        distractor_fold=np.where(asked_distractor, 0, NEVER),
+        asked_distractor=asked_distractor,
+        folds=1,
+    )
+
+
+def _landmarks_to_hold_out(counts: np.ndarray, photos: int, rng: np.random.Generator) -> np.ndarray:
+    """(c,) bool: landmarks with about so many photos in all, at most `HELD_OUT_LANDMARKS` of them, one at least."""
+    order = np.argsort(counts, kind="stable")[: max(1, len(counts) // 2)]
+    order = rng.permutation(order)[: max(1, round(HELD_OUT_LANDMARKS * len(counts)))]
+    enough = int(np.searchsorted(np.cumsum(counts[order]), photos)) + 1
+    chosen = np.zeros(len(counts), dtype=bool)
+    chosen[order[:enough]] = True
+    return chosen
+
+
+def _spare_photos(classes: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(n,) bool: of each landmark at most `HELD_OUT_PHOTOS` of its photos, none of a landmark with one photo."""
+    order = np.lexsort((rng.random(len(classes)), classes))
+    starts = np.cumsum(counts) - counts
+    within = np.empty(len(classes), dtype=int)
+    within[order] = np.arange(len(classes)) - starts[classes[order]]
+    return within < np.ceil(HELD_OUT_PHOTOS * (counts - 1))[classes]
 
 
 def asked_of_each_kind(

@@ -1,13 +1,9 @@
 """What a run's record says about the CSV it wrote, for the record of a submission."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmk.util.errors import LmkError, did_you_mean
-
-FINAL_STAGES = ("fused", "ensemble")
-"""Stages that a submission is made of where they were run; else it is the one recipe's."""
+from lmk.runs import RECORD, RunRecord, all_records, find_record
 
 
 @dataclass(frozen=True)
@@ -30,54 +26,43 @@ class RunFacts:
     dev: dict[str, float] = field(default_factory=dict)
 
 
-def read_run(path: Path) -> RunFacts:
-    """The facts in a run's `run.json`.
-
-    Raises:
-        LmkError: The file is absent or damaged.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        name, dev, recipes = str(values["run"]), values["dev"], list(values["settings"]["recipes"])
-        stage = next((stage for stage in FINAL_STAGES if dev["gap"].get(stage) is not None), recipes[0])
-        numbers = {figure: dev[figure][stage] for figure in ("gap", "low", "high")}
-        submission = Path(values["submission"])
-        if not submission.is_file():  # a run that came from a kernel
-            submission = path.parents[2] / "submissions" / f"{name}.csv"
-        return RunFacts(
-            name=name,
-            competition=str(values["competition"]),
-            submission=submission,
-            stage=stage,
-            models=[str(recipe) for recipe in recipes],
-            parents=[str(values["predictions"][source]) for source in values["weights"]],
-            dev={figure: float(number) for figure, number in numbers.items() if number is not None},
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise LmkError(f"{path} is no record of a run ({error!r}).") from error
+def facts_of(record: RunRecord, runs: Path) -> RunFacts:
+    """The facts of a run whose folder lies in `runs`."""
+    submission = Path(record.submission)
+    if not submission.is_file():  # a run that came from a kernel
+        submission = runs.parent / "submissions" / f"{record.run}.csv"
+    figures = {"gap": record.dev.gap, "low": record.dev.low, "high": record.dev.high}
+    numbers = {figure: by_stage.get(record.submitted) for figure, by_stage in figures.items()}
+    return RunFacts(
+        name=record.run,
+        competition=record.competition,
+        submission=submission,
+        stage=record.submitted,
+        models=record.recipes,
+        parents=[record.predictions[source] for source in record.weights if source in record.predictions],
+        dev={figure: float(number) for figure, number in numbers.items() if number is not None},
+    )
 
 
 def find_run(runs: Path, name: str) -> RunFacts:
     """The run of that name.
 
     Raises:
-        LmkError: There is none.
+        LmkError: There is none, or its record is damaged.
     """
-    path = runs / name / "run.json"
-    if not path.is_file():
-        known = sorted(
-            (folder.parent.name for folder in runs.glob("*/run.json")), key=lambda run: (runs / run).stat().st_mtime
-        )
-        last = f" The last runs: {', '.join(known[-5:])}." if known else ""
-        raise LmkError(f"'{name}' is neither a file nor a run in {runs}.{did_you_mean(name, known)}{last}")
-    return read_run(path)
+    return facts_of(find_record(runs, name), runs)
+
+
+def is_run(runs: Path, name: str) -> bool:
+    """Whether a run of that name left a record."""
+    return (runs / name / RECORD).is_file()
 
 
 def run_of(runs: Path, csv: Path) -> RunFacts | None:
-    """The newest run that wrote exactly this CSV; None where no run did."""
+    """The newest run that wrote exactly this CSV; None where no run did. Damaged records are passed over."""
     content = csv.read_bytes()
-    for path in sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True):
-        facts = read_run(path)
+    for record in all_records(runs):
+        facts = facts_of(record, runs)
         if facts.submission.is_file() and facts.submission.read_bytes() == content:
             return facts
     return None

@@ -6,9 +6,11 @@ knows photos and arrays alone.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -17,8 +19,35 @@ from lmk.local.features import LocalFeatures
 from lmk.local.pca import Pca
 from lmk.local.suppress import suppress
 
+T = TypeVar("T")
+
 SCALES = tuple(2.0 ** (step / 2) for step in range(-4, 3))
 """0.25 to 2 in steps of half an octave."""
+CHUNK = 32
+"""Photos whose cells of all scales are in memory at once where canvases are used: 7 scales of 1000 cells of 1024
+channels are 28 MB a photo."""
+LARGE_STEP = 512
+"""Sides of canvases beyond the largest known one are multiples of it, in pixels."""
+
+
+def _known_canvases() -> tuple[tuple[int, int], ...]:
+    """Squares, and from 512 pixels on 4 : 3 and 3 : 4, too.
+
+    Their longer sides are half an octave apart as `SCALES` are, in multiples of 32 pixels, so that a 4 : 3 photo with
+    1024 pixels fills them at the larger scales. Smaller images cost little on any canvas, and each canvas is compiled.
+    """
+
+    def up(side: float) -> int:
+        return -(-int(np.ceil(side)) // 32) * 32
+
+    sides = [2048 * 2 ** (-step / 2) for step in range(7)]
+    sizes = [(side, side) for side in sides]
+    sizes += [shape for side in sides[:5] for shape in ((side, 0.75 * side), (0.75 * side, side))]
+    return tuple(dict.fromkeys((up(width), up(height)) for width, height in sizes))
+
+
+CANVASES = _known_canvases()
+"""Width and height of each, in pixels."""
 SMALLEST_SIDE = 32
 """A photo is not made smaller than this, in pixels: what is left of it would say nothing."""
 
@@ -63,8 +92,39 @@ class Strongest:
     descriptors: np.ndarray
 
 
-Dense = Callable[[np.ndarray], Strongest]
-"""Images (b, h, w, 3) uint8 to the strongest cells of each, as many as features are kept, or all of its map."""
+class Dense(Protocol):
+    """The network: images to the strongest cells of each, as many as features are kept, or all of its map."""
+
+    def __call__(self, images: np.ndarray, sizes: np.ndarray | None = None, /) -> Strongest:
+        """Cells of images (b, h, w, 3) uint8; of their top left `sizes` (b, 2) alone, height and width, where given.
+
+        Cells outside of an image's size have attention below 0.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Canvases:
+    """The few sizes that images are brought to with blank margins, so that a compiler sees no others.
+
+    Attributes:
+        pixels: Of a batch of canvases, at most, where one canvas alone has fewer.
+        most: Images of a batch at most.
+    """
+
+    pixels: int = 8 * 2048 * 1536
+    most: int = 64
+
+    def of(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the smallest canvas that holds an image."""
+        fitting = [size for size in CANVASES if size[0] >= width and size[1] >= height]
+        if fitting:
+            return min(fitting, key=lambda size: size[0] * size[1])
+        return -(-width // LARGE_STEP) * LARGE_STEP, -(-height // LARGE_STEP) * LARGE_STEP
+
+    def at_once(self, canvas: tuple[int, int]) -> int:
+        """Images that go through the network together, always as many: another number would be compiled anew."""
+        return max(1, min(self.most, self.pixels // (canvas[0] * canvas[1])))
 
 
 @dataclass(frozen=True)
@@ -90,15 +150,17 @@ class DelfOptions:
 
 @dataclass(frozen=True, eq=False)
 class Delf:
-    """The DELF features of photos that attention ranks first.
+    """Extractor of the DELF features of photos that attention ranks first.
 
     Attributes:
         dense: The network.
-        cells: Of its feature map.
+        cells: Receptive fields of its feature map.
         pca: To the dimensions that are kept; None keeps all, to fit one.
-        options: Which are kept.
-        at_once: Photos of one size that the network gets at once.
-        threads: Passes that run side by side: one alone leaves a processor's cores waiting for memory.
+        options: Which features are kept.
+        at_once: Photos of one size in a pass of the network, where there are no canvases.
+        threads: Passes side by side: one alone leaves a processor's cores waiting for memory. With canvases, threads
+            that prepare images and choose features beside the network.
+        canvases: Sizes that images are brought to; None: they go through the network as they are.
     """
 
     dense: Dense
@@ -107,38 +169,88 @@ class Delf:
     options: DelfOptions = DelfOptions()
     at_once: int = 1
     threads: int = 1
+    canvases: Canvases | None = None
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[LocalFeatures]:
-        """Features of RGB photos (h, w, 3) uint8; those of one size go through the network together."""
+        """Features of RGB photos (h, w, 3) uint8; those of one size or canvas go through the network together."""
+        if self.canvases is not None:
+            chunks = (photos[start : start + CHUNK] for start in range(0, len(photos), CHUNK))
+            return [features for chunk in chunks for features in self._on_canvases(chunk, self.canvases)]
         groups = list(_of_one_size(photos, self.at_once))
         with ThreadPoolExecutor(self.threads) as pool:
             found = pool.map(lambda rows: self._features(np.stack([photos[row] for row in rows])), groups)
             by_row = dict(pair for rows, own in zip(groups, found, strict=True) for pair in zip(rows, own, strict=True))
         return [by_row[row] for row in range(len(photos))]
 
-    def _features(self, photos: np.ndarray) -> list[LocalFeatures]:
-        """Of photos (b, h, w, 3) of one size."""
-        height, width = photos.shape[1:3]
-        largest = min(1.0, self.options.side / max(height, width))
-        sizes = dict.fromkeys(_scaled(width, height, largest * scale) for scale in self.options.scales)
-        scales = [self._at(photos, size) for size in sizes]
-        every = [np.concatenate(arrays, axis=1) for arrays in zip(*scales, strict=True)]
-        return [self._chosen((width, height), *(values[row] for values in every)) for row in range(len(photos))]
+    def _on_canvases(self, photos: Sequence[np.ndarray], canvases: Canvases) -> list[LocalFeatures]:
+        """Features of photos of any sizes, whose images of all scales are gathered by canvas."""
+        images: dict[tuple[int, int], list[tuple[int, tuple[int, int]]]] = {}
+        for row, photo in enumerate(photos):
+            for size in self._sizes(photo):
+                images.setdefault(canvases.of(*size), []).append((row, size))
+        batches = [
+            (canvas, own[start : start + canvases.at_once(canvas)])
+            for canvas, own in images.items()
+            for start in range(0, len(own), canvases.at_once(canvas))
+        ]
+        cells: list[list[tuple[np.ndarray, ...]]] = [[] for _ in photos]
+        with ThreadPoolExecutor(self.threads) as pool:
 
-    def _at(self, photos: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Of photos brought to a size: attention (b, k), places (b, k, 2), sides (b, k), descriptors (b, k, c)."""
+            def prepare(batch: tuple[tuple[int, int], list[tuple[int, tuple[int, int]]]]) -> np.ndarray:
+                canvas, own = batch
+                blank = np.zeros((canvases.at_once(canvas), canvas[1], canvas[0], 3), np.uint8)
+                for out, (row, size) in zip(blank, own, strict=False):
+                    out[: size[1], : size[0]] = _resized(photos[row], size)
+                return blank
+
+            for (canvas, own), given in zip(batches, _ahead(pool, prepare, batches, self.threads), strict=True):
+                sizes = np.full((len(given), 2), (canvas[1], canvas[0]), np.int32)
+                sizes[: len(own)] = [size[::-1] for _, size in own]
+                found = self.dense(given, sizes)
+                for place, (row, size) in enumerate(own):
+                    shown = found.attention[place] >= 0
+                    located = self._located(photos[row].shape[1::-1], size, found, place)
+                    cells[row].append(tuple(values[shown] for values in located))
+
+            def choose(row: int) -> LocalFeatures:
+                every = [np.concatenate(arrays) for arrays in zip(*cells[row], strict=True)]
+                return self._chosen(photos[row].shape[1::-1], *every)
+
+            return list(pool.map(choose, range(len(photos))))
+
+    def _features(self, photos: np.ndarray) -> list[LocalFeatures]:
+        """Features of photos (b, h, w, 3) of one size."""
         height, width = photos.shape[1:3]
-        found = self.dense(np.stack([_resized(photo, size) for photo in photos]))
-        zoom = np.array([width / size[0], height / size[1]])
-        centres = self.cells.centres(found.rows.ravel(), found.columns.ravel()).reshape(*found.rows.shape, 2)
+        scales = []
+        for size in self._sizes(photos[0]):
+            found = self.dense(np.stack([_resized(photo, size) for photo in photos]))
+            scales.append([self._located((width, height), size, found, row) for row in range(len(photos))])
+        by_photo = [[np.concatenate(arrays) for arrays in zip(*own, strict=True)] for own in zip(*scales, strict=True)]
+        return [self._chosen((width, height), *own) for own in by_photo]
+
+    def _sizes(self, photo: np.ndarray) -> list[tuple[int, int]]:
+        """Widths and heights that a photo is looked at, each once, in the order of the scales."""
+        height, width = photo.shape[:2]
+        largest = min(1.0, self.options.side / max(height, width))
+        return list(dict.fromkeys(_scaled(width, height, largest * scale) for scale in self.options.scales))
+
+    def _located(
+        self, photo: tuple[int, int], size: tuple[int, int], found: Strongest, row: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Cells of one image in its photo's pixels: attention (k,), places (k, 2), sides (k,), descriptors (k, c).
+
+        photo, size: Width and height of the photo, and of its image that the network was given.
+        """
+        zoom = np.array([photo[0] / size[0], photo[1] / size[1]])
+        centres = self.cells.centres(found.rows[row], found.columns[row])
         places = (centres + 0.5) * zoom - 0.5
-        sides = np.full(found.attention.shape, self.cells.field * zoom.mean())
-        return found.attention, places, sides, found.descriptors
+        sides = np.full(len(places), self.cells.field * zoom.mean())
+        return found.attention[row], places, sides, found.descriptors[row]
 
     def _chosen(
         self, size: tuple[int, int], attention: np.ndarray, places: np.ndarray, sides: np.ndarray, cells: np.ndarray
     ) -> LocalFeatures:
-        """The features of one photo, of the cells (n, ...) of all its scales."""
+        """Features of one photo from the cells (n, ...) of all its scales."""
         inside = ((places >= 0) & (places <= np.array(size) - 1)).all(axis=1)
         order = np.argsort(-np.where(inside, attention, -1.0), kind="stable")[: inside.sum()]
         order = order[suppress(places[order], sides[order], self.options.most_overlap, self.options.max_features)]
@@ -160,6 +272,18 @@ def _of_one_size(photos: Sequence[np.ndarray], most: int) -> Iterator[list[int]]
         rows.setdefault(photo.shape, []).append(row)
     for same in rows.values():
         yield from (same[start : start + most] for start in range(0, len(same), most))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, prepare: Callable[[T], np.ndarray], batches: Sequence[T], most: int
+) -> Iterator[np.ndarray]:
+    """What `prepare` makes of each batch, in order; at most so many wait in memory beside the one in use."""
+    waiting = deque(pool.submit(prepare, batch) for batch in batches[:most])
+    for place in range(len(batches)):
+        ready = waiting.popleft().result()
+        if place + most < len(batches):
+            waiting.append(pool.submit(prepare, batches[place + most]))
+        yield ready
 
 
 def _scaled(width: int, height: int, zoom: float) -> tuple[int, int]:

@@ -1,8 +1,9 @@
-"""GAP while training: the true one over the last photos, and the one that was published, with its mistakes."""
+"""GAP in training: the true one over the last photos, and the published one, with its mistakes."""
 
 import keras
 from keras import ops
 
+from lmk.models.device import from_all_replicas
 from lmk.models.heads import Background, Head
 from lmk.models.losses import target_classes
 
@@ -18,14 +19,18 @@ class TrainingGAP(keras.metrics.Metric):
         """`head` and `background`: what the model's outputs mean."""
         super().__init__(name=name)
         self.head, self.background, self.capacity = head, background, capacity
-        self.confidence = self.add_weight(shape=(capacity,), initializer="zeros", name="confidence")
-        self.hit = self.add_weight(shape=(capacity,), initializer="zeros", name="hit")
-        self.shown = self.add_weight(shape=(capacity,), initializer="zeros", name="shown")
-        self.count = self.add_weight(shape=(), initializer="zeros", dtype="int32", name="count")
+        # Every replica of a strategy gathers the whole batch, so all hold the same: reading takes the first one's,
+        # where Keras' default would add the replicas' buffers.
+        first = {"initializer": "zeros", "aggregation": "only_first_replica"}
+        self.confidence = self.add_variable(shape=(capacity,), name="confidence", **first)
+        self.hit = self.add_variable(shape=(capacity,), name="hit", **first)
+        self.shown = self.add_variable(shape=(capacity,), name="shown", **first)
+        self.count = self.add_variable(shape=(), dtype="int32", name="count", **first)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add a batch; a photo of weight 0 is no photo, other weights count as 1."""
-        confidence, hit, shown = answers(y_true, self.head.scores(y_pred, self.background), self.background)
+        found = answers(y_true, self.head.scores(y_pred, self.background), self.background)
+        confidence, hit, shown = from_all_replicas(*found)
         batch = ops.shape(confidence)[0]
         places = ((self.count + ops.arange(batch, dtype="int32")) % self.capacity)[:, None]
         for buffer, values in ((self.confidence, confidence), (self.hit, hit), (self.shown, shown)):

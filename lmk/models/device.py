@@ -1,22 +1,40 @@
-"""What the device at hand decides: compilation, number format."""
+"""Device-dependent choices: number format, compilation, batch size, and how several devices share a batch."""
 
 import importlib
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import keras
+import numpy as np
 
 POLICIES = {"auto": None, "float32": "float32", "bf16": "mixed_bfloat16"}
 """Keras' dtype policy by the name of a precision; None where the device decides."""
+GPU_PLATFORMS = ("gpu", "cuda", "rocm")
+"""What backends call GPUs; JAX has used all three names."""
+BFLOAT16_SINCE = (8, 0)
+"""Compute capability from which NVIDIA's GPUs multiply matrices of bfloat16 in hardware."""
+BYTES_A_PIXEL = 512
+"""Device memory for a pixel of input in a prediction pass: VGG16's first two maps of 64 channels in half precision take
+256 bytes, the most of all backbones; as much again is left for the workspace of a convolution."""
+MEMORY_SHARE = 0.5
+"""Of the device's memory that a pass may take: weights, the next batch and fragmentation need the rest."""
+
+
+class Predictor(Protocol):
+    """Whatever computes features of a batch of views, as a Keras model does."""
+
+    def predict_on_batch(self, views: np.ndarray) -> np.ndarray:
+        """Features (b, ...) float of views (b, side, side, 3) uint8."""
+        ...
 
 
 def gpus() -> list[str]:
-    """The GPUs that the backend sees."""
-    if keras.backend.backend() == "torch":  # Keras' distribution API does not know this backend
+    """Names of the GPUs that the backend sees, such as `gpu:0`."""
+    if keras.backend.backend() == "torch":  # Keras' distribution API does not support this backend
         device = str(keras.ops.zeros(1).device)
         return [device] if "cuda" in device else []
-    return [device for device in keras.distribution.list_devices() if device.startswith("gpu")]
+    return [device for device in keras.distribution.list_devices() if device.partition(":")[0] in GPU_PLATFORMS]
 
 
 def has_gpu() -> bool:
@@ -28,14 +46,13 @@ def has_gpu() -> bool:
 def on_all_devices(policy: str | None = None, alone: bool = True) -> Iterator[None]:
     """Models built inside compute on every GPU at once, each with a part of a batch.
 
-    JAX goes through Keras' distribution API; Keras leaves TensorFlow's to TensorFlow.
+    JAX goes through Keras' distribution API, TensorFlow through its own strategies, as Keras recommends.
 
-    policy: Keras' dtype policy in which they compute; that of the device if None.
-    alone: Whether the devices are all this process' own; where several share them, training alone is on all.
+    Args:
+        policy: Keras' dtype policy in which they compute; that of the device if None.
+        alone: Whether no other process uses the devices; where several share them, only training runs on all.
     """
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy or policy_for_device())
-    try:
+    with computing_in(policy):
         if not alone or len(gpus()) < 2 or keras.backend.backend() == "torch":
             yield
         elif keras.backend.backend() == "jax":
@@ -44,17 +61,64 @@ def on_all_devices(policy: str | None = None, alone: bool = True) -> Iterator[No
         else:
             with importlib.import_module("lmk.models.device_tensorflow").mirrored_scope():
                 yield
+
+
+@contextmanager
+def computing_in(policy: str | None = None) -> Iterator[None]:
+    """Models built inside compute in a dtype policy of Keras; None: `policy_for_device()`."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy or policy_for_device())
+    try:
+        yield
     finally:
         keras.config.set_dtype_policy(before)
 
 
-def jit_for_device() -> bool:
-    """What `compile(jit_compile=...)` gets: XLA makes depthwise convolutions several times slower on a CPU.
+def replicas(model: object) -> int:
+    """Number of devices that share each batch of a model; 1 for a predictor that is no Keras model."""
+    if not isinstance(model, keras.Model):
+        return 1
+    if keras.backend.backend() == "tensorflow":
+        return model.distribute_strategy.num_replicas_in_sync
+    distribution = keras.distribution.distribution() if keras.backend.backend() == "jax" else None
+    return 1 if distribution is None else int(np.prod(distribution.device_mesh.shape))
 
-    JAX has no other way to run a model at speed; torch's compiler needs a C compiler on the machine.
+
+def predict(predictor: Predictor, views: np.ndarray) -> np.ndarray:
+    """Features (b, ...) of views (b, side, side, 3), whatever number of devices shares the batch.
+
+    `predict_on_batch` alone does not do: under a strategy of TensorFlow every replica gets the whole batch and the
+    result has each row several times, and JAX refuses a batch that its devices cannot share evenly.
+    """
+    devices = replicas(predictor)
+    if devices == 1:
+        return keras.ops.convert_to_numpy(predictor.predict_on_batch(views))
+    assert isinstance(predictor, keras.Model)
+    if keras.backend.backend() == "tensorflow":
+        return predictor.predict(views, batch_size=len(views), verbose=0)
+    padded = np.pad(views, [(0, -len(views) % devices)] + [(0, 0)] * (views.ndim - 1))
+    return keras.ops.convert_to_numpy(predictor.predict_on_batch(padded))[: len(views)]
+
+
+def from_all_replicas(*values):
+    """Tensors (b, ...) of one replica's part of a batch to those of the whole batch, the same on every replica.
+
+    JAX traces a step over the whole batch, whichever devices share it; TensorFlow traces it once a replica.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return values
+    return importlib.import_module("lmk.models.device_tensorflow").from_all_replicas(*values)
+
+
+def jit_for_device() -> bool:
+    """What `compile(jit_compile=...)` gets.
+
+    XLA makes depthwise convolutions several times slower on a CPU, so TensorFlow uses it on a GPU alone; and on one
+    only, since it cannot compile the exchange of gradients between the replicas of a strategy. JAX has no other way to
+    run a model at speed; torch's compiler needs a C compiler on the machine.
     """
     backend = keras.backend.backend()
-    return backend == "jax" or (backend == "tensorflow" and has_gpu())
+    return backend == "jax" or (backend == "tensorflow" and len(gpus()) == 1)
 
 
 def policy_for_device() -> str:
@@ -64,7 +128,7 @@ def policy_for_device() -> str:
     """
     if not has_gpu():
         return "float32"
-    return "mixed_bfloat16" if _has_bfloat16() else "mixed_float16"
+    return "mixed_bfloat16" if _of_backend("compute_capability", BFLOAT16_SINCE) >= BFLOAT16_SINCE else "mixed_float16"
 
 
 def full_precision() -> str:
@@ -72,9 +136,18 @@ def full_precision() -> str:
     return keras.config.dtype_policy().variable_dtype
 
 
-def _has_bfloat16() -> bool:
-    """Whether the GPUs compute in bfloat16; a backend that cannot be asked is taken to run on recent ones."""
-    module = f"lmk.models.device_{keras.backend.backend()}"
-    if importlib.util.find_spec(module) is None:
-        return True
-    return importlib.import_module(module).compute_capability() >= (8, 0)
+def pixels_at_once(otherwise: int) -> int:
+    """Pixels of input that fit in a prediction pass of all GPUs, at least `otherwise`, which a CPU gets."""
+    if not has_gpu():
+        return otherwise
+    memory = _of_backend("device_memory", 0)
+    return max(otherwise, int(MEMORY_SHARE * memory / BYTES_A_PIXEL) * len(gpus()))
+
+
+def _of_backend(name: str, otherwise):
+    """What the backend's own module says of the GPUs; `otherwise` where there is none."""
+    modules = {"tensorflow": "device_tensorflow", "jax": "device_jax", "torch": "device_torch"}
+    module = modules.get(keras.backend.backend())
+    if module is None:
+        return otherwise
+    return getattr(importlib.import_module(f"lmk.models.{module}"), name)()

@@ -1,15 +1,14 @@
-"""Features of photos' views, by a frozen extractor: computed once, stored, never once an epoch."""
+"""Features of photos' views by a frozen extractor, computed once and stored, not once an epoch."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
-import keras
 import numpy as np
 
 from lmk.data.images import resize
+from lmk.data.reading import batches_ahead
 from lmk.data.views import make_views
+from lmk.models.device import Predictor, gpus, has_gpu, pixels_at_once, predict
 from lmk.models.recipes import Recipe
-from lmk.models.runtimes import Predictor
 from lmk.util.progress import Progress, silent
 from lmk.util.store import ArrayStore
 
@@ -17,9 +16,11 @@ SHARD = 256
 """Photos a shard of the store: what a kill loses at the most."""
 
 PASS_PIXELS = 64 * 224 * 224
-"""Pixels that the extractor is given at once, at the most: 64 views of 224 x 224."""
+"""The most pixels in a pass of the extractor on a CPU: 64 views of 224 x 224. A GPU gets what its memory holds."""
 PASS_VIEWS = 256
-"""Views that it is given at once, at the most."""
+"""The most views in a pass on a CPU."""
+GPU_VIEWS = 1024
+"""The most views in a pass of each GPU: more are no faster, and the next batch waits in host memory meanwhile."""
 
 Read = Callable[[str], np.ndarray]
 
@@ -48,16 +49,16 @@ def view_features(
     return store.collect(ids, compute, SHARD, f"{recipe.name}: features", progress)["features"]
 
 
-def forward(extractor: Predictor, recipe: Recipe, read: Read, ids: np.ndarray) -> np.ndarray:
-    """Features (n, views, ...) float16, n > 0; photos are read beside the network's work.
+def forward(extractor: Predictor, recipe: Recipe, read: Read, ids: np.ndarray, jobs: int | None = None) -> np.ndarray:
+    """Features (n, views, ...) float16 of photos, n > 0, which are read while the network computes.
 
-    The network always gets as many photos, the last time some of them blank: another number would be compiled anew,
-    and might round differently, so that a photo's features would depend on how many were asked with it.
+    Every pass has the same number of photos, the last one filled up with blank ones: another number would be compiled
+    anew, and might round differently, so that a photo's features would depend on how many were asked for with it.
+    `jobs` threads read; as many as there are cores if None.
     """
-    passes, size = recipe.passes, photos_at_once(recipe)
     parts = []
-    for views in _ahead(_batches(recipe, read, ids, passes, size)):
-        features = keras.ops.convert_to_numpy(extractor.predict_on_batch(views.reshape(-1, *views.shape[2:])))
+    for views in _batches(recipe, read, ids, photos_at_once(recipe), jobs):
+        features = predict(extractor, views.reshape(-1, *views.shape[2:]))
         features = features.reshape(*views.shape[:2], *features.shape[1:])
         if recipe.dense:  # (b, mirrored or not, windows, d): each window, then its mirror
             features = features.transpose(0, 2, 1, 3).reshape(len(features), -1, features.shape[3])
@@ -66,28 +67,20 @@ def forward(extractor: Predictor, recipe: Recipe, read: Read, ids: np.ndarray) -
 
 
 def photos_at_once(recipe: Recipe) -> int:
-    """Photos whose views the network gets at once."""
-    return max(1, min(PASS_PIXELS // recipe.image_size**2, PASS_VIEWS) // recipe.passes)
+    """Number of photos whose views make one pass of the network: as many as the devices' memory holds."""
+    most = GPU_VIEWS * len(gpus()) if has_gpu() else PASS_VIEWS
+    return max(1, min(pixels_at_once(PASS_PIXELS) // recipe.image_size**2, most) // recipe.passes)
 
 
-def _batches(recipe: Recipe, read: Read, ids: np.ndarray, passes: int, size: int) -> Iterator[np.ndarray]:
+def _batches(recipe: Recipe, read: Read, ids: np.ndarray, size: int, jobs: int | None) -> Iterator[np.ndarray]:
     """(size, passes, side, side, 3) uint8: the views of crops, or the photo and its mirror for dense ones."""
-    side = recipe.image_size
-    for start in range(0, len(ids), size):
-        batch = np.zeros((size, passes, side, side, 3), np.uint8)
-        for name, out in zip(ids[start : start + size].tolist(), batch, strict=False):
-            if recipe.dense:
-                out[0] = resize(read(name), side, side)
-                out[1] = out[0, :, ::-1]
-            else:
-                make_views(read(name), side, passes, out=out)
-        yield batch
+    side, passes = recipe.image_size, recipe.passes
 
+    def fill(name: str, out: np.ndarray) -> None:
+        if recipe.dense:
+            out[0] = resize(read(name), side, side)
+            out[1] = out[0, :, ::-1]
+        else:
+            make_views(read(name), side, passes, out=out)
 
-def _ahead(batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same batches, each made by a thread while the one before is in use."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        upcoming = reader.submit(next, batches, None)
-        while (batch := upcoming.result()) is not None:
-            upcoming = reader.submit(next, batches, None)
-            yield batch
+    return batches_ahead(fill, ids, (passes, side, side, 3), size, jobs)

@@ -1,22 +1,14 @@
-"""Who computes a network's predictions: Keras itself, or OpenVINO from the same weights."""
+"""Runtimes that compute a network's predictions: Keras itself, or OpenVINO from the same weights."""
 
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 import keras
 import numpy as np
 
+from lmk.models.device import Predictor
 from lmk.util.errors import LmkError
-
-
-class Predictor(Protocol):
-    """Whatever turns a batch of views into features, as a Keras model does."""
-
-    def predict_on_batch(self, views: np.ndarray) -> np.ndarray:
-        """Features (b, ...) float of views (b, side, side, 3) uint8."""
-        ...
 
 
 def predictor(extractor: keras.Model, runtime: str, bf16: bool) -> Predictor:

@@ -2,13 +2,18 @@
 
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from lmk.util.errors import LmkError
 from lmk.util.team import ALONE, Team
+
+DRIVER_NODES = ("/dev/nvidiactl", "/dev/kfd")
+"""Device files of NVIDIA's and AMD's drivers; containers may have them without their tools."""
 
 
 def start_keras(team: Team = ALONE) -> None:
@@ -31,6 +36,24 @@ def start_keras(team: Team = ALONE) -> None:
 
         meet(team, leave)
         has_gpu()
+
+
+def sees_gpu() -> bool:
+    """Whether Keras' backend sees a GPU; Keras is loaded to ask it only where the machine has one.
+
+    A driver alone is not enough: TensorFlow from its plain package and JAX without its CUDA plugin see no GPU.
+    """
+    if not machine_has_gpu():
+        return False
+    start_keras()
+    from lmk.models.device import has_gpu
+
+    return has_gpu()
+
+
+def machine_has_gpu() -> bool:
+    """Whether a driver of NVIDIA or AMD is on this machine."""
+    return shutil.which("nvidia-smi") is not None or any(Path(node).exists() for node in DRIVER_NODES)
 
 
 @contextmanager

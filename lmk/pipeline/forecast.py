@@ -1,27 +1,37 @@
 """What a whole run would cost at any size: seconds, GPU hours, disk and memory by stage, before anything is there.
 
-Every stage's cost is a sum of products of counts (photos, views, landmarks, pairs) and rates. Where a workspace holds
-runs, a stage's cost is scaled by what they took beside what this arithmetic says of them.
+A step's cost is a sum of products of counts (photos, views, landmarks, pairs) and rates. Where a workspace holds runs,
+the steps of a stage are scaled by what the stage took there beside what this arithmetic says of it.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
-from typing import Any
 
 from lmk.data.sizes import Size
 from lmk.local.delf import DelfOptions
 from lmk.local.kinds import KINDS, ROOTSIFT
 from lmk.local.rootsift import RootSift
 from lmk.models.backbones.catalogue import BACKBONES, backbone_named
+from lmk.models.delf.recipe import DelfTraining
 from lmk.models.recipes import Recipe
+from lmk.pipeline.config import HOLDOUT_FROM, Config, config_of
 from lmk.pipeline.rates import GPU_CORES, GPU_SHARE, Gpu, Rates
-from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, Settings, recipe_of
+from lmk.pipeline.steps import (
+    DELF_NETWORK,
+    ENSEMBLE,
+    FUSED,
+    RETRIEVAL,
+    VERIFICATION,
+    features_of,
+    local_of,
+    networks_of,
+)
 from lmk.retrieval.neighbours import DIMENSIONS, HALF_FROM
+from lmk.runs import RunRecord, all_records
 from lmk.util.errors import LmkError
 from lmk.util.store import IN_MEMORY
 from lmk.util.workspace import Workspace
@@ -41,8 +51,7 @@ BLOCKS = 1.0e9
 """Bytes of blocks of cosines and of descriptors that retrieval works on."""
 ROW = 430.0
 """Bytes of a row of the tables in memory, as they are read: measured by `lmk bench scale`."""
-FETCH, PHOTOS, LOCAL, PAIRS = "fetch", "photos", "local features", "pairs"
-SUBMISSION = "submission"
+FETCH, PHOTOS, SUBMISSION = "fetch", "photos", "submission"
 
 
 Factors = Mapping[str, tuple[float, str]]
@@ -51,18 +60,20 @@ Factors = Mapping[str, tuple[float, str]]
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage costs.
+    """What a step costs.
 
     Attributes:
-        stage: Its name.
+        step: Its name.
+        stage: The stage under which a run counts its seconds.
         seconds: On this machine, without a GPU.
         gpu_seconds: With the GPU; 0 of what no GPU helps.
         disk: Bytes that stay.
         scratch: Bytes on the disk beside them while it runs: arrays that are too large for memory.
-        memory: Bytes at the same time, at the most.
+        memory: Bytes at the same time, at most.
         scaled_by: The run by which `seconds` is scaled, empty where it is the rates' alone.
     """
 
+    step: str
     stage: str
     seconds: float
     gpu_seconds: float = 0.0
@@ -108,106 +119,127 @@ class Work:
 
 
 def forecast(
-    size: Size, settings: Settings, rates: Rates, gpu: Gpu, fetched: bool = True, factors: Factors | None = None
+    size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, fetched: bool = True, factors: Factors | None = None
 ) -> list[Cost]:
-    """The stages in order.
+    """The steps in order.
 
     Args:
-        size: Of the competition.
-        settings: Of the run.
-        rates: Of two cores.
+        size: Counts of the competition.
+        config: The run.
+        rates: Rates of two cores.
         gpu: What networks would run on beside.
+        jobs: Processes for photos and pairs.
         fetched: Whether the photos are there.
         factors: As `measured_factors` finds them.
     """
     costs = []
-    for cost in _costs(size, settings, rates, gpu, fetched):
-        factor, run = (factors or {}).get(timed_as(cost.stage), (1.0, ""))
+    for cost in _costs(size, config, rates, gpu, jobs, fetched):
+        factor, run = (factors or {}).get(cost.stage, (1.0, ""))
         costs.append(replace(cost, seconds=factor * cost.seconds, scaled_by=run))
     return costs
 
 
-def measured_factors(workspace: Workspace, rates: Rates, gpu: Gpu) -> Factors:
+def measured_factors(workspace: Workspace, rates: Rates, gpu: Gpu, jobs: int) -> Factors:
     """What the stages of a workspace's runs took, beside what the rates say of them.
 
-    A stage whose features an earlier run had stored took less than it costs, so the dearest run of each counts.
+    A stage whose features an earlier run had stored took less than it costs, so the longest run of each counts.
     """
     found: dict[str, tuple[float, str]] = {}
-    for path in sorted(workspace.runs.glob("*/run.json")):
+    for record in all_records(workspace.runs):
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            costs = forecast(Size.of_dict(facts["size"]), _settings(facts), rates, gpu)
-            spent = {stage: float(seconds) for stage, seconds in facts["spent"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, LmkError) as error:
-            log.info("%s teaches nothing: %r.", path, error)  # an earlier version's, damaged, or of a lost recipe
+            costs = forecast(Size.of_dict(record.size), config_of_record(record), rates, gpu, jobs)
+        except (ValueError, KeyError, TypeError, AttributeError, LmkError) as error:
+            log.info("%s gives no rates: %r.", record.run, error)  # of a recipe that is lost, say
             continue
         said: dict[str, float] = {}
         for cost in costs:
-            said[timed_as(cost.stage)] = said.get(timed_as(cost.stage), 0.0) + cost.seconds
-        for stage, seconds in spent.items():
+            said[cost.stage] = said.get(cost.stage, 0.0) + cost.seconds
+        for stage, seconds in record.spent.items():
             if said.get(stage):
-                found[stage] = max(found.get(stage, (0.0, "")), (seconds / said[stage], path.parent.name))
+                found[stage] = max(found.get(stage, (0.0, "")), (seconds / said[stage], record.run))
     return found
 
 
-def _settings(facts: Mapping[str, Any]) -> Settings:
-    known = {part.name for part in fields(Settings)}
-    told = {name: value for name, value in facts["settings"].items() if name in known}
-    return Settings(**told | {"recipes": tuple(told["recipes"])})
+def config_of_record(record: RunRecord) -> Config:
+    """The configuration of a run, as far as costs depend on it.
+
+    Raises:
+        LmkError: A recipe is lost.
+    """
+    known = {part.name for part in fields(Config)} - {"recipes", "computed_by", "accepted"}
+    return config_of(record.recipes, **{name: value for name, value in record.settings.items() if name in known})
 
 
-def timed_as(stage: str) -> str:
-    """Under which name a run counts the seconds of a stage."""
-    return "verification" if stage == PAIRS or stage.startswith(LOCAL) else stage
+def _is_holdout(config: Config, size: Size) -> bool:
+    return config.dev == "holdout" or (config.dev == "auto" and size.train > HOLDOUT_FROM)
 
 
-def _costs(size: Size, settings: Settings, rates: Rates, gpu: Gpu, fetched: bool) -> Iterator[Cost]:
-    recipes = {name: recipe_of(settings, name) for name in settings.recipes}
+def _trainings(config: Config, size: Size) -> int:
+    """Networks trained of each recipe."""
+    return 1 + config.refit if _is_holdout(config, size) else config.folds + 1
+
+
+def _queries(config: Config, size: Size) -> int:
+    """Dev queries."""
+    asked = size.queries(config.share_without_landmark)
+    return min(asked, config.dev_queries) if _is_holdout(config, size) else asked
+
+
+def _costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, fetched: bool) -> Iterator[Cost]:
     tables = PROCESS + ROW * size.photos
     bytes_of_photos = 1e3 * size.kilobytes * size.photos
     if not fetched:
         by_address = size.photos / rates["addresses"].value
         by_folder = bytes_of_photos / 1e6 / rates["line"].value
-        yield Cost(FETCH, by_address if size.by_address else by_folder, disk=bytes_of_photos, memory=tables)
-    yield Cost(PHOTOS, bytes_of_photos / 1e6 / rates["reading"].value / settings.jobs, memory=tables)
-    for name, recipe in recipes.items():
-        work, disk, memory = _recipe(size, settings, rates, recipe)
-        seconds, on_gpu = work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes)
-        yield Cost(name, seconds, on_gpu, disk, _mapped(disk), tables + memory)
-    if not settings.ensemble:
-        yield Cost(SUBMISSION, size.test * rates["writing"].value, memory=tables)
-        return
-    asked = size.queries(settings.share_without_landmark)
-    yield _retrieval(size, settings, rates, gpu, recipes, tables)
+        yield Cost(FETCH, FETCH, by_address if size.by_address else by_folder, disk=bytes_of_photos, memory=tables)
+    yield Cost(PHOTOS, PHOTOS, bytes_of_photos / 1e6 / rates["reading"].value / jobs, memory=tables)
+    for recipe in config.recipes:
+        yield from _recipe_costs(size, config, rates, gpu, recipe, tables)
+    if config.ensemble:
+        yield from _ensemble_costs(size, config, rates, gpu, jobs, tables)
+    yield Cost(SUBMISSION, SUBMISSION, size.test * rates["writing"].value, memory=tables)
+
+
+def _ensemble_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, tables: float) -> Iterator[Cost]:
+    asked = _queries(config, size)
+    yield _retrieval(size, config, rates, gpu, tables)
     fitting = rates["stage"].value + asked * rates["fitting"].value
-    yield Cost(ENSEMBLE, fitting, memory=tables)
-    for kind in KINDS[settings.local_features]:
-        yield _local_features(size, settings, rates, gpu, kind, tables)
-    pairs = (asked + size.test) * settings.candidates * size.compared(settings.gallery)
-    kinds = len(KINDS[settings.local_features])
-    yield Cost(PAIRS, kinds * pairs / rates["pairs"].value / settings.jobs, disk=kinds * 5e2 * pairs, memory=tables)
-    yield Cost(FUSED, fitting, memory=tables)
-    yield Cost(SUBMISSION, size.test * rates["writing"].value, memory=tables)
+    yield Cost(ENSEMBLE, ENSEMBLE, fitting, memory=tables)
+    kinds = KINDS[config.local_features]
+    for kind in kinds:
+        yield from _local_features(size, config, rates, gpu, jobs, kind, tables)
+    pairs = len(kinds) * (asked + size.test) * config.candidates * size.compared(config.gallery)
+    seconds = pairs / rates["pairs"].value / jobs
+    yield Cost(VERIFICATION, VERIFICATION, seconds, disk=5e2 * pairs, memory=tables)
+    yield Cost(FUSED, FUSED, fitting, memory=tables)
 
 
-def _recipe(size: Size, settings: Settings, rates: Rates, recipe: Recipe) -> tuple[Work, float, float]:
-    """A recipe's work, the bytes it stores, and the bytes it holds."""
-    networks = settings.folds + 1
+def _recipe_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe, tables: float) -> Iterator[Cost]:
+    """Features, networks and answers of a recipe."""
+    for step, (work, disk, memory) in _recipe(size, config, rates, recipe).items():
+        seconds, on_gpu = work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes)
+        yield Cost(step, recipe.name, seconds, on_gpu, disk, _mapped(disk), tables + memory)
+
+
+def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[str, tuple[Work, float, float]]:
+    """Work, bytes stored and bytes held of each step of a recipe."""
+    trainings = _trainings(config, size)
     photos = size.train + size.distractors
-    asked = size.queries(settings.share_without_landmark) + size.test
+    asked = _queries(config, size) + size.test
     width = feature_width(recipe)
     weights = head_weights(recipe, size.landmarks)
-    one_pass = recipe.giga_macs * 1e9 / (2 if recipe.dense else recipe.views)
-    work = Work(fixed=rates["start"].value + networks * rates["network start"].value)
-    disk = 0.0
+    found: dict[str, tuple[Work, float, float]] = {}
     if recipe.stages[0].train_from is None:
         seen = photos + (size.test if recipe.frozen else 0)
-        work += Work(network=seen * recipe.giga_macs * 1e9, read=seen)
-        disk += seen * recipe.views * width * 2
+        disk = seen * recipe.views * width * 2.0
+        work = Work(network=seen * recipe.giga_macs * 1e9, read=seen, fixed=rates["start"].value)
+        found[features_of(recipe.name)] = (work, disk, BLOCKS)
+    work = Work(fixed=trainings * rates["network start"].value)
     for stage in recipe.stages:
         frozen = stage.train_from is None
-        views = networks * stage.epochs * photos * (recipe.views if frozen else 1)
+        views = trainings * stage.epochs * photos * (recipe.views if frozen else 1)
         steps = views / stage.batch_size
+        one_pass = recipe.giga_macs * 1e9 / (2 if recipe.dense else recipe.views)
         work += Work(
             network=0.0 if frozen else views * one_pass * TRAINING_PASSES,
             product=views * weights * TRAINING_PASSES,
@@ -215,12 +247,14 @@ def _recipe(size: Size, settings: Settings, rates: Rates, recipe: Recipe) -> tup
             read=0.0 if frozen else views,
             fixed=steps * rates["step"].value,
         )
+    features = found[features_of(recipe.name)][1] if found else 0.0
+    held = min(features, IN_MEMORY) + 4 * STATES * weights + BLOCKS
+    found[networks_of(recipe.name)] = (work, trainings * 4 * weights, held)
+    work = Work(product=asked * recipe.views * weights, scores=asked * size.landmarks)
     if not recipe.frozen:
         work += Work(network=asked * recipe.giga_macs * 1e9, read=asked)
-        disk += asked * width * 2
-    work += Work(product=asked * recipe.views * weights, scores=asked * size.landmarks)
-    stored = disk + networks * 4 * weights
-    return work, stored, min(disk, IN_MEMORY) + 4 * STATES * weights + BLOCKS
+    found[recipe.name] = (work, 0.0 if recipe.frozen else asked * width * 2.0, held)
+    return found
 
 
 def feature_width(recipe: Recipe) -> int:
@@ -236,26 +270,24 @@ def head_weights(recipe: Recipe, landmarks: int) -> float:
     return float(sum(left * right for left, right in pairwise(widths)))
 
 
-def _retrieval(
-    size: Size, settings: Settings, rates: Rates, gpu: Gpu, recipes: Mapping[str, Recipe], tables: float
-) -> Cost:
-    """Descriptors by networks of every fold where those differ, whitening, and kNN."""
-    networks = settings.folds + 1
+def _retrieval(size: Size, config: Config, rates: Rates, gpu: Gpu, tables: float) -> Cost:
+    """Descriptors by networks of every part where those differ, whitening, and kNN."""
+    networks = _trainings(config, size)
     gallery = size.train + size.distractors
-    asked = size.queries(settings.share_without_landmark) + size.test
-    width = sum(backbone_named(recipe.backbone).channels for recipe in recipes.values())
+    asked = _queries(config, size) + size.test
+    width = sum(backbone_named(recipe.backbone).channels for recipe in config.recipes)
     whitening = float(networks) * gallery * width * (width + DIMENSIONS)
     compared = float(asked) * gallery
     alone = Work(product=whitening + compared * min(width, DIMENSIONS), scores=compared).seconds(rates)
     work = Work(fixed=rates["stage"].value + alone)  # on the processor in any case
-    for recipe in recipes.values():
+    for recipe in config.recipes:
         if not recipe.frozen:
             work += Work(network=networks * gallery * recipe.giga_macs * 1e9, read=networks * gallery)
     scratch = _mapped(2 * 4.0 * (gallery + asked) * width)  # of each network, and side by side
     whitened = gallery * DIMENSIONS * 4.0
     memory = tables + whitened * (1.5 if whitened > HALF_FROM else 1.0) + BLOCKS + min(scratch, IN_MEMORY)
     on_gpu = work.gpu_seconds(rates, gpu, size.kilobytes) if work.network else 0.0
-    return Cost(RETRIEVAL, work.seconds(rates), on_gpu, 0, scratch, memory)
+    return Cost(RETRIEVAL, RETRIEVAL, work.seconds(rates), on_gpu, 0, scratch, memory)
 
 
 def _mapped(size: float) -> float:
@@ -263,17 +295,35 @@ def _mapped(size: float) -> float:
     return size if size > IN_MEMORY else 0.0
 
 
-def _local_features(size: Size, settings: Settings, rates: Rates, gpu: Gpu, kind: str, tables: float) -> Cost:
-    gallery = size.gallery(settings.gallery)
-    asked = size.queries(settings.share_without_landmark)
+def _local_features(
+    size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, kind: str, tables: float
+) -> Iterator[Cost]:
+    gallery = size.gallery(config.gallery)
+    asked = _queries(config, size)
     photos = gallery + asked * (1 - gallery / max(1, size.train)) + size.test
+    step = local_of(kind)
     if kind == ROOTSIFT:
         disk = photos * RootSift().max_features * (20 + SIFT_DIMENSIONS)
-        seconds = photos * rates["rootsift"].value / settings.jobs
-        return Cost(f"{LOCAL}: {kind}", seconds, 0, disk, _mapped(disk), tables + min(disk, IN_MEMORY))
-    named = settings.delf if settings.delf in BACKBONES else "mobilenetv2"
+        seconds = photos * rates["rootsift"].value / jobs
+        yield Cost(step, VERIFICATION, seconds, 0, disk, _mapped(disk), tables + min(disk, IN_MEMORY))
+        return
+    named = config.delf if config.delf in BACKBONES else "mobilenetv2"
+    yield _delf_network(size, rates, gpu, named, tables)
     macs = backbone_named(named).giga_macs
-    work = Work(network=photos * macs * 1e9 * DELF_PASSES, read=photos, fixed=rates["start"].value)
+    work = Work(network=photos * macs * 1e9 * DELF_PASSES, read=photos)
     disk = photos * DelfOptions().max_features * (20 + 2 * DELF_DIMENSIONS)
     on_gpu = work.gpu_seconds(rates, gpu, size.kilobytes)
-    return Cost(f"{LOCAL}: {kind}", work.seconds(rates), on_gpu, disk, _mapped(disk), tables + min(disk, IN_MEMORY))
+    memory = tables + min(disk, IN_MEMORY)
+    yield Cost(step, VERIFICATION, work.seconds(rates), on_gpu, disk, _mapped(disk), memory)
+
+
+def _delf_network(size: Size, rates: Rates, gpu: Gpu, backbone: str, tables: float) -> Cost:
+    """Attention trained on feature maps that are computed once."""
+    training = DelfTraining()
+    views = min(size.train, training.photos) * training.views
+    side = (training.side / backbone_named(backbone).image_size) ** 2
+    network = views * side * backbone_named(backbone).giga_macs * 1e9
+    work = Work(network=network, read=views, fixed=rates["start"].value)
+    return Cost(
+        DELF_NETWORK, VERIFICATION, work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes), memory=tables
+    )

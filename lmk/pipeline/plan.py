@@ -1,19 +1,21 @@
-"""What a run would do: its stages, which of them are stored, and what the others will cost about."""
+"""The dry run: the steps of a run, what of each is stored, and what the rest will cost about."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from lmk.data.sizes import size_of
-from lmk.pipeline.forecast import forecast, measured_factors, timed_as
+from lmk.pipeline.config import Config, Execution
+from lmk.pipeline.dataset import Dataset
+from lmk.pipeline.forecast import forecast, measured_factors
 from lmk.pipeline.rates import GPUS, MEASURED
-from lmk.pipeline.run import stage_keys
-from lmk.pipeline.steps import FUSED, Run
+from lmk.pipeline.steps import Step
 
 
 @dataclass(frozen=True)
-class StagePlan:
-    """A stage: its name, whether its result is stored, and about how many seconds it takes otherwise."""
+class StepPlan:
+    """A step: its name, whether its result is stored, and about how many seconds it takes otherwise."""
 
     name: str
     stored: bool
@@ -21,26 +23,26 @@ class StagePlan:
 
     @property
     def cost(self) -> str:
-        """For people."""
+        """The cost for people."""
         return "" if self.stored else f"about {self.seconds:,.0f} s on two cores"
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """JSON values."""
         return asdict(self)
 
 
-def plan_stages(run: Run) -> list[StagePlan]:
-    """The stages in order, verification counted to the fusion that needs it.
+def plan_steps(config: Config, dataset: Dataset, execution: Execution, steps: Sequence[Step]) -> list[StepPlan]:
+    """The steps in order, with costs on two CPU cores of what is not stored.
 
-    Costs are for two CPU cores, by what runs in the workspace took where there are any; features stored by an earlier
-    run make them less.
+    Costs follow the runs in the workspace where there are any; of a step that is stored in part, such as features of
+    some photos or networks of some folds, the rest is counted. A step that only a stored one needs costs nothing.
     """
     rates, gpu = MEASURED, GPUS["t4"]
-    factors = measured_factors(run.workspace, rates, gpu)
-    seconds: dict[str, float] = {}
-    for cost in forecast(size_of(run.competition), run.settings, rates, gpu, factors=factors):
-        stage = FUSED if timed_as(cost.stage) == "verification" else cost.stage
-        seconds[stage] = seconds.get(stage, 0.0) + cost.seconds
+    factors = measured_factors(execution.workspace, rates, gpu, execution.jobs)
+    costs = forecast(size_of(dataset.competition), config, rates, gpu, execution.jobs, factors=factors)
+    seconds = {cost.step: cost.seconds for cost in costs}
+    missing = {step.name: step.slot.missing() for step in steps}
     return [
-        StagePlan(stage, run.is_stored(stage, key), round(seconds[stage])) for stage, key in stage_keys(run).items()
+        StepPlan(step.name, missing[step.name] == 0, round(missing[step.name] * seconds.get(step.name, 0.0), 3))
+        for step in steps
     ]

@@ -1,252 +1,294 @@
-"""make_submission: from a competition's files to a checked submission, stage by stage."""
+"""A run: its steps executed, its submission written and checked, and its record kept."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 
+from lmk import __version__
 from lmk.data.competitions import Competition
-from lmk.data.photos import find_unreadable
-from lmk.ensemble.blend import fit_blend
-from lmk.ensemble.tune import cross_fit
-from lmk.evaluation import check_submission, gap_of
-from lmk.models.backbones.catalogue import weights_digest
-from lmk.models.recipes import Recipe
-from lmk.pipeline.fuse import FUSIONS
-from lmk.pipeline.outcome import Result, write_page, write_record
-from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, Made, Run, Settings, Source, all_lists, lists_of
-from lmk.pipeline.verify import Verified, evidence_key, verify_proposals
+from lmk.data.sizes import size_of
+from lmk.evaluation import check_submission, gap_and_interval
+from lmk.local.kinds import KINDS
+from lmk.pipeline.build import build, comparison_settings, targets_of
+from lmk.pipeline.cache import Cache
+from lmk.pipeline.config import READ_SIDE, Config, Execution
+from lmk.pipeline.dataset import Dataset
+from lmk.pipeline.results import Answers, Blended, Fitted, Verified
+from lmk.pipeline.steps import (
+    ENSEMBLE,
+    FUSED,
+    RETRIEVAL,
+    VERIFICATION,
+    Outcome,
+    Stale,
+    Step,
+    execute,
+    local_of,
+    stale_steps,
+)
 from lmk.predictions import NO_LANDMARK, Predictions, read_submission, write_submission
-from lmk.retrieval.neighbours import Options
+from lmk.runs import PAGE, RECORD, DevFigures, RunRecord, StepRecord, read_record, write_record
 from lmk.util.arrays import positions
 from lmk.util.errors import LmkError
-from lmk.util.files import write_json
-from lmk.util.progress import Progress, silent
-from lmk.util.team import ALONE, Team
-from lmk.util.workspace import Maker, Workspace
+from lmk.util.files import atomic_path
+
+VERSIONS = ("keras", "tensorflow", "numpy", "opencv-python-headless", "scikit-learn")
+"""Packages whose versions a run records."""
+PHOTOS, SUBMISSION = "photos", "submission"
+"""Stages of a run that are no steps: the search for unreadable photos, and the CSV."""
 
 
-def open_run(
-    settings: Settings,
-    competition: Competition,
-    workspace: Workspace,
-    progress: Progress = silent,
-    note: Callable[[str], None] = lambda text: None,
-) -> Run:
-    """A run that knows which photos cannot be read; they are looked for once."""
-    run = Run(settings, competition, workspace, progress=progress, note=note)
-    with run.timed("photos"):
-        run.unreadable = _unreadable(run)
-    if run.unreadable:
-        first, reason = next(iter(run.unreadable.items()))
-        note(f"{len(run.unreadable)} photos cannot be read and are left out; first: {first}, {reason}.")
-    return run
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its record, and whether anything was computed."""
+
+    record: RunRecord
+
+    @property
+    def name(self) -> str:
+        """Name of the run, and of its folder."""
+        return self.record.run
+
+    @property
+    def submission(self) -> Path:
+        """The checked submission."""
+        return Path(self.record.submission)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: the record."""
+        return self.record.to_dict()
 
 
-def make_submission(run: Run, out: Path | None = None) -> Result:
-    """Run all stages that are not stored yet, write the submission and check it.
+def make_submission(
+    config: Config,
+    dataset: Dataset,
+    execution: Execution,
+    out: Path | None = None,
+    name: str | None = None,
+    best: bool = False,
+) -> Result:
+    """Run every step that is not stored, write the submission, check it, and keep the run's record and page.
 
     Args:
-        run: As `open_run` makes it.
+        config, dataset, execution: The run.
         out: The submission's file; one in the workspace if None.
+        name: Name of the run; made of the competition and the submitted step's digest if None.
+        best: Whether the stage that is best on dev is submitted, in place of the last one.
 
     Raises:
         LmkError: A mistake or a bad file; nothing that was computed is lost.
     """
-    sources, verified = _all_stages(run)
-    final = sources[FUSED if run.settings.ensemble else run.settings.recipes[0]]
-    name = f"{run.competition.name}-{final.key}"
-    with run.timed("submission"):
-        path = write_checked(run, final.test, out or run.workspace.submissions / f"{name}.csv")
-    result = write_record(run, name, path, sources, verified)
-    if result.landmark_queries:
-        write_page(run, name, anew=final.name not in run.reused)
+    steps = build(config, dataset, execution)
+    for stale in stale_steps(steps, Cache(execution.workspace)):
+        execution.note(stale_line(stale))
+    outcome = execute(steps, targets_of(config), execution)
+    answers = {name: outcome.results[name] for name in answer_steps(config)}
+    dev = figures(config, dataset, answers)
+    final = submitted_stage(config, dev, best)
+    if (better := best_stage(dev)) != final:
+        execution.note(
+            f"Dev says that {better} is better than {final}, which is submitted: {dev.gap[better]:.5f} against "
+            f"{dev.gap[final]:.5f}. `--submit-best` submits {better}."
+        )
+    digest = next(step.key.digest for step in steps if step.name == final)
+    name = name or f"{dataset.competition.name}-{digest}"
+    start = time.monotonic()
+    path = out or execution.workspace.submissions / f"{name}.csv"
+    write_checked(config, dataset, outcome.results[final].test, path)
+    seconds = round(time.monotonic() - start, 3)
+    result = keep_record(config, dataset, execution, name, path, steps, outcome, dev, final, seconds)
+    if result.record.dev.landmark_queries:
+        write_page(name, dataset.competition, execution, anew=final not in outcome.stored)
     return result
 
 
-def _all_stages(run: Run) -> tuple[dict[str, Source], Verified | None]:
-    """Each stage's predictions by name, and what verification found where the run verifies."""
-    recipes = [run.recipe(name) for name in run.settings.recipes]
-    sources: dict[str, Source] = {}
-    with run.progress("All stages", len(recipes) + 4 * run.settings.ensemble, "stages") as advance:
-        for recipe in recipes:
-            sources[recipe.name] = recognize(run, recipe)
-            advance(1)
-        if not run.settings.ensemble:
-            return sources, None
-        if not (run.dev.truth != NO_LANDMARK).any():
-            raise LmkError(
-                "No landmark has two photos, so no query can be held out and dev cannot teach how to blend. "
-                "Run without --ensemble."
-            )
-        sources[RETRIEVAL] = retrieve(run, recipes)
-        advance(1)
-        blended = ensemble(run, list(sources.values()))
-        advance(1)
-        verified = verify(run, blended)
-        advance(1)
-        sources |= {FUSED: fuse(run, list(sources.values()), blended, verified), ENSEMBLE: blended}
-        advance(1)
-    return sources, verified
+def stale_line(stale: Stale) -> str:
+    """What made a stored result stale, for people."""
+    why = f"{', '.join(stale.modules)} changed" if stale.modules else "a step before it changed"
+    return f"{stale.step} is computed again: {why}. `--keep-stale {stale.step}` takes the stored result instead."
 
 
-def stage_keys(run: Run) -> dict[str, Mapping[str, object]]:
-    """The stages of a run in order, each with all that its predictions depend on."""
-    settings = run.settings
-    recipes = {name: recipe_key(run, run.recipe(name)) for name in settings.recipes}
-    keys: dict[str, Mapping[str, object]] = dict(recipes)
-    if settings.ensemble:
-        keys[RETRIEVAL] = {
-            "recipes": list(recipes.values()),
-            "options": asdict(Options()),
-            "alone": settings.each_network,
-        }
-        parts = [run.digest(stage, key) for stage, key in keys.items()]
-        keys[ENSEMBLE] = {"parts": parts, "k": settings.candidates, "seed": settings.seed}
-        blend = run.digest(ENSEMBLE, keys[ENSEMBLE])
-        keys[FUSED] = {"ensemble": blend, "evidence": evidence_key(run), "rule": settings.fusion}
-    return keys
+def write_checked(config: Config, dataset: Dataset, predictions: Predictions, path: Path) -> None:
+    """Write the submission in the sample's order, every id once, and check what was written.
 
-
-def recipe_key(run: Run, recipe: Recipe) -> dict[str, object]:
-    """All that a recipe's networks depend on: the key of its stage, too."""
-    weights = weights_digest(recipe.backbone, run.settings.weights)
-
-    def by(maker: Maker) -> dict[str, object]:
-        return {
-            "recipe": recipe.key(),
-            "weights": weights,
-            "keras": maker[0],
-            "backend": maker[1],
-            "arithmetic": [run.settings.precision, run.settings.runtime],
-            **run.data_key,
-        }
-
-    return by(run.maker_of(recipe.name, lambda maker: run.is_stored(recipe.name, by(maker))))
-
-
-def recognize(run: Run, recipe: Recipe) -> Source:
-    """A recipe's predictions; its networks are trained where they are not stored."""
-
-    def compute() -> Made:
-        with _networks(run) as networks:
-            return *networks.Recognizer(run, recipe, recipe_key(run, recipe)).predictions(), {}
-
-    return run.stored(recipe.name, recipe_key(run, recipe), compute)
-
-
-def train(run: Run, recipe: Recipe, team: Team = ALONE) -> dict[int | None, list[dict[str, float]]]:
-    """Train a recipe's networks where they are not stored: history by fold, None for that of all photos.
-
-    team: The processes that train them together, each of which calls this.
-
-    Raises:
-        LmkError: Keras' backend cannot do that, or the processes were not given the same.
-        RemoteError: The processes did not meet.
+    A query without a readable photo gets the most frequent landmark below all other answers, which cannot lower GAP,
+    or no answer by setting.
     """
-    with run.timed(recipe.name), _networks(run, team) as networks:
-        return networks.Recognizer(run, recipe, recipe_key(run, recipe), team).train()
-
-
-def retrieve(run: Run, recipes: list[Recipe]) -> Source:
-    """kNN by the descriptors of all recipes."""
-
-    def compute() -> Made:
-        with _networks(run) as networks:
-            sources = [networks.Recognizer(run, recipe, recipe_key(run, recipe)) for recipe in recipes]
-            return networks.retrieve(run, sources, Options(), run.settings.each_network)
-
-    return run.stored(RETRIEVAL, stage_keys(run)[RETRIEVAL], compute)
-
-
-def ensemble(run: Run, parts: list[Source]) -> Source:
-    """The blend of recipes and retrieval; extras: the `weights` of the parts and the `optimism` of dev.
-
-    By setting retrieval takes part by each network's descriptors alone, too; its weight is the sum.
-    """
-    truth, seed, k = run.dev.truth, run.settings.seed, run.settings.candidates
-
-    def compute() -> Made:
-        asked, tested = all_lists(parts, "dev"), all_lists(parts, "test")
-        dev = cross_fit(
-            run.dev.photos,
-            lambda rows: fit_blend([found.take(rows) for found in asked], truth[rows], seed),
-            lambda blend, rows: blend([found.take(rows) for found in asked], k),
-            seed,
-        )
-        blend = fit_blend(asked, truth, seed)
-        optimism = gap_of(blend(asked, k), truth) - gap_of(dev, truth)
-        shares = iter(blend.weights)
-        weights = [sum(next(shares) for _ in lists_of(part, "dev")) for part in parts]
-        return dev, blend(tested, k), {"weights": np.array(weights), "optimism": np.array(optimism)}
-
-    return run.stored(ENSEMBLE, stage_keys(run)[ENSEMBLE], compute)
-
-
-def verify(run: Run, source: Source) -> Verified:
-    """Evidence for the landmarks that the ensemble proposes."""
-    with run.timed("verification"):
-        return verify_proposals(run, source)
-
-
-def fuse(run: Run, parts: list[Source], blended: Source, verified: Verified) -> Source:
-    """One confidence of recognition and evidence, by the rule of the settings."""
-    rule = FUSIONS[run.settings.fusion]
-    return run.stored(FUSED, stage_keys(run)[FUSED], lambda: rule(run, parts, blended, verified))
-
-
-def write_checked(run: Run, predictions: Predictions, path: Path) -> Path:
-    """Write the submission in the sample's order, every id once; check what was written.
-
-    A query without a readable photo gets the most frequent landmark below all other answers, which cannot lower
-    GAP, or no answer by setting.
-    """
-    answers = predictions.top(1).align(run.competition.test_ids)
-    if run.settings.answer_unreadable:
-        asked = positions(predictions.ids, run.competition.test_ids) >= 0
-        landmarks, counts = np.unique(run.competition.train_landmarks, return_counts=True)
+    competition = dataset.competition
+    answers = predictions.top(1).align(competition.test_ids)
+    if config.answer_unreadable:
+        asked = positions(predictions.ids, competition.test_ids) >= 0
+        landmarks, counts = np.unique(competition.train_landmarks, return_counts=True)
         answered = answers.best != NO_LANDMARK
         last = min(answers.confidence[answered].min(initial=0.0), 0.0) - 1.0
         best = np.where(asked, answers.best, landmarks[counts.argmax()])
         confidence = np.where(asked, answers.confidence, last)
         answers = Predictions(answers.ids, best[:, None], confidence[:, None])
     write_submission(answers, path)
-    check_submission(read_submission(path), run.competition.test_ids)
-    return path
+    check_submission(read_submission(path), competition.test_ids)
 
 
-@contextmanager
-def _networks(run: Run, team: Team = ALONE) -> Iterator[ModuleType]:
-    """`lmk.pipeline.recognize` with the run's devices and precision; loaded here, for Keras takes seconds to load."""
-    from lmk.models.start import start_keras
+def keep_record(
+    config: Config,
+    dataset: Dataset,
+    execution: Execution,
+    name: str,
+    path: Path,
+    steps: Sequence[Step],
+    outcome: Outcome,
+    dev: DevFigures,
+    submitted: str,
+    writing: float,
+) -> Result:
+    """Write the run's record; beside it what dev asked, and the evidence for its proposals.
 
-    if team.processes > 1:
-        run.note(f"Waiting at {team.coordinator} until all {team.processes} processes are there.")
-    start_keras(team)
-    from lmk.models.device import POLICIES, on_all_devices
-    from lmk.models.distributed import in_step
-    from lmk.pipeline import recognize as recognition
+    Args:
+        name: The run's.
+        path: Its submission, written in `writing` seconds.
+        steps, outcome: What was executed, and what came of it.
+        dev: Figures on dev.
+        submitted: The stage whose answers are in the submission.
+    """
+    folder = execution.workspace.runs / name
+    verified: Verified | None = outcome.results.get(VERIFICATION)
+    earlier = _earlier(folder)
+    if earlier is None or earlier.submission != str(path):
+        (folder / PAGE).unlink(missing_ok=True)  # it names another file
+    seconds = {PHOTOS: dataset.seconds} | _by_stage(steps, outcome) | {SUBMISSION: writing}
+    reused = [PHOTOS] * dataset.known_before + stored_stages(steps, outcome)
+    answers = {step.name: outcome.results[step.name] for step in steps if step.name in answer_steps(config)}
+    record = RunRecord(
+        run=name,
+        competition=dataset.competition.name,
+        root=str(dataset.competition.root),
+        digest=dataset.competition.digest,
+        size=size_of(dataset.competition).to_dict(),
+        submission=str(path),
+        submitted=submitted,
+        settings=config.to_dict(),
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=" ".join(["lmk", *sys.argv[1:]]),
+        dev=dev,
+        weights=dict(answers[ENSEMBLE].weights) if isinstance(answers.get(ENSEMBLE), Blended) else {},
+        stages=list(answers),
+        predictions={step.name: f"{step.name}-{step.key.digest}" for step in steps if step.name in answers},
+        steps=[
+            StepRecord(
+                step.name, step.stage, step.key.digest, outcome.seconds.get(step.name, 0.0), step.slot.missing() == 0
+            )
+            for step in steps
+        ],
+        seconds=seconds,
+        spent=_spent(seconds, reused, earlier),
+        reused=reused,
+        unreadable=dict(dataset.unreadable),
+        versions={"lmk": __version__} | {package: version(package) for package in VERSIONS},
+        backends={step.name: " ".join(step.key.facts["backend"]) for step in steps if "backend" in step.key.facts},  # type: ignore[arg-type]
+        read_side=READ_SIDE,
+        comparison=comparison_settings(KINDS[config.local_features][0], config).key(),
+        local_features=_local_stores(config, steps) if verified else {},
+    )
+    with atomic_path(folder / "dev.npz") as draft, draft.open("wb") as file:
+        asked = dataset.dev
+        np.savez(file, allow_pickle=False, ids=asked.ids, photos=asked.photos, truth=asked.truth)
+    if verified is not None:
+        for kind, evidence in verified.dev.items():
+            evidence.save(folder / f"evidence-{kind}.npz")
+    write_record(record, folder)
+    return Result(record)
 
-    with in_step(team), on_all_devices(POLICIES[run.settings.precision], alone=team.processes == 1):
-        yield recognition
+
+def write_page(name: str, competition: Competition, execution: Execution, anew: bool = True) -> None:
+    """Write the page of the run `name` beside its record; where it is there, only `anew`."""
+    path = execution.workspace.runs / name / PAGE
+    if anew or not path.exists():
+        from lmk.report.page import write_report  # loads the engine of templates
+        from lmk.report.record import load_run
+
+        write_report(load_run(execution.workspace, name), competition, path, execution.progress)
+    execution.note(f"The run's report is in {path}.")
 
 
-def _unreadable(run: Run) -> dict[str, str]:
-    """Photos that cannot be read, with the reason; kept in the workspace."""
-    competition = run.competition
-    record = run.workspace.root / "photos" / f"{competition.digest}.json"
-    if record.exists():
-        run.reused.append("photos")
-        return json.loads(record.read_text())
-    ids = np.concatenate([competition.train_ids, competition.distractor_ids, competition.test_ids])
-    paths = {path: name for name in ids.tolist() if (path := competition.photo(name)) is not None}
-    found = find_unreadable(paths, len(paths), run.settings.jobs, run.progress)
-    unreadable = {paths[error.path]: error.reason for error in found}
-    write_json(record, unreadable)
-    return unreadable
+def submitted_stage(config: Config, dev: DevFigures, best: bool = False) -> str:
+    """The stage whose answers are submitted: the last one; the best on dev where several networks are not blended."""
+    if best or not config.ensemble:
+        return best_stage(dev)
+    return FUSED
+
+
+def best_stage(dev: DevFigures) -> str:
+    """The stage with the highest figure on dev, the later one of equal ones."""
+    known = [(value, place, stage) for place, (stage, value) in enumerate(dev.gap.items()) if value is not None]
+    return max(known)[2]
+
+
+def answer_steps(config: Config) -> list[str]:
+    """Steps with answers, in order."""
+    return [name for name in targets_of(config) if name != VERIFICATION]
+
+
+def figures(config: Config, dataset: Dataset, answers: Mapping[str, Answers]) -> DevFigures:
+    """GAP on dev with its interval by stage; None for stages that were not run."""
+    truth = dataset.dev.truth
+    stages = dict.fromkeys([*(recipe.name for recipe in config.recipes), *answers, RETRIEVAL, ENSEMBLE, FUSED])
+    # The order of the table is that of the stages.
+    ordered = [stage for stage in stages if stage not in (RETRIEVAL, ENSEMBLE, FUSED)] + [RETRIEVAL, ENSEMBLE, FUSED]
+    scored = {stage: gap_and_interval(answers[stage].dev, truth) if stage in answers else None for stage in ordered}
+    return DevFigures(
+        gap={stage: found and found[0] for stage, found in scored.items()},
+        low={stage: found and found[1] for stage, found in scored.items()},
+        high={stage: found and found[2] for stage, found in scored.items()},
+        optimism={
+            stage: one.optimism
+            for stage, one in answers.items()
+            if isinstance(one, Fitted) and not np.isnan(one.optimism)
+        },
+        queries=len(truth),
+        landmark_queries=int((truth != NO_LANDMARK).sum()),
+        kind="holdout" if dataset.is_holdout else "folds",
+    )
+
+
+def stored_stages(steps: Sequence[Step], outcome: Outcome) -> list[str]:
+    """Stages of which nothing was computed."""
+    computed = {step.stage for step in steps if step.name in outcome.seconds and step.name not in outcome.stored}
+    return [stage for stage in dict.fromkeys(step.stage for step in steps) if stage not in computed]
+
+
+def _by_stage(steps: Sequence[Step], outcome: Outcome) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for step in steps:
+        if step.name in outcome.seconds:
+            found[step.stage] = round(found.get(step.stage, 0.0) + outcome.seconds[step.name], 3)
+    return found
+
+
+def _local_stores(config: Config, steps: Sequence[Step]) -> dict[str, str]:
+    keys = {step.name: step.key for step in steps}
+    return {kind: f"local-{kind}-{keys[local_of(kind)].digest}" for kind in KINDS[config.local_features]}
+
+
+def _earlier(folder: Path) -> RunRecord | None:
+    """The record of an earlier run with the same results; None where there is none that can be read."""
+    if not (folder / RECORD).exists():
+        return None
+    try:
+        return read_record(folder)
+    except LmkError:
+        return None
+
+
+def _spent(seconds: Mapping[str, float], reused: Sequence[str], earlier: RunRecord | None) -> dict[str, float]:
+    """Seconds of each stage when it was computed: of a stage that is stored now, what the earlier record says."""
+    before = earlier.spent if earlier is not None else {}
+    now = {stage: value for stage, value in seconds.items() if stage not in reused}
+    return before | {stage: max(value, before.get(stage, 0.0)) for stage, value in now.items()}

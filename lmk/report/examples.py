@@ -16,7 +16,7 @@ from lmk.metrics import rank
 from lmk.predictions import NO_LANDMARK
 from lmk.report.costs import STRANGER, mistake_costs, outcomes
 from lmk.report.pictures import Album, Picture
-from lmk.report.record import RunRecord
+from lmk.report.record import FinishedRun
 from lmk.util.errors import LmkError
 from lmk.util.progress import Progress, silent
 
@@ -77,7 +77,7 @@ class Pair:
     picture: Picture | None
 
 
-def query_rows(record: RunRecord, names: dict[int, str], most: int) -> list[Query]:
+def query_rows(record: FinishedRun, names: dict[int, str], most: int) -> list[Query]:
     """The queries in words, the dearest first, then by rank; `names` are those of landmarks."""
     answers, truth = record.final, record.truth
     outcome = outcomes(answers, truth)
@@ -97,7 +97,7 @@ def query_rows(record: RunRecord, names: dict[int, str], most: int) -> list[Quer
     ]
 
 
-def dearest_first(record: RunRecord) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def dearest_first(record: FinishedRun) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of all queries, the dearest first, then by rank; by row, their costs and their ranks (0: no answer)."""
     answers = record.final
     costs = mistake_costs(answers, record.truth)
@@ -115,7 +115,7 @@ def kind_of(query: str, truth: int) -> str:
 
 
 def dearest_mistakes(
-    record: RunRecord, competition: Competition, names: dict[int, str], album: Album, progress: Progress = silent
+    record: FinishedRun, competition: Competition, names: dict[int, str], album: Album, progress: Progress = silent
 ) -> list[Mistake]:
     """The mistakes that cost most GAP, the dearest first, with pictures; `names` are those of landmarks."""
     order, costs, _ = dearest_first(record)
@@ -128,7 +128,7 @@ def dearest_mistakes(
     return found
 
 
-def verified_pairs(record: RunRecord, names: dict[int, str], album: Album, progress: Progress = silent) -> list[Pair]:
+def verified_pairs(record: FinishedRun, names: dict[int, str], album: Album, progress: Progress = silent) -> list[Pair]:
     """The best pair of each landmark that is right, those with the most inliers first; then the best wrong ones."""
     evidence = record.evidence
     if evidence is None:
@@ -150,7 +150,7 @@ def verified_pairs(record: RunRecord, names: dict[int, str], album: Album, progr
     return pairs
 
 
-def best_pair(record: RunRecord, query: str | None) -> tuple[str, str, int]:
+def best_pair(record: FinishedRun, query: str | None) -> tuple[str, str, int]:
     """The query's photo, the gallery photo with the most inliers among all its proposals, and that landmark.
 
     query: A dev query's id or photo; the one with the most inliers if None.
@@ -189,7 +189,7 @@ def _best_pairs(landmarks: np.ndarray, inliers: np.ndarray, most: int) -> list[t
     return found
 
 
-def _mistake(record: RunRecord, competition: Competition, album: Album, row: int, query: Query) -> Mistake:
+def _mistake(record: FinishedRun, competition: Competition, album: Album, row: int, query: Query) -> Mistake:
     answer, truth = int(record.final.best[row]), int(record.truth[row])
     column = _column(record, row, answer)
     best = str(record.evidence.best_photo[row, column]) if record.evidence is not None and column is not None else ""
@@ -206,7 +206,7 @@ def _mistake(record: RunRecord, competition: Competition, album: Album, row: int
     )
 
 
-def _column(record: RunRecord, row: int, landmark: int) -> int | None:
+def _column(record: FinishedRun, row: int, landmark: int) -> int | None:
     """Where the evidence for a query's landmark stands, None if that was not verified."""
     if record.evidence is None or landmark == NO_LANDMARK:
         return None
@@ -214,7 +214,7 @@ def _column(record: RunRecord, row: int, landmark: int) -> int | None:
     return int(places[0]) if len(places) else None
 
 
-def _evidence(record: RunRecord, row: int, column: int | None) -> list[tuple[str, str]]:
+def _evidence(record: FinishedRun, row: int, column: int | None) -> list[tuple[str, str]]:
     if record.evidence is None or column is None:
         return []
     told = _in_words(record.evidence, row, column)

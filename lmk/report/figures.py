@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lmk.report.costs import RIGHT, STRANGER, WRONG
-from lmk.report.record import RunRecord
+from lmk.report.record import FinishedRun
 from lmk.report.statistics import (
     DRAWN,
     calibration,
@@ -27,11 +27,11 @@ COLOURS = {RIGHT: "#0b62b8", WRONG: "#b8400b", STRANGER: "#6b4aa8"}
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
-def gap_figure(record: RunRecord) -> Figure:
+def gap_figure(record: FinishedRun) -> Figure:
     """GAP by stage with intervals, and precision against rank with the outcome of each answer below."""
     figure = Figure(figsize=(11, 4.4), dpi=130, layout="constrained")
     left, right = figure.subplots(1, 2)
-    stages = stage_rows(record.dev, record.truth, list(record.facts["settings"]["recipes"]))
+    stages = stage_rows(record.dev, record.truth, record.run.recipes)
     places = np.arange(len(stages))[::-1]
     spans = [[row.gap - row.low for row in stages], [row.high - row.gap for row in stages]]
     left.errorbar(
@@ -55,7 +55,7 @@ def gap_figure(record: RunRecord) -> Figure:
     return _titled(figure, record)
 
 
-def calibration_figure(record: RunRecord) -> Figure:
+def calibration_figure(record: FinishedRun) -> Figure:
     """The share of right answers against their mean confidence, with intervals."""
     figure = Figure(figsize=(5.4, 5), dpi=130, layout="constrained")
     axes = figure.subplots()
@@ -73,7 +73,7 @@ def calibration_figure(record: RunRecord) -> Figure:
     return _titled(figure, record)
 
 
-def scores_figure(record: RunRecord) -> Figure:
+def scores_figure(record: FinishedRun) -> Figure:
     """Histograms of confidence by outcome, one above the other."""
     figure = Figure(figsize=(6.4, 5), dpi=130, layout="constrained")
     lanes: np.ndarray = figure.subplots(len(DRAWN), 1, sharex=True)
@@ -84,7 +84,7 @@ def scores_figure(record: RunRecord) -> Figure:
     return _titled(figure, record)
 
 
-FIGURES: Mapping[str, Callable[[RunRecord], Figure]] = {
+FIGURES: Mapping[str, Callable[[FinishedRun], Figure]] = {
     "gap": gap_figure,
     "calibration": calibration_figure,
     "scores": scores_figure,
@@ -125,6 +125,6 @@ def _bars(axes: Axes, edges: np.ndarray, counts: np.ndarray, name: str) -> None:
     axes.set_ylim(0, max(1, int(counts.max())) * 1.05)
 
 
-def _titled(figure: Figure, record: RunRecord) -> Figure:
+def _titled(figure: Figure, record: FinishedRun) -> Figure:
     figure.suptitle(record.name, fontsize=11)
     return figure

@@ -18,7 +18,7 @@ from lmk.predictions import NO_LANDMARK
 from lmk.report import svg
 from lmk.report.examples import dearest_mistakes, query_rows, verified_pairs
 from lmk.report.pictures import Album, Features, cached
-from lmk.report.record import RunRecord
+from lmk.report.record import FinishedRun
 from lmk.report.statistics import (
     Bin,
     Histogram,
@@ -45,7 +45,7 @@ Table = dict[str, Any]
 """What the template's `table` draws: `columns` and `rows`, words and numbers."""
 
 
-def write_report(record: RunRecord, competition: Competition, path: Path, progress: Progress = silent) -> int:
+def write_report(record: FinishedRun, competition: Competition, path: Path, progress: Progress = silent) -> int:
     """Write the page of a run and return its size in bytes.
 
     Args:
@@ -67,7 +67,7 @@ def write_report(record: RunRecord, competition: Competition, path: Path, progre
         landmark_rows(answers, truth, counts),
     )
     scores = histogram(answers, truth)
-    stages = stage_rows(record.dev, truth, list(record.facts["settings"]["recipes"]))
+    stages = stage_rows(record.dev, truth, record.run.recipes)
     mistakes = dearest_mistakes(record, competition, names, album, progress)
     pairs = verified_pairs(record, names, album, progress)
     return render(
@@ -75,11 +75,11 @@ def write_report(record: RunRecord, competition: Competition, path: Path, progre
         path,
         title=f"Run {record.name}",
         record=record,
-        facts=record.facts,
+        facts=record.run,
         final=stages[-1],
         stages=stages,
-        weights=record.facts["weights"],
-        optimism=record.facts["dev"]["optimism"],
+        weights=record.run.weights,
+        optimism=record.run.dev.optimism,
         shows=int((truth != NO_LANDMARK).sum()),
         charts={
             "precision": svg.precision_chart(ranked, stages[-1].gap),
@@ -99,7 +99,7 @@ def write_report(record: RunRecord, competition: Competition, path: Path, progre
         kinds=sorted({mistake.outcome for mistake in mistakes}),
         pairs=pairs,
         queries=query_rows(record, names, MOST_ROWS),
-        unreadable=sorted(record.facts["unreadable"].items())[:MOST_ROWS],
+        unreadable=sorted(record.run.unreadable.items())[:MOST_ROWS],
         times=time_rows(record),
         run=run_rows(record),
         refused=album.refused,
@@ -128,7 +128,7 @@ def render(template: str, path: Path, **values: Any) -> int:
     return len(data)
 
 
-def check_queries(record: RunRecord) -> None:
+def check_queries(record: FinishedRun) -> None:
     """Refuse a run whose dev has nothing to measure.
 
     Raises:
@@ -138,23 +138,23 @@ def check_queries(record: RunRecord) -> None:
         raise LmkError(f"No dev query of {record.name} shows a landmark, so there is no GAP to report.")
 
 
-def check_record(record: RunRecord, competition: Competition) -> None:
+def check_record(record: FinishedRun, competition: Competition) -> None:
     """Refuse what cannot be reported.
 
     Raises:
         LmkError: No dev query shows a landmark, or the competition is not the one that the run saw.
     """
     check_queries(record)
-    if competition.digest != record.facts["digest"]:
+    if competition.digest != record.run.digest:
         raise LmkError(
             f"{competition.root} has changed since {record.name} was made. Make the run again, or name the folder "
             "that it saw by --competition."
         )
 
 
-def reader(record: RunRecord, competition: Competition) -> Callable[[str], np.ndarray]:
+def reader(record: FinishedRun, competition: Competition) -> Callable[[str], np.ndarray]:
     """A photo's id to RGB (h, w, 3) uint8, read as the run read it; UnreadablePhoto where the file is gone."""
-    side = int(record.facts["read_side"])
+    side = record.run.read_side
 
     def read(photo: str) -> np.ndarray:
         path = competition.photo(photo)
@@ -165,15 +165,15 @@ def reader(record: RunRecord, competition: Competition) -> Callable[[str], np.nd
     return read
 
 
-def album_of(record: RunRecord, competition: Competition, budget: int) -> Album:
+def album_of(record: FinishedRun, competition: Competition, budget: int) -> Album:
     """Pictures of a run's photos, of so many characters."""
     read = cached(reader(record, competition))
-    return Album(read, Settings(**record.facts["comparison"]), Features.of(record), budget)
+    return Album(read, Settings(**record.run.comparison), Features.of(record), budget)
 
 
-def photo_counts(record: RunRecord, competition: Competition) -> dict[int, int]:
+def photo_counts(record: FinishedRun, competition: Competition) -> dict[int, int]:
     """A landmark to its number of training photos that can be read."""
-    readable = ~np.isin(competition.train_ids, np.array(sorted(record.facts["unreadable"]), dtype=str))
+    readable = ~np.isin(competition.train_ids, np.array(sorted(record.run.unreadable), dtype=str))
     landmarks, counts = np.unique(competition.train_landmarks[readable], return_counts=True)
     return dict(zip(landmarks.tolist(), counts.tolist(), strict=True))
 
@@ -234,11 +234,11 @@ def landmark_table(rows: list[LandmarkRow], names: dict[int, str]) -> Table:
     }
 
 
-def time_rows(record: RunRecord) -> list[dict[str, Any]]:
+def time_rows(record: FinishedRun) -> list[dict[str, Any]]:
     """Seconds of each stage when it was computed, and this time; the share of the longest for its bar."""
-    spent, now = record.facts["spent"], record.facts["seconds"]
+    spent, now = record.run.spent, record.run.seconds
     longest = max([*spent.values(), 1e-9])
-    reused = set(record.facts["reused"])
+    reused = set(record.run.reused)
     return [
         {
             "stage": stage,
@@ -247,19 +247,23 @@ def time_rows(record: RunRecord) -> list[dict[str, Any]]:
             "stored": stage in reused,
             "share": spent.get(stage, 0) / longest,
         }
-        for stage in dict.fromkeys(["photos", *record.facts["stages"], "verification", "submission"])
+        for stage in dict.fromkeys(["photos", *record.run.stages, "verification", "submission"])
         if stage in spent or stage in now
     ]
 
 
-def run_rows(record: RunRecord) -> list[tuple[str, str]]:
+def run_rows(record: FinishedRun) -> list[tuple[str, str]]:
     """What the run was asked for and made with, in words."""
-    facts = record.facts
-    made = str(facts["made"]).replace("T", " ").removesuffix("+00:00")
-    rows = {"run": record.name, "competition": facts["competition"], "made": f"{made} UTC"}
-    settings = {name.replace("_", " "): _words(value) for name, value in facts["settings"].items() if value is not None}
-    versions = {f"version of {name}": value for name, value in facts["versions"].items()}
-    return list({**rows, **settings, "submission": Path(facts["submission"]).name, **versions}.items())
+    facts = record.run
+    made = facts.made.replace("T", " ").removesuffix("+00:00")
+    rows = {"run": record.name, "competition": facts.competition, "made": f"{made} UTC", "command": facts.command}
+    settings = {
+        name.replace("_", " "): _words(value)
+        for name, value in facts.settings.items()
+        if value not in (None, [], {}) and name != "recipe_fields"
+    }
+    versions = {f"version of {name}": value for name, value in facts.versions.items()}
+    return list({**rows, **settings, "submission": Path(facts.submission).name, **versions}.items())
 
 
 def _words(value: object) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +16,7 @@ from lmk.local.compare import Comparison, Settings, compare
 from lmk.local.draw import draw_matches
 from lmk.local.features import FeatureTable, LocalFeatures
 from lmk.local.rootsift import RootSift
-from lmk.report.record import RunRecord
+from lmk.report.record import FinishedRun
 from lmk.util.store import ArrayStore
 
 QUALITY = 62
@@ -40,26 +39,27 @@ class Features:
     """Local features as a run's verification used them: those of the store, which keeps descriptors in few bits.
 
     Attributes:
-        stores: The workspace's folder of stores.
-        kind, key: Name the store.
+        kind: Their kind.
+        folder: The store's folder; None where the run verified nothing.
     """
 
-    stores: Path
     kind: str
-    key: Mapping[str, Any]
+    folder: Path | None
 
     @classmethod
-    def of(cls, record: RunRecord) -> Features:
-        """Of the kind whose evidence comes first."""
-        kind, key = next(iter(record.facts.get("local_features", {}).items()), ("rootsift", {}))
-        return cls(record.folder.parent.parent / "stores", kind, key)
+    def of(cls, record: FinishedRun) -> Features:
+        """The features of the kind whose evidence comes first."""
+        stores = record.folder.parent.parent / "stores"
+        for kind, name in record.run.local_features.items():
+            return cls(kind, stores / name)
+        return cls("rootsift", None)
 
     def __call__(self, names: list[str], photos: list[np.ndarray]) -> list[LocalFeatures] | None:
-        """Of photos by id, with their pixels RGB (h, w, 3) uint8: RootSIFT is made anew where the store lacks it, of
-        what needs a network there is None then."""
-        store = ArrayStore(self.stores, self.kind, self.key)
+        """Features of photos by id, with their pixels RGB (h, w, 3) uint8; where the store lacks them, RootSIFT is
+        computed anew, and of what needs a network there is None."""
         ids = np.array(names)
-        if not len(store.missing(ids)):
+        store = ArrayStore.at(self.folder) if self.folder is not None and self.folder.is_dir() else None
+        if store is not None and not len(store.missing(ids)):
             table = FeatureTable(ids, **store.load(ids))
         elif self.kind == "rootsift":
             table = FeatureTable.pack(ids, RootSift()(photos), RootSift())

@@ -14,7 +14,7 @@ from lmk.report.costs import QUIET, RIGHT, mistake_costs, outcomes
 from lmk.report.examples import kind_of
 from lmk.report.page import PICTURE_BYTES, album_of, check_record, render, run_rows
 from lmk.report.pictures import Picture
-from lmk.report.record import RunRecord
+from lmk.report.record import FinishedRun
 from lmk.report.statistics import Difference, difference
 from lmk.util.arrays import positions
 from lmk.util.errors import LmkError
@@ -51,7 +51,7 @@ class Shown:
 
 
 def write_comparison(
-    first: RunRecord, second: RunRecord, competition: Competition, path: Path, progress: Progress = silent
+    first: FinishedRun, second: FinishedRun, competition: Competition, path: Path, progress: Progress = silent
 ) -> int:
     """Write the page that sets `second` against `first`, and return its size in bytes.
 
@@ -59,7 +59,7 @@ def write_comparison(
         LmkError: They ran on different competitions, ask no query in common, or none that shows a landmark.
     """
     check_record(first, competition)
-    if first.facts["digest"] != second.facts["digest"]:
+    if first.run.digest != second.run.digest:
         raise LmkError(f"{first.name} and {second.name} ran on different photos, so their GAP does not compare.")
     ids, truth = common_queries(first, second)
     a, b = first.final.align(ids), second.final.align(ids)
@@ -80,7 +80,7 @@ def write_comparison(
     )
 
 
-def common_queries(first: RunRecord, second: RunRecord) -> tuple[np.ndarray, np.ndarray]:
+def common_queries(first: FinishedRun, second: FinishedRun) -> tuple[np.ndarray, np.ndarray]:
     """Ids (n,) str and truth (n,) int64 of the dev queries that both runs ask.
 
     Raises:
@@ -98,7 +98,7 @@ def common_queries(first: RunRecord, second: RunRecord) -> tuple[np.ndarray, np.
 
 
 def stage_differences(
-    first: RunRecord, second: RunRecord, ids: np.ndarray, truth: np.ndarray
+    first: FinishedRun, second: FinishedRun, ids: np.ndarray, truth: np.ndarray
 ) -> list[tuple[str, Difference]]:
     """The stages that both runs have, set against each other."""
     shared = [stage for stage in first.dev if stage in second.dev]
@@ -135,7 +135,7 @@ def changed_queries(
     return changes, rows.tolist()
 
 
-def differing(first: RunRecord, second: RunRecord) -> list[tuple[str, str, str]]:
+def differing(first: FinishedRun, second: FinishedRun) -> list[tuple[str, str, str]]:
     """What the two runs were asked for or made with, where it differs."""
     a, b = dict(run_rows(first)), dict(run_rows(second))
     return [(name, a.get(name, ""), b.get(name, "")) for name in {**a, **b} if a.get(name) != b.get(name)]
@@ -144,7 +144,7 @@ def differing(first: RunRecord, second: RunRecord) -> list[tuple[str, str, str]]
 def _shown(
     changes: list[Change],
     rows: list[int],
-    record: RunRecord,
+    record: FinishedRun,
     competition: Competition,
     first: Predictions,
     second: Predictions,

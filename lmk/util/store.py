@@ -6,6 +6,7 @@ short or changed is found when it is read, named, removed and computed anew.
 
 import errno
 import itertools
+import json
 import logging
 import os
 import weakref
@@ -63,13 +64,25 @@ class ArrayStore:
     """Arrays by image id under one key: another key is another folder, so nothing stored is ever stale."""
 
     def __init__(self, root: Path, kind: str, key: Mapping[str, object]):
-        """Open or make the store `root/KIND-DIGEST`; `key` names everything that its arrays depend on."""
-        self.kind = kind
+        """The store `root/KIND-DIGEST`, made with its first shard; `key` names everything that its arrays depend on."""
+        self.kind, self.key = kind, dict(key)
         self.folder = root / f"{kind}-{digest_of(key)}"
-        self.folder.mkdir(parents=True, exist_ok=True)
         remove_drafts(self.folder)
-        if not (self.folder / "key.json").exists():
-            write_json(self.folder / "key.json", dict(key))
+
+    @classmethod
+    def at(cls, folder: Path) -> "ArrayStore":
+        """The store that lies in a folder, whatever its key.
+
+        Raises:
+            OSError, ValueError: The folder holds no store.
+        """
+        key = json.loads((folder / "key.json").read_text(encoding="utf-8"))
+        store = cls.__new__(cls)
+        store.kind, store.key, store.folder = folder.name.rpartition("-")[0], key, folder
+        remove_drafts(folder)
+        if not isinstance(key, dict):
+            raise ValueError(f"{folder}/key.json holds no key.")
+        return store
 
     def ids(self) -> np.ndarray:
         """(n,) str, the images whose arrays are stored."""
@@ -85,6 +98,8 @@ class ArrayStore:
         """Add a shard: ids (n,) str and arrays of n rows each, by name; an interrupted run resumes after the last."""
         if any(len(values) != len(ids) for values in arrays.values()):
             raise ValueError(f"Each array needs {len(ids)} rows: {[values.shape for values in arrays.values()]}.")
+        if not (self.folder / "key.json").exists():
+            write_json(self.folder / "key.json", self.key)
         number = max((int(shard.stem) for shard in self._shards()), default=-1) + 1
         with atomic_path(self.folder / f"{number:06d}.npz") as draft, draft.open("wb") as file:
             np.savez(file, allow_pickle=False, ids=np.asarray(ids, dtype=str), **arrays)

@@ -10,7 +10,7 @@ computed again. One kill in twelve meets `lmk data download` from a server on th
 
 Runs are forked from a process that has loaded the libraries, so that a kill costs no start of TensorFlow.
 
-    lmk bench kills --kills 200 --json
+    python -m tests.stress.kills --kills 200 --json
 """
 
 import argparse
@@ -35,9 +35,9 @@ import numpy as np
 from benchmarks.download import server, write_table
 from benchmarks.output import parser, show
 from lmk.util.errors import LmkError
-from research.journal import Journal, watch
+from tests.stress.journal import Journal, watch
 
-TESTS = Path(__file__).parents[1] / "tests"
+TESTS = Path(__file__).parents[1]
 COMPARED = ("predictions/*", "stores/*/*", "weights/*", "submissions/*", "runs/*/*.npz")
 """Of a workspace; the rest (run.json, the report) tells times and must differ."""
 LONGEST = 1800.0
@@ -55,7 +55,10 @@ def load() -> None:
     import tiny
 
     for name in (
-        "lmk.pipeline.recognize",
+        "lmk.pipeline.networks",
+        "lmk.pipeline.retrieve",
+        "lmk.pipeline.blend",
+        "lmk.pipeline.fuse",
         "lmk.pipeline.run",
         "lmk.ensemble.fuse",
         "lmk.report.page",

@@ -14,9 +14,10 @@ from keras import ops
 
 from lmk.local.delf import Cells, Dense, Strongest
 from lmk.models.backbones.build import build_backbone, network_of
+from lmk.models.delf.canvas import OnCanvas, masked
 from lmk.models.delf.receptive import receptive_fields
 from lmk.models.delf.recipe import cut_of
-from lmk.models.device import full_precision, jit_for_device
+from lmk.models.device import computing_in, full_precision, jit_for_device
 from lmk.models.saved import load_weights, save_weights
 
 ATTENTION_WIDTH = 512
@@ -25,12 +26,12 @@ ATTENTION_WIDTH = 512
 
 @dataclass(frozen=True, eq=False)
 class DelfNetwork:
-    """Both parts.
+    """Backbone and attention.
 
     Attributes:
         backbone: RGB (b, h, w, 3) in [0, 255] to a feature map (b, h', w', c).
         attention: A feature map to the attention >= 0 of its cells, (b, h', w', 1).
-        fields: Where the cells look at.
+        fields: Receptive fields of the cells.
     """
 
     backbone: keras.Model
@@ -39,10 +40,12 @@ class DelfNetwork:
 
     def dense(self, most: int) -> Dense:
         """What `lmk.local.delf.Delf` calls: images to the `most` cells of each that attention ranks first."""
-        model = self.strongest(most)
+        exact, on_canvas = self.strongest(most), self.strongest_on_canvas(most)
 
-        def found(images: np.ndarray) -> Strongest:
-            attention, places, features, width = map(ops.convert_to_numpy, model.predict_on_batch(images))
+        def found(images: np.ndarray, sizes: np.ndarray | None = None) -> Strongest:
+            given = images if sizes is None else [images, sizes]
+            model = exact if sizes is None else on_canvas
+            attention, places, features, width = map(ops.convert_to_numpy, model.predict_on_batch(given))
             return Strongest(attention, places // width, places % width, features)
 
         return found
@@ -52,6 +55,15 @@ class DelfNetwork:
         L2-normalised features (b, k, c), and the map's width (b, 1); k is `most`, or the number of cells."""
         features = self.backbone.outputs[0]
         model = keras.Model(self.backbone.inputs, StrongestCells(most)([features, self.attention(features)]))
+        model.compile(jit_compile=jit_for_device())
+        return model
+
+    def strongest_on_canvas(self, most: int) -> keras.Model:
+        """Images on canvases (b, h, w, 3), and their own height and width (b, 2), to what `strongest` gives of the
+        images alone; cells beyond an image have the attention -1 and come last."""
+        canvases, sizes = keras.Input((None, None, 3), name="canvases"), keras.Input((2,), dtype="int32", name="sizes")
+        features, own = OnCanvas(self.backbone, name="on_canvas")([canvases, sizes])
+        model = keras.Model([canvases, sizes], StrongestCells(most)([features, self.attention(features), own]))
         model.compile(jit_compile=jit_for_device())
         return model
 
@@ -65,39 +77,54 @@ class StrongestCells(keras.layers.Layer):
         self.most = most
 
     def call(self, inputs):
-        features, attention = inputs
+        features, attention = inputs[:2]
         batch, height, width, channels = ops.shape(features)
         cells = height * width
+        if len(inputs) == 3:  # the part of each map that shows the photo
+            attention = masked(attention, inputs[2], beyond=-1.0)
         scores = ops.reshape(attention, (batch, cells))
-        values, places = ops.top_k(scores, ops.minimum(cells, self.most))
+        # JAX knows all shapes and wants k as a number; TensorFlow may know the map's size only when it runs
+        count = min(cells, self.most) if isinstance(cells, int) else ops.minimum(cells, self.most)
+        values, places = ops.top_k(scores, count)
         flat = ops.reshape(features, (batch, cells, channels))
         chosen = ops.normalize(ops.take_along_axis(flat, places[:, :, None], axis=1), axis=-1)
         return values, places, chosen, ops.zeros((batch, 1), dtype="int32") + width
+
+    def compute_output_spec(self, inputs):
+        """Shapes of the outputs; Keras would call the layer with unknown ones, of which JAX gives no least."""
+        channels = inputs[0].shape[-1]
+        return (
+            keras.KerasTensor((None, None), self.compute_dtype),
+            keras.KerasTensor((None, None), "int32"),
+            keras.KerasTensor((None, None, channels), self.compute_dtype),
+            keras.KerasTensor((None, 1), "int32"),
+        )
 
     def get_config(self):
         return super().get_config() | {"most": self.most}
 
 
-def build_delf(backbone: str, weights: str) -> DelfNetwork:
+def build_delf(backbone: str, weights: str, policy: str | None = None) -> DelfNetwork:
     """A network with its backbone's weights, and attention that has learned nothing.
 
     Args:
-        backbone: One of `delf_recipe.CUTS`.
+        backbone: One of `CUTS`.
         weights: As `build_backbone` takes them.
+        policy: Keras' dtype policy in which it computes; that of the device if None.
 
     Raises:
         LmkError: The backbone is not one of these, or its weights cannot be had.
     """
     layer = cut_of(backbone)
-    whole = build_backbone(backbone, weights)
-    network = network_of(whole)
-    cut = keras.Model(network.inputs, network.get_layer(layer).output, name=f"{backbone}_cut")
-    images = keras.Input((None, None, 3), name="images")
-    scaling = [layer for layer in whole.layers if layer.name == "pixels"]  # none where the network scales itself
-    features = cut(scaling[0](images) if scaling else images)
-    return DelfNetwork(
-        keras.Model(images, features, name="backbone"), build_attention(features.shape[-1]), receptive_fields(cut)
-    )
+    with computing_in(policy):
+        whole = build_backbone(backbone, weights)
+        network = network_of(whole)
+        cut = keras.Model(network.inputs, network.get_layer(layer).output, name=f"{backbone}_cut")
+        images = keras.Input((None, None, 3), name="images")
+        scaling = [layer for layer in whole.layers if layer.name == "pixels"]  # none where the network scales itself
+        features = cut(scaling[0](images) if scaling else images)
+        model = keras.Model(images, features, name="backbone")
+        return DelfNetwork(model, build_attention(features.shape[-1]), receptive_fields(cut))
 
 
 def build_attention(channels: int) -> keras.Model:

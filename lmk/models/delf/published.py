@@ -25,34 +25,39 @@ from lmk.models.delf.files import published_pca, variables_of
 from lmk.models.delf.network import DelfNetwork, build_attention
 from lmk.models.delf.receptive import receptive_fields
 from lmk.models.delf.slim_resnet import SCOPE, slim_resnet50
+from lmk.models.device import computing_in, full_precision
 from lmk.util.errors import LmkError
 
 ATTENTION = "attention_block/attention/compute"
 STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
-def build_published() -> DelfNetwork:
-    """The network of the published weights, before they are read: ResNet-50 to the end of its third block."""
-    cut = slim_resnet50()
-    images = keras.Input((None, None, 3), name="images")
-    features = cut(keras.layers.Rescaling(1 / 128, offset=-1, name="pixels")(images))
-    return DelfNetwork(
-        keras.Model(images, features, name="backbone"), build_attention(features.shape[-1]), receptive_fields(cut)
-    )
+def build_published(policy: str | None = None) -> DelfNetwork:
+    """The network of the published weights, before they are read: ResNet-50 to the end of its third block.
+
+    policy: Keras' dtype policy in which it computes; that of the device if None.
+    """
+    with computing_in(policy):
+        cut = slim_resnet50()
+        images = keras.Input((None, None, 3), name="images")
+        features = cut(keras.layers.Rescaling(1 / 128, offset=-1, dtype=full_precision(), name="pixels")(images))
+        model = keras.Model(images, features, name="backbone")
+        return DelfNetwork(model, build_attention(features.shape[-1]), receptive_fields(cut))
 
 
-def load_published(folder: Path, dimensions: int = 40) -> tuple[DelfNetwork, Pca]:
+def load_published(folder: Path, dimensions: int = 40, policy: str | None = None) -> tuple[DelfNetwork, Pca]:
     """The network with its published weights, and its PCA.
 
     Args:
         folder: As above.
-        dimensions: That are kept; the published matrix has all.
+        dimensions: Dimensions kept; the published matrix has all.
+        policy: As `build_published` takes it.
 
     Raises:
         LmkError: A file is absent or damaged, or a variable is absent or has another shape.
     """
     found = import_module("lmk.models.delf.checkpoint_tensorflow").read_checkpoint(variables_of(folder))
-    network = build_published()
+    network = build_published(policy)
     for variable, name in names_of(network):
         value = found.get(name)
         if value is None:

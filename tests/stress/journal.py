@@ -5,11 +5,14 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from lmk.pipeline.steps import Step
 
 
 class Journal:
@@ -67,30 +70,37 @@ class Journal:
 def watch(journal: Journal, put: Callable[[Any, str, Any], None]) -> None:
     """Make this process tell the journal of every phase, shard, epoch and stage; `put` sets an attribute."""
     from lmk.pipeline import run as pipeline
-    from lmk.pipeline.steps import Run
 
     _watch_stores(journal, put)
     _watch_training(journal, put)
-    timed, stored = Run.timed, Run.stored
+    build = pipeline.build
 
-    def telling_timed(run: Run, stage: str) -> Any:
-        journal.tell("phase", stage)
-        return timed(run, stage)
+    def telling_build(*words: Any) -> list[Step]:
+        return [_telling_step(journal, step) for step in build(*words)]
 
-    def telling_stored(run: Run, stage: str, key: Any, compute: Callable[[], Any]) -> Any:
-        def telling_compute() -> Any:
-            made = compute()
-            journal.tell("computed", stage)
-            return made
-
-        source = stored(run, stage, key, telling_compute)
-        journal.tell("stored", stage)
-        return source
-
-    put(Run, "timed", telling_timed)
-    put(Run, "stored", telling_stored)
-    for name, phase in (("write_record", "record"), ("write_page", "page")):
+    put(pipeline, "build", telling_build)
+    for name, phase in (("keep_record", "record"), ("write_page", "page")):
         put(pipeline, name, _in_phase(journal, phase, getattr(pipeline, name)))
+
+
+def _telling_step(journal: Journal, step: Step) -> Step:
+    """The step, which tells when it computes and when its result is kept."""
+
+    def compute(results: Any) -> Any:
+        journal.tell("phase", step.stage)
+        made = step.compute(results)
+        journal.tell("computed", step.name)
+        return made
+
+    class Telling:
+        missing, load = step.slot.missing, step.slot.load
+
+        @staticmethod
+        def save(result: Any) -> None:
+            step.slot.save(result)
+            journal.tell("stored", step.name)
+
+    return replace(step, compute=compute, slot=Telling())
 
 
 def _watch_stores(journal: Journal, put: Callable[[Any, str, Any], None]) -> None:
@@ -117,7 +127,7 @@ def _watch_training(journal: Journal, put: Callable[[Any, str, Any], None]) -> N
     from lmk.models.delf import network as delf
     from lmk.models.delf import training as delf_training
     from lmk.models.training import Trainer
-    from lmk.pipeline.delf import DelfOf
+    from lmk.pipeline.delf import DelfExtractor
 
     run, fit, save, save_delf = Trainer.run, Trainer._fit, Trainer._save, delf.save_delf
 
@@ -145,7 +155,7 @@ def _watch_training(journal: Journal, put: Callable[[Any, str, Any], None]) -> N
     put(Trainer, "_save", telling_save)
     put(delf_training, "train_delf", _in_phase(journal, "training of DELF", delf_training.train_delf))
     put(delf, "save_delf", telling_save_delf)
-    put(DelfOf, "_fit_pca", _in_phase(journal, "PCA of DELF", DelfOf._fit_pca))
+    put(DelfExtractor, "_fit_pca", _in_phase(journal, "PCA of DELF", DelfExtractor._fit_pca))
 
 
 def _in_phase(journal: Journal, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,337 @@
+"""The options that describe a run, declared once: they become a `Config`, a `Dataset` and an `Execution`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from lmk.cli.app import (
+    COMMON,
+    DEFAULT_COMPETITION,
+    DEFAULT_WORKSPACE,
+    MACHINE,
+    TRAINING,
+    VERIFYING,
+    CompetitionOption,
+    SeedOption,
+    WorkspaceOption,
+)
+from lmk.cli.complete import fusion_names, local_feature_names, recipe_names
+from lmk.cli.console import note, progress
+
+if TYPE_CHECKING:
+    from lmk.pipeline.config import Config, Execution
+    from lmk.pipeline.dataset import Dataset
+
+DEMO_RECIPES = ("tinymobilenetv2-gem", "tinymobilenet-gem")
+CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
+GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
+
+INNER = {"ensemble", "computes"}
+"""Parameters of `open_run` that are no options."""
+OF_ENSEMBLE = ("each_network", "fusion", "local_features", "delf", "delf_tune", "gallery", "nearest", "enough")
+"""Options that have no effect without an ensemble."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a command works on: the configuration, the competition as it sees it, and how it computes."""
+
+    config: Config
+    dataset: Dataset
+    execution: Execution
+
+
+@contextmanager
+def open_run(
+    competition: CompetitionOption = DEFAULT_COMPETITION,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            autocompletion=recipe_names,
+            rich_help_panel=COMMON,
+            help="Recipe or recipe file (TOML); repeat it for several. Default: what suits the device.",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LMK_WEIGHTS",
+            rich_help_panel=COMMON,
+            help="Backbone weights: `imagenet`, `none`, `tiny`, a file, or a folder. Default: imagenet; tiny for "
+            "recipes of tiny backbones.",
+        ),
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    seed: SeedOption = 0,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            max=1024,
+            rich_help_panel=TRAINING,
+            help="Side of the networks' images, in pixels. Default: by recipe.",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=TRAINING, help="Most epochs of a training stage. Default: by recipe."),
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(rich_help_panel=TRAINING, help="Views of a photo: 1, 12 or 22. Default: by recipe."),
+    ] = None,
+    dev: Annotated[
+        Literal["auto", "folds", "holdout"],
+        typer.Option(
+            rich_help_panel=TRAINING,
+            help="Validation split: every fold in turn, or one held-out part. auto: holdout above 20,000 photos.",
+        ),
+    ] = "auto",
+    folds: Annotated[
+        int, typer.Option(min=3, max=50, rich_help_panel=TRAINING, help="Folds, each held out in turn.")
+    ] = 5,
+    dev_queries: Annotated[
+        int, typer.Option(min=100, rich_help_panel=TRAINING, help="Queries of a holdout, about.")
+    ] = 10_000,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", rich_help_panel=TRAINING, help="With a holdout: train again on all photos."),
+    ] = False,
+    dev_share: Annotated[
+        float,
+        typer.Option(
+            min=0.05, max=0.95, rich_help_panel=TRAINING, help="Share of the dev queries that show no landmark."
+        ),
+    ] = 0.6,
+    each_network: Annotated[
+        bool,
+        typer.Option(
+            "--each-network", rich_help_panel=TRAINING, help="Blend retrieval by each network's descriptors alone, too."
+        ),
+    ] = False,
+    fusion: Annotated[
+        str,
+        typer.Option(
+            autocompletion=fusion_names,
+            rich_help_panel=VERIFYING,
+            help="Fusion rule: learned, seed-0.85-0.15 or seed-35-inliers.",
+        ),
+    ] = "learned",
+    local_features: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=local_feature_names,
+            rich_help_panel=VERIFYING,
+            help="Local features: rootsift, delf or both. Default: both; rootsift where DELF has no weights.",
+        ),
+    ] = None,
+    delf: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=VERIFYING,
+            help="Backbone that DELF trains on, or folder of a published DELF. Default: by the weights.",
+        ),
+    ] = None,
+    delf_tune: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            rich_help_panel=VERIFYING,
+            help="Epochs in which DELF's backbone learns before its attention; 0 leaves it frozen.",
+        ),
+    ] = 0,
+    gallery: Annotated[
+        int,
+        typer.Option(
+            min=1, max=32, rich_help_panel=VERIFYING, help="Photos of a landmark that a query is compared with."
+        ),
+    ] = 32,
+    nearest: Annotated[
+        bool,
+        typer.Option(
+            "--nearest",
+            rich_help_panel=VERIFYING,
+            help="Compare with the photos most like the query, not with a seeded choice.",
+        ),
+    ] = False,
+    enough: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            rich_help_panel=VERIFYING,
+            help="Inliers of one photo that end a query's comparisons with its landmark.",
+        ),
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bf16"],
+        typer.Option(rich_help_panel=MACHINE, help="Number format of networks; auto: what suits the device."),
+    ] = "auto",
+    runtime: Annotated[
+        Literal["keras", "openvino"], typer.Option(rich_help_panel=MACHINE, help="Inference engine on a CPU.")
+    ] = "keras",
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, rich_help_panel=MACHINE, help="Processes for photos and pairs.")
+    ] = 2,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LMK_CLUSTER",
+            metavar="ADDRESS",
+            rich_help_panel=MACHINE,
+            help="Scheduler of a Dask cluster that does this in place of --jobs.",
+        ),
+    ] = None,
+    keep_stale: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STEP",
+            rich_help_panel=MACHINE,
+            help="Take the stored result of a step although its code has changed; repeat it for several.",
+        ),
+    ] = None,
+    answer_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--answer-unreadable/--leave-unreadable-empty",
+            rich_help_panel=COMMON,
+            help="Answer photos that cannot be read by the most frequent landmark, below all others.",
+        ),
+    ] = True,
+    ensemble: bool = True,
+    computes: bool = True,
+) -> Iterator[Opened]:
+    """The run that the options describe, on a competition that was read; alone in its workspace if it computes."""
+    from lmk.ensemble.rules import RULES
+    from lmk.models.recipes import find_recipe
+    from lmk.pipeline.config import Execution, config_of
+    from lmk.pipeline.dataset import open_competition, open_dataset
+    from lmk.pipeline.local_features import chosen_local_features
+    from lmk.util.errors import LmkError, did_you_mean
+    from lmk.util.workspace import Workspace
+
+    if fusion not in RULES:
+        raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
+    for name in recipe or ():
+        find_recipe(name)
+    recipes, weights = with_defaults(competition, recipe, weights)
+    config = config_of(
+        recipes,
+        image_size,
+        views,
+        epochs,
+        weights=weights,
+        seed=seed,
+        dev=dev,
+        folds=folds,
+        dev_queries=dev_queries,
+        refit=refit,
+        share_without_landmark=dev_share,
+        ensemble=ensemble,
+        each_network=each_network,
+        fusion=fusion,
+        precision=precision,
+        runtime=runtime,
+        local_features=chosen_local_features(local_features, weights, delf),
+        delf=delf,
+        delf_tune=delf_tune,
+        gallery=gallery,
+        nearest=nearest,
+        enough=enough,
+        answer_unreadable=answer_unreadable,
+        accepted=tuple(keep_stale or ()),
+    )
+    place = Workspace.open(workspace)
+    with place.alone() if computes else nullcontext(), _workers(cluster, jobs) as workers:
+        execution = Execution(place, workers, progress, note)
+        opened = open_competition(competition, place.competitions, progress)
+        yield Opened(config, open_dataset(config, opened, execution), execution)
+
+
+def with_defaults(competition: str, recipe: list[str] | None, weights: str | None) -> tuple[tuple[str, ...], str]:
+    """Recipes and weights as they are asked for, or by default: weights follow the recipes, and the demo downloads
+    nothing."""
+    from lmk.models.recipes import find_recipe
+
+    demo = competition == DEFAULT_COMPETITION and not recipe and not weights
+    names = tuple(dict.fromkeys(recipe or (DEMO_RECIPES if demo else default_recipes())))
+    tiny = all(find_recipe(name).backbone.startswith("tiny") for name in names)
+    return names, weights or ("tiny" if tiny else "imagenet")
+
+
+@contextmanager
+def _workers(cluster: str | None, jobs: int) -> Iterator[int]:
+    """How many workers the run has: processes of this machine, or those of a cluster while the block runs."""
+    if cluster is None:
+        yield jobs
+        return
+    from lmk.util.cluster import on_cluster
+
+    with on_cluster(cluster) as threads:
+        yield threads
+
+
+def default_recipes() -> tuple[str, ...]:
+    """Recipes that suit the device: large networks that are tuned on a GPU, frozen small ones on a CPU."""
+    import shutil
+
+    return GPU_RECIPES if shutil.which("nvidia-smi") else CPU_RECIPES
+
+
+def refuse_without_effect(context: typer.Context, ensemble: bool) -> None:
+    """Refuse options of the ensemble where there is none.
+
+    Raises:
+        typer.BadParameter: An option was given that changes nothing.
+    """
+    if ensemble:
+        return
+    given = [name for name in OF_ENSEMBLE if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    if given:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise typer.BadParameter(f"{named} has no effect with --no-ensemble: nothing is verified or fused.")
+
+
+def run_command(function: Callable[..., None], computes: bool = True) -> Callable[..., None]:
+    """Give a command the options of a run; its first parameter, `opened`, becomes what they describe.
+
+    A parameter `recipe` or `ensemble` of the command's own takes the place of the option and still goes into the run.
+    A command that keeps nothing it computes, or runs dry, does not hold the workspace. No run is opened where a
+    command's context says that a command below it does the work.
+    """
+    own = [
+        part
+        for name, part in inspect.signature(function, eval_str=True, locals={"Opened": object}).parameters.items()
+        if name != "opened"
+    ]
+    names = {part.name for part in own}
+    shared = inspect.signature(open_run, eval_str=True, locals={"Opened": object}).parameters
+    offered = [part for part in shared.values() if part.name not in names | INNER]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        context = given.get("context")
+        if context is not None and context.invoked_subcommand:
+            return
+        options = {name: given[name] for name in shared if name in given}
+        if isinstance(options["recipe"], str):
+            options["recipe"] = [options["recipe"]]
+        options["computes"] = computes and not given.get("dry_run", False)
+        if "ensemble" in names and context is not None:
+            refuse_without_effect(context, given["ensemble"])
+        with open_run(**options) as opened:
+            function(opened, **{name: given[name] for name in names})
+
+    parameters = sorted([*own, *offered], key=lambda part: part.default is not inspect.Parameter.empty)
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {part.name: part.annotation for part in parameters}
+    del command.__wrapped__
+    return command

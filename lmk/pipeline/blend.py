@@ -1,0 +1,44 @@
+"""The step that blends: sources weighted by what they are worth on dev."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lmk.data.splits import Queries
+from lmk.ensemble.blend import fit_blend
+from lmk.ensemble.tune import cross_fit
+from lmk.evaluation import gap_of
+from lmk.pipeline.results import Answers, Blended, Part
+from lmk.predictions import Predictions
+
+
+def all_lists(sources: Mapping[str, Answers], part: Part) -> list[Predictions]:
+    """All lists that are blended, source by source."""
+    return [found for source in sources.values() for found in source.lists(part)]
+
+
+def blend(sources: Mapping[str, Answers], dev: Queries, k: int, seed: int) -> Blended:
+    """Blend sources by weights fitted on dev, cross-fitted there.
+
+    A source with several lists has the sum of their weights.
+
+    Args:
+        sources: Answers by step name, all of the same queries.
+        dev: The dev queries.
+        k: Landmarks kept a query.
+        seed: Random seed of resamples and of the parts of cross-fitting.
+    """
+    asked, tested = all_lists(sources, "dev"), all_lists(sources, "test")
+    crossed = cross_fit(
+        dev.photos,
+        lambda rows: fit_blend([found.take(rows) for found in asked], dev.truth[rows], seed),
+        lambda fitted, rows: fitted([found.take(rows) for found in asked], k),
+        seed,
+    )
+    fitted = fit_blend(asked, dev.truth, seed)
+    optimism = gap_of(fitted(asked, k), dev.truth) - gap_of(crossed, dev.truth)
+    shares = iter(fitted.weights)
+    weights = {name: float(sum(next(shares) for _ in source.lists("dev"))) for name, source in sources.items()}
+    return Blended(crossed, fitted(tested, k), float(np.float64(optimism)), weights)

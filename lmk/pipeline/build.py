@@ -1,0 +1,546 @@
+"""From a configuration and a dataset to the list of steps, each with its key; nothing is computed and Keras not loaded.
+
+The tuples of modules below say which code makes a step's numbers. An edit there makes the step's results stale, and
+those of all steps that need it; tests/test_steps.py finds a module that computes for a step and is not declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmk.data.splits import choose_galleries, photo_of
+from lmk.local.compare import SETTINGS, Settings
+from lmk.local.delf import DelfOptions
+from lmk.local.kinds import DELF, KINDS
+from lmk.local.rootsift import RootSift
+from lmk.models.backbones.catalogue import weights_digest
+from lmk.models.delf.files import published_digest
+from lmk.models.recipes import Recipe
+from lmk.pipeline.backend import choose_backend, refusal, running_backend
+from lmk.pipeline.cache import Cache
+from lmk.pipeline.config import TOP_K, Backend, Config, Execution
+from lmk.pipeline.dataset import Dataset
+from lmk.pipeline.delf import PCA_FEATURES, PCA_PHOTOS, DelfExtractor, recipe_of
+from lmk.pipeline.key import Key
+from lmk.pipeline.local_features import LocalSource
+from lmk.pipeline.places import Places
+from lmk.pipeline.results import Answers, Blended, Fitted, Neighbours, Verified
+from lmk.pipeline.steps import (
+    DELF_NETWORK,
+    ENSEMBLE,
+    FUSED,
+    RETRIEVAL,
+    VERIFICATION,
+    Step,
+    features_of,
+    local_of,
+    networks_of,
+)
+from lmk.pipeline.verify import Comparison, verify_proposals
+from lmk.predictions import NO_LANDMARK
+from lmk.retrieval.neighbours import Options
+from lmk.util.errors import LmkError
+from lmk.util.store import ArrayStore
+from lmk.util.team import ALONE, Team
+
+if TYPE_CHECKING:  # loads Keras
+    from lmk.pipeline.networks import Networks
+
+NETWORK_CODE = (
+    "lmk.data.images",
+    "lmk.data.views",
+    "lmk.models.backbones.build",
+    "lmk.models.backbones.catalogue",
+    "lmk.models.backbones.efficientnet",
+    "lmk.models.backbones.weights",
+    "lmk.models.dense_views",
+    "lmk.models.device",
+    "lmk.models.extract",
+    "lmk.models.heads",
+    "lmk.models.network",
+    "lmk.models.pooling",
+    "lmk.models.runtimes",
+    "lmk.pipeline.features",
+)
+TRAINING_CODE = (
+    "lmk.data.augment",
+    "lmk.data.batches",
+    "lmk.evaluation",
+    "lmk.metrics",
+    "lmk.models.batch_metrics",
+    "lmk.models.losses",
+    "lmk.models.prediction",
+    "lmk.models.schedules",
+    "lmk.models.training",
+    "lmk.pipeline.networks",
+    "lmk.predictions",
+    "lmk.retrieval.neighbours",
+)
+RETRIEVAL_CODE = ("lmk.pipeline.retrieve", "lmk.predictions", "lmk.retrieval.neighbours")
+BLEND_CODE = (
+    "lmk.ensemble.blend",
+    "lmk.ensemble.calibrate",
+    "lmk.ensemble.candidates",
+    "lmk.ensemble.climb",
+    "lmk.ensemble.combine",
+    "lmk.ensemble.tune",
+    "lmk.evaluation",
+    "lmk.metrics",
+    "lmk.pipeline.blend",
+    "lmk.predictions",
+)
+LOCAL_CODE: Mapping[str, tuple[str, ...]] = {
+    "rootsift": ("lmk.local.features", "lmk.local.rootsift", "lmk.local.suppress"),
+    "delf": ("lmk.local.delf", "lmk.local.features", "lmk.local.pca", "lmk.local.suppress"),
+}
+DELF_CODE = (
+    "lmk.data.augment",
+    "lmk.data.batches",
+    "lmk.models.backbones.build",
+    "lmk.models.backbones.catalogue",
+    "lmk.models.backbones.efficientnet",
+    "lmk.models.backbones.weights",
+    "lmk.models.datum",
+    "lmk.models.delf.network",
+    "lmk.models.delf.published",
+    "lmk.models.delf.receptive",
+    "lmk.models.delf.slim_resnet",
+    "lmk.models.delf.training",
+    "lmk.models.device",
+    "lmk.models.extract",
+    "lmk.models.runtimes",
+    "lmk.models.schedules",
+    "lmk.pipeline.delf",
+)
+COMPARISON_CODE = (
+    "lmk.local.captions",
+    "lmk.local.compare",
+    "lmk.local.evidence",
+    "lmk.local.matching",
+    "lmk.local.ransac",
+    "lmk.local.spatial",
+    "lmk.local.verify",
+)
+EVIDENCE_CODE = ("lmk.local.evidence", "lmk.pipeline.verify", "lmk.data.splits")
+FUSION_CODE = (
+    "lmk.ensemble.fuse",
+    "lmk.ensemble.tune",
+    "lmk.evaluation",
+    "lmk.metrics",
+    "lmk.pipeline.fuse",
+    "lmk.predictions",
+)
+
+
+def build(config: Config, dataset: Dataset, execution: Execution, team: Team = ALONE) -> list[Step]:
+    """The steps of a run in order; each stands after those that it needs.
+
+    Args:
+        config: What determines results; the backends of pulled results are chosen here.
+        dataset: The competition as the run sees it.
+        execution: Where results lie and how they are computed.
+        team: Processes that train networks together.
+
+    Raises:
+        LmkError: Weights are absent, or dev has no query that shows a landmark although the run blends.
+    """
+    builder = Builder(config, dataset, execution, team)
+    if config.ensemble and not (dataset.dev.truth != NO_LANDMARK).any():
+        raise LmkError(
+            "No landmark has two photos, so no query can be held out and dev cannot weigh the sources of a blend. "
+            "Run one recipe with --no-ensemble."
+        )
+    steps = [step for recipe in config.recipes for step in builder.recipe(recipe)]
+    if config.ensemble:
+        steps += [builder.retrieval(), builder.blend(), *builder.local_features(), builder.verification()]
+        steps.append(builder.fusion())
+    return steps
+
+
+def local_steps(config: Config, dataset: Dataset, execution: Execution) -> list[Step]:
+    """The steps that extract local features alone; arguments as for `build`."""
+    return Builder(config, dataset, execution).local_features()
+
+
+def comparison_of(config: Config, dataset: Dataset, execution: Execution) -> Comparison:
+    """How the first kind of local features compares photos; arguments as for `build`."""
+    builder = Builder(config, dataset, execution)
+    builder.local_features()
+    kind = KINDS[config.local_features][0]
+    return builder.comparison(kind, builder.pairs_key(kind))
+
+
+def targets_of(config: Config) -> list[str]:
+    """Steps whose results a run's record tells: answers of every stage, and the evidence."""
+    recipes = [recipe.name for recipe in config.recipes]
+    return [*recipes, RETRIEVAL, ENSEMBLE, VERIFICATION, FUSED] if config.ensemble else recipes
+
+
+def comparison_settings(kind: str, config: Config) -> Settings:
+    """How two photos are compared by a kind of local features."""
+    return replace(SETTINGS[kind], seed=config.seed, enough=config.enough)
+
+
+@dataclass(frozen=True)
+class RecipeKeys:
+    """Keys of a recipe's steps."""
+
+    features: Key
+    networks: Key
+    answers: Key
+
+
+class Builder:
+    """Makes steps one after the other; keys of earlier steps go into those of later ones."""
+
+    def __init__(self, config: Config, dataset: Dataset, execution: Execution, team: Team = ALONE):
+        self.config, self.dataset, self.execution, self.team = config, dataset, execution, team
+        self.cache = Cache(execution.workspace)
+        self.keys: dict[str, Key] = {}
+        self.backends: dict[str, Backend] = {}
+        self.networks: dict[str, Callable[[], Networks]] = {}
+        self.local: dict[str, LocalSource] = {}
+
+    def recipe(self, recipe: Recipe) -> list[Step]:
+        """Features (where the backbone starts frozen), trained networks, and answers."""
+        weights = weights_digest(recipe.backbone, self.config.weights)
+
+        def stored(backend: Backend) -> bool:
+            key = self._recipe_keys(recipe, weights, backend).answers
+            return self.cache.answers(key, Answers).missing() == 0
+
+        backend = self.backends[recipe.name] = choose_backend(recipe.name, stored, self.execution)
+        keys = self._recipe_keys(recipe, weights, backend, accept=True)
+        places = self._places(keys)
+        refuse = refusal(recipe.name, backend, self.execution.workspace)
+        networks = self.networks[recipe.name] = _once(partial(self._networks, recipe, places, refuse))
+        frozen_first = recipe.stages[0].train_from is None
+        steps = []
+        if frozen_first:
+            steps.append(self._features_step(recipe, keys.features, places.feature_store, networks))
+        needs = (features_of(recipe.name),) if frozen_first else ()
+        steps.append(
+            Step(
+                networks_of(recipe.name),
+                recipe.name,
+                needs,
+                keys.networks,
+                Handle(partial(_untrained, places, self.dataset), lambda: places),
+                lambda results: self._on_backend(lambda: networks().train()) and places,
+            )
+        )
+        steps.append(
+            Step(
+                recipe.name,
+                recipe.name,
+                (*needs, networks_of(recipe.name)),
+                keys.answers,
+                self.cache.answers(keys.answers, Answers),
+                lambda results: self._on_backend(lambda: Answers(*networks().predictions())),
+            )
+        )
+        return self._keep(steps)
+
+    def retrieval(self) -> Step:
+        """kNN by the descriptors of all networks."""
+        config = self.config
+        facts = {"options": asdict(Options()), "alone": config.each_network, "k": TOP_K}
+        needs = []
+        for recipe in config.recipes:
+            needs += [features_of(recipe.name)] if recipe.frozen else [networks_of(recipe.name)]
+        parents = [self.keys[name] for name in needs]
+        key = self._accepted(Key.of(RETRIEVAL, facts, [self.dataset.split_key, *parents], RETRIEVAL_CODE))
+
+        def compute() -> Neighbours:
+            from lmk.pipeline.retrieve import retrieve
+
+            sources = [self.networks[recipe.name]() for recipe in config.recipes]
+            return retrieve(
+                self.dataset,
+                [source.descriptors for source in sources],
+                Options(),
+                config.each_network,
+                sources[0].room,
+                self.execution.progress,
+            )
+
+        slot = self.cache.answers(key, Neighbours)
+        step = Step(RETRIEVAL, RETRIEVAL, tuple(needs), key, slot, lambda results: self._on_backend(compute))
+        return self._keep([step])[0]
+
+    def blend(self) -> Step:
+        """The blend of recipes and retrieval."""
+        from lmk.pipeline.blend import blend
+
+        config, dataset = self.config, self.dataset
+        sources = self._sources()
+        facts = {"k": config.candidates, "seed": config.seed}
+        key = self._accepted(Key.of(ENSEMBLE, facts, [self.keys[name] for name in sources], BLEND_CODE))
+
+        def compute(results: Mapping[str, Any]) -> Blended:
+            return blend({name: results[name] for name in sources}, dataset.dev, config.candidates, config.seed)
+
+        return self._keep([Step(ENSEMBLE, ENSEMBLE, sources, key, self.cache.answers(key, Blended), compute)])[0]
+
+    def local_features(self) -> list[Step]:
+        """Local features of the queries and the galleries, by kind; DELF's network before its features."""
+        steps = []
+        for kind in KINDS[self.config.local_features]:
+            if kind == DELF:
+                steps += self._delf_steps()
+            else:
+                extractor = RootSift()
+                key = Key.of(local_of(kind), extractor.key(), [self.dataset.photos_key], LOCAL_CODE[kind])
+                steps.append(self._local_step(kind, extractor, self._accepted(key), ()))
+        return self._keep(steps)
+
+    def verification(self) -> Step:
+        """Evidence for what the ensemble proposes."""
+        kinds = KINDS[self.config.local_features]
+        pairs = {kind: self.pairs_key(kind) for kind in kinds}
+        key = Key.of(VERIFICATION, {"kinds": list(kinds)}, [self.keys[ENSEMBLE], *pairs.values()], EVIDENCE_CODE)
+        key = self._accepted(key)
+
+        def compute(results: Mapping[str, Any]) -> Verified:
+            nearest = self.config.gallery if self.config.nearest else None
+            comparisons = {kind: self.comparison(kind, pairs[kind]) for kind in kinds}
+            execution = self.execution
+            return verify_proposals(
+                results[ENSEMBLE], self.galleries(), comparisons, nearest, execution.jobs, execution.progress
+            )
+
+        needs = (ENSEMBLE, *(local_of(kind) for kind in kinds))
+        slot = self.cache.evidence(key, kinds)
+        return self._keep([Step(VERIFICATION, VERIFICATION, needs, key, slot, compute)])[0]
+
+    def fusion(self) -> Step:
+        """One confidence of recognition and evidence."""
+        config, dataset = self.config, self.dataset
+        needs = (*self._sources(), ENSEMBLE, VERIFICATION)
+        facts = {"rule": config.fusion, "seed": config.seed}
+        key = self._accepted(Key.of(FUSED, facts, [self.keys[name] for name in needs], FUSION_CODE))
+
+        def compute(results: Mapping[str, Any]) -> Fitted:
+            from lmk.pipeline.fuse import FUSIONS, Proposed, photo_counts  # loads scikit-learn
+
+            proposed = Proposed(
+                sources={name: results[name] for name in self._sources()},
+                neighbours=results[RETRIEVAL],
+                blended=results[ENSEMBLE],
+                verified=results[VERIFICATION],
+                dev=dataset.dev,
+                photo_counts=photo_counts(dataset.competition.train_landmarks),
+                seed=config.seed,
+            )
+            return FUSIONS[config.fusion](proposed)
+
+        return self._keep([Step(FUSED, FUSED, needs, key, self.cache.answers(key, Fitted), compute)])[0]
+
+    def comparison(self, kind: str, key: Key) -> Comparison:
+        """How a kind of local features compares photos, with the store of its comparisons."""
+        store = ArrayStore(self.execution.workspace.stores, "verification-pairs", key.to_dict())
+        return Comparison(self.local[kind], comparison_settings(kind, self.config), store)
+
+    def pairs_key(self, kind: str) -> Key:
+        """Everything that the comparison of a query with a landmark depends on."""
+        config = self.config
+        facts = {
+            "comparison": comparison_settings(kind, self.config).key(),
+            "gallery": [config.gallery, "nearest" if config.nearest else config.seed],
+            "reference": self.dataset.split_key.digest if self.dataset.is_holdout else sorted(self.dataset.unreadable),
+        }
+        return Key.of("verification-pairs", facts, [self.keys[local_of(kind)]], COMPARISON_CODE)
+
+    def galleries(self) -> dict[int, list[str]]:
+        """At most `Config.gallery` training photos of each landmark, a seeded choice."""
+        part = self.dataset.reference
+        return choose_galleries(part.photos, part.landmarks, self.config.gallery, self.config.seed)
+
+    def _recipe_keys(self, recipe: Recipe, weights: str, backend: Backend, accept: bool = False) -> RecipeKeys:
+        config, dataset, name = self.config, self.dataset, recipe.name
+        accepted = self._accepted if accept else lambda key: key
+        facts = {
+            "backbone": [recipe.backbone, recipe.provider, weights],
+            "views": [recipe.image_size, recipe.pooling, recipe.views, recipe.dense],
+            "seed": config.seed if weights == "none" else None,
+            "backend": list(backend),
+            "arithmetic": [config.precision, config.runtime],
+        }
+        parents = [dataset.photos_key] if weights != "none" else [dataset.split_key]  # which calibrates on training
+        features = accepted(Key.of(features_of(name), facts, parents, NETWORK_CODE))
+        training = {"recipe": recipe.key(), **facts, "seed": config.seed}
+        code = (*NETWORK_CODE, *TRAINING_CODE)
+        networks = accepted(Key.of(networks_of(name), training, [dataset.split_key, features], code))
+        return RecipeKeys(features, networks, accepted(Key.of(name, {"k": TOP_K}, [networks], code)))
+
+    def _places(self, keys: RecipeKeys) -> Places:
+        workspace = self.execution.workspace
+        return Places(workspace.stores, workspace.weights, keys.features, keys.networks)
+
+    def _networks(self, recipe: Recipe, places: Places, refuse: Callable[[str], None]) -> Networks:
+        from lmk.pipeline.features import Extractor  # loads Keras
+        from lmk.pipeline.networks import Networks
+
+        config, dataset, progress = self.config, self.dataset, self.execution.progress
+        extractor = Extractor(
+            recipe,
+            config.weights,
+            config.seed,
+            dataset.split.train_ids,
+            dataset.read,
+            config.runtime,
+            config.precision,
+            refuse,
+            progress,
+        )
+        return Networks(recipe, dataset, places, extractor, config.seed, progress, self.team)
+
+    def _features_step(
+        self, recipe: Recipe, key: Key, store: Callable[[], ArrayStore], networks: Callable[[], Networks]
+    ) -> Step:
+        split = self.dataset.split
+        ids = self.dataset.photos if recipe.frozen else np.concatenate([split.train_ids, split.distractor_ids])
+        return Step(
+            features_of(recipe.name),
+            recipe.name,
+            (),
+            key,
+            Handle(lambda: len(store().missing(ids)) / max(1, len(ids)), store),
+            lambda results: self._on_backend(lambda: networks().extract()),
+        )
+
+    def _delf_steps(self) -> list[Step]:
+        config, dataset, workspace = self.config, self.dataset, self.execution.workspace
+        recipe = recipe_of(config.weights, config.delf, config.delf_tune)
+        facts = self._delf_facts(recipe)
+        options = DelfOptions()
+
+        def keys(backend: Backend) -> tuple[Key, Key]:
+            parents = [dataset.split_key] if dataset.is_holdout else [dataset.photos_key]
+            network = self._accepted(Key.of(DELF_NETWORK, {**facts, "backend": list(backend)}, parents, DELF_CODE))
+            code = LOCAL_CODE[DELF]
+            return network, self._accepted(Key.of(local_of(DELF), options.key({}), [network, dataset.photos_key], code))
+
+        def stored(backend: Backend) -> bool:
+            key = keys(backend)[1]
+            return any((workspace.stores / f"{_file_name(key.name)}-{key.digest}").glob("*.npz"))
+
+        backend = self.backends[DELF_NETWORK] = choose_backend(DELF_NETWORK, stored, self.execution)
+        network, features = keys(backend)
+        base = workspace.weights / f"{DELF_NETWORK}-{network.digest}"
+        extractor = DelfExtractor(
+            recipe,
+            options,
+            config.weights,
+            dataset.reference,
+            dataset.read,
+            (base.with_name(f"{base.name}.weights.h5"), base.with_name(f"{base.name}.npz")),
+            self.execution.jobs,
+            refusal(DELF_NETWORK, backend, workspace),
+            self.execution.progress,
+        )
+
+        def train(results: Mapping[str, Any]) -> DelfExtractor:
+            extractor.train()
+            return extractor
+
+        slot = Handle(lambda: 0.0 if extractor.is_trained() else 1.0, lambda: extractor)
+        trained = Step(DELF_NETWORK, VERIFICATION, (), network, slot, train)
+        return [trained, self._local_step(DELF, extractor, features, (DELF_NETWORK,))]
+
+    def _delf_facts(self, recipe: Any) -> dict[str, object]:
+        """What DELF's network depends on besides its training photos.
+
+        Raises:
+            LmkError: The weights of the backbone cannot be had, or there are none.
+        """
+        folder = Path(recipe.backbone)
+        if folder.is_dir():
+            return {"published": published_digest(folder), "dimensions": recipe.dimensions}
+        if self.config.weights == "none":
+            raise LmkError("DELF needs pretrained weights: give --weights, or --local-features rootsift.")
+        return {
+            "recipe": recipe.key(),
+            "weights": weights_digest(recipe.backbone, self.config.weights),
+            "unreadable": sorted(self.dataset.unreadable),
+            "pca": [PCA_PHOTOS, PCA_FEATURES],
+        }
+
+    def _local_step(self, kind: str, extractor: Any, key: Key, needs: Sequence[str]) -> Step:
+        execution, dataset = self.execution, self.dataset
+        store = ArrayStore(execution.workspace.stores, _file_name(key.name), key.to_dict())
+        source = LocalSource(kind, extractor, store, dataset.read, execution.jobs, execution.progress)
+        self.local[kind] = source
+        gallery = [photo for photos in self.galleries().values() for photo in photos]
+        ids = np.unique(np.concatenate([np.array(gallery, dtype=str), photo_of(dataset.dev.ids), dataset.test_ids]))
+
+        def compute(results: Mapping[str, Any]) -> LocalSource:
+            source.table(ids)
+            return source
+
+        slot = Handle(lambda: len(store.missing(ids)) / max(1, len(ids)), lambda: source)
+        return Step(local_of(kind), VERIFICATION, tuple(needs), key, slot, compute)
+
+    def _sources(self) -> tuple[str, ...]:
+        """Steps whose answers are blended."""
+        return (*(recipe.name for recipe in self.config.recipes), RETRIEVAL)
+
+    def _accepted(self, key: Key) -> Key:
+        """The key, or that of a stale result which the user accepts in its place."""
+        if key.name not in self.config.accepted:
+            return key
+        return self.cache.stale(key) or key
+
+    def _keep(self, steps: list[Step]) -> list[Step]:
+        self.keys |= {step.name: step.key for step in steps}
+        return steps
+
+    def _on_backend(self, compute: Callable[[], Any]) -> Any:
+        """What `compute` gives, with Keras started."""
+        with running_backend(self.config.precision, self.execution.note, self.team):
+            return compute()
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A `Slot` of a result that keeps its own arrays as it computes them, such as a store or trained networks."""
+
+    share_missing: Callable[[], float]
+    handle: Callable[[], Any]
+
+    def missing(self) -> float:
+        """Share of its arrays that is not stored."""
+        return self.share_missing()
+
+    def load(self) -> Any:
+        """What reads the arrays when they are asked for."""
+        return self.handle()
+
+    def save(self, result: Any) -> None:
+        """Nothing: the arrays were stored as they were computed."""
+
+
+def _untrained(places: Places, dataset: Dataset) -> float:
+    return 1 - places.trained(dataset.parts)
+
+
+def _once(make: Callable[[], Any]) -> Callable[[], Any]:
+    """`make`, called when its result is first asked for."""
+    made: list[Any] = []
+
+    def get() -> Any:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return get
+
+
+def _file_name(step: str) -> str:
+    return step.replace("/", "-")

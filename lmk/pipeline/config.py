@@ -1,0 +1,164 @@
+"""What a run is asked for: `Config` determines its results, `Execution` how they are computed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from typing import Literal, NamedTuple
+
+from lmk.models.recipes import Recipe, find_recipe
+from lmk.util.progress import Progress, silent
+from lmk.util.workspace import Workspace
+
+TOP_K = 20
+"""Landmarks that each source keeps a query; the right one is among the first 20 or not at all (docs/results.md)."""
+READ_SIDE = 1024
+"""Longest side that photos are read at, in pixels; larger ones are scaled down while they are decoded."""
+HOLDOUT_FROM = 20_000
+"""Training photos above which dev is one held-out part by default: folds would train every network six times."""
+HOLDOUT_QUERIES = 10_000
+"""Dev queries of a held-out part: the 95 % interval of GAP is then about 0.01 wide."""
+
+
+class Backend(NamedTuple):
+    """What computes networks: the version of Keras, and the name of its backend."""
+
+    keras: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.keras} {self.name}"
+
+
+def backend_here() -> Backend:
+    """What computes networks in this process."""
+    return Backend(version("keras"), os.environ.get("KERAS_BACKEND") or "tensorflow")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that determines the results of a run, given its competition.
+
+    Attributes:
+        recipes: Networks to train, in order.
+        weights: Weights of the backbones: `imagenet`, `none`, `tiny`, or a file or folder.
+        seed: Random seed for splits, training and verification.
+        dev: `folds` holds out every part in turn, `holdout` one part; `auto` takes what suits the number of photos.
+        folds: Parts of the split.
+        dev_queries: Dev queries of a holdout, about.
+        refit: Whether a holdout's networks are trained once more on all photos, to answer the test photos.
+        share_without_landmark: Share of the dev queries that show no landmark, in (0, 1).
+        ensemble: Whether the recipes and retrieval are blended, verified and fused.
+        each_network: Whether retrieval by each network's descriptors alone is blended, too.
+        fusion: Fusion rule, one of `ensemble.rules.RULES`.
+        local_features: Local features that verify, one of `lmk.local.kinds.KINDS`.
+        delf: Backbone that DELF trains on, or the folder of a published one; None takes what suits the weights.
+        delf_tune: Epochs in which DELF's backbone learns before its attention does; 0 leaves it frozen.
+        candidates: Landmarks verified a query.
+        gallery: Photos compared a landmark, at most.
+        nearest: Whether these are the ones most like the query, in place of a seeded choice.
+        enough: Inliers of one photo after which no more of its landmark are compared with a query; None compares all.
+        precision: Number format of networks: `auto` (the device's fastest harmless one), `float32` or `bf16`.
+        runtime: Inference engine on a CPU: `keras` or `openvino`.
+        answer_unreadable: Whether a query without a readable photo gets an answer, below all others.
+        computed_by: Backend of each network's stored results, by the name of its step; `lmk.pipeline.build` fills it
+            before keys are computed.
+        accepted: Steps whose stale result is accepted although their code has changed (`--keep-stale`).
+    """
+
+    recipes: tuple[Recipe, ...]
+    weights: str = "imagenet"
+    seed: int = 0
+    dev: Literal["auto", "folds", "holdout"] = "auto"
+    folds: int = 5
+    dev_queries: int = HOLDOUT_QUERIES
+    refit: bool = False
+    share_without_landmark: float = 0.6
+    ensemble: bool = True
+    each_network: bool = False
+    fusion: str = "learned"
+    local_features: str = "rootsift"
+    delf: str | None = None
+    delf_tune: int = 0
+    candidates: int = 5
+    gallery: int = 32
+    nearest: bool = False
+    enough: int | None = None
+    precision: str = "auto"
+    runtime: str = "keras"
+    answer_unreadable: bool = True
+    computed_by: Mapping[str, Backend] = field(default_factory=dict)
+    accepted: tuple[str, ...] = ()
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of that name among those of the run.
+
+        Raises:
+            KeyError: The run has none of that name.
+        """
+        return {recipe.name: recipe for recipe in self.recipes}[name]
+
+    def backend_of(self, step: str) -> Backend:
+        """What computed a network's results, or will compute them: this process unless they were pulled."""
+        return self.computed_by.get(step, backend_here())
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON values for the record of a run: recipes by name, with what differs from the shipped ones in full."""
+        values = {name: value for name, value in asdict(self).items() if name != "computed_by"}
+        return values | {
+            "recipes": [recipe.name for recipe in self.recipes],
+            "recipe_fields": {recipe.name: recipe.key() for recipe in self.recipes},
+            "accepted": list(self.accepted),
+        }
+
+
+def adapted_recipe(
+    recipe: Recipe, image_size: int | None = None, views: int | None = None, epochs: int | None = None
+) -> Recipe:
+    """A recipe with another image size, number of views, or fewer epochs a stage; None keeps the recipe's own.
+
+    Raises:
+        LmkError: The recipe has no views of that number.
+    """
+    if image_size is not None:
+        recipe = replace(recipe, image_size=image_size)
+    if views is not None:
+        recipe = recipe.with_views(views)
+    if epochs is not None:
+        recipe = replace(recipe, stages=tuple(replace(s, epochs=min(s.epochs, epochs)) for s in recipe.stages))
+    return recipe
+
+
+def config_of(
+    recipes: Sequence[str],
+    image_size: int | None = None,
+    views: int | None = None,
+    epochs: int | None = None,
+    **settings: object,
+) -> Config:
+    """A configuration of recipes by name or file; further arguments are fields of `Config`.
+
+    Raises:
+        LmkError: A recipe is unknown, or takes no such views.
+    """
+    found = tuple(adapted_recipe(find_recipe(name), image_size, views, epochs) for name in recipes)
+    return Config(found, **settings)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run is computed; nothing here changes a result.
+
+    Attributes:
+        workspace: Where results are kept.
+        jobs: Threads and processes for photos and pairs.
+        progress: Told of the progress of long steps.
+        note: Takes one line for the user.
+    """
+
+    workspace: Workspace
+    jobs: int = 2
+    progress: Progress = silent
+    note: Callable[[str], None] = lambda text: None

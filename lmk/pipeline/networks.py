@@ -1,0 +1,198 @@
+"""The networks of a recipe: the pretrained extractor and its stored features, and a trained network for each part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from lmk.evaluation import gap_of
+from lmk.models.distributed import agree, file_of_first
+from lmk.models.extract import forward
+from lmk.models.network import Network, build_network
+from lmk.models.prediction import predict_features
+from lmk.models.recipes import Recipe
+from lmk.models.runtimes import Predictor
+from lmk.models.saved import load_network, save_network
+from lmk.models.training import Record, Trainer, TrainingSet, best_epochs
+from lmk.pipeline.config import TOP_K
+from lmk.pipeline.dataset import Asked, Dataset, Part
+from lmk.pipeline.features import Extractor
+from lmk.pipeline.places import Places
+from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.retrieval.neighbours import in_blocks, photo_descriptors
+from lmk.util.files import write_json
+from lmk.util.progress import Progress
+from lmk.util.store import ArrayStore, make_room
+from lmk.util.team import ALONE, Team
+
+SHARD = 256
+"""Photos a shard where a tuned network predicts."""
+
+
+@dataclass(eq=False)
+class Networks:
+    """A recipe on a dataset.
+
+    Attributes:
+        recipe: What is trained and how.
+        dataset: Parts, and how photos are read.
+        places: Where its results lie.
+        extractor: Its pretrained backbone.
+        seed: Random seed of training.
+        progress: Told of training and prediction.
+        team: Processes that train together.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    places: Places
+    extractor: Extractor
+    seed: int
+    progress: Progress
+    team: Team = ALONE
+    histories: dict[str, list[Record]] = field(default_factory=dict)
+
+    def extract(self) -> ArrayStore:
+        """Compute and store the features that training, and for a frozen backbone prediction, reads."""
+        split = self.dataset.split
+        photos = self.dataset.photos if self.recipe.frozen else np.concatenate([split.train_ids, split.distractor_ids])
+        self.features(photos)
+        return self.places.feature_store()
+
+    def train(self) -> dict[str, list[Record]]:
+        """Train what is not trained yet, folds first; histories by the name of the part.
+
+        Raises:
+            LmkError: The processes that train together were not given the same.
+        """
+        agree(self.team, self.places.networks.digest, "a recipe, photos, settings or a version")
+        for part in self.dataset.parts:
+            if part.name not in self.histories:
+                self.network(part)
+        return self.histories
+
+    def predictions(self) -> tuple[Predictions, Predictions]:
+        """Predictions of all dev queries, each by its part's network, and of the test photos."""
+
+        def ask(part: Part, asked: Asked) -> Predictions:
+            return self.answer(part, asked.ids, asked.photos)
+
+        return self.dataset.by_part(ask, self.recipe.name, self.progress)
+
+    def answer(self, part: Part, ids: np.ndarray, photos: np.ndarray) -> Predictions:
+        """The best landmarks of queries by a part's network, which need not be the one that holds them out.
+
+        Args:
+            part: Whose network answers.
+            ids, photos: (n,) str, the queries and the photos that they show.
+        """
+        if not self.recipe.frozen:
+            found = self._tuned(part, photos)
+            return Predictions(ids, found["landmarks"], found["scores"])
+        return predict_features(self.network(part), ids, self.features(photos), np.unique(part.landmarks), TOP_K)
+
+    def descriptors(self, part: Part, photos: np.ndarray) -> np.ndarray:
+        """(n, d) float32 or float16 of length 1, by the part's network: the mean of the views' directions."""
+        if self.recipe.frozen:
+            return in_blocks(photo_descriptors, self.features(photos), self.room)
+        return self._tuned(part, photos)["descriptors"]
+
+    def features(self, photos: np.ndarray) -> np.ndarray:
+        """(n, views, ...) float16, the pretrained extractor's; stored, whatever the part."""
+        return self.extractor.features(photos, self.places.feature_store())
+
+    def room(self, shape: Sequence[int], dtype: type) -> np.ndarray:
+        """An array to fill, on the disk if it is large."""
+        return make_room(shape, dtype, self.places.stores)
+
+    def network(self, part: Part) -> Network:
+        """The part's trained network, from the workspace or trained now."""
+        classes = np.unique(part.landmarks)
+        extractor = self.extractor.frozen if self.recipe.frozen else self.extractor.new()
+        keras.utils.set_random_seed(self.seed)
+        network = build_network(self.recipe, extractor, len(classes))
+        path, history = self.places.network(part.name)
+        for file in (path, history):
+            file_of_first(self.team, file)
+        if path.exists() and history.exists():
+            load_network(network, path)
+            self.histories[part.name] = json.loads(history.read_text(encoding="utf-8"))
+            return network
+        self.extractor.may_compute("networks")
+        trainer = self._trainer(network, part, classes, path)
+        self.histories[part.name] = trainer.run()
+        save_network(network, path)
+        write_json(path.with_name(path.name.replace(".weights.h5", ".key.json")), self.places.networks.to_dict())
+        write_json(history, self.histories[part.name])
+        trainer.checkpoint.unlink(missing_ok=True)  # not before: a kill in between would lose the training
+        return network
+
+    def _trainer(self, network: Network, part: Part, classes: np.ndarray, path: Path) -> Trainer:
+        """What trains the part's network.
+
+        A part without dev queries cannot stop early, so it trains as many epochs as the folds before it found best.
+        """
+        distractors = part.distractors if self.recipe.distractors else part.distractors[:0]
+        ids = np.concatenate([part.photos, distractors])
+        data = TrainingSet(
+            ids=ids,
+            classes=np.concatenate([np.searchsorted(classes, part.landmarks), np.full(len(distractors), NO_LANDMARK)]),
+            features=self.features(ids) if self.recipe.stages[0].train_from is None else None,
+            read=self.dataset.read,
+        )
+        held_out = len(part.queries) > 0
+        return Trainer(
+            network,
+            data,
+            self.seed,
+            checkpoint=path.with_name(path.name.replace(".weights.h5", ".checkpoint.npz")),
+            dev_gap=(lambda: self._dev_gap(network, part, classes)) if held_out else None,
+            epochs={} if held_out else best_epochs(self._histories_of_held_out()),
+            team=self.team,
+            label=f"{self.recipe.name}, {part.name}",
+            progress=self.progress,
+        )
+
+    def _histories_of_held_out(self) -> list[list[Record]]:
+        """Histories of all parts with dev queries, also of those whose predictions were stored."""
+        parts = [part for part in self.dataset.parts if len(part.queries)]
+        for part in parts:
+            if part.name not in self.histories:
+                self.network(part)
+        return [self.histories[part.name] for part in parts]
+
+    def _tuned(self, part: Part, photos: np.ndarray) -> dict[str, np.ndarray]:
+        """Landmarks, scores and descriptors of photos by a network with a backbone of its own; stored by shard."""
+        store, classes = self.places.tuned_store(part.name), np.unique(part.landmarks)
+
+        @cache
+        def ready() -> tuple[Network, Predictor]:
+            self.extractor.may_compute("predictions")
+            network = self.network(part)
+            return network, self.extractor.fast(network.extractor)
+
+        def compute(names: np.ndarray) -> dict[str, np.ndarray]:
+            network, fast = ready()
+            features = forward(fast, self.recipe, self.dataset.read, names)
+            found = predict_features(network, names, features, classes, TOP_K)
+            flat = features.reshape(*features.shape[:2], -1)
+            return {
+                "landmarks": found.landmarks,
+                "scores": found.scores,
+                "descriptors": photo_descriptors(flat).astype(np.float16),
+            }
+
+        return store.collect(photos, compute, SHARD, f"{self.recipe.name}: prediction", self.progress)
+
+    def _dev_gap(self, network: Network, part: Part, classes: np.ndarray) -> float:
+        """GAP of a network in training on its part's queries, from one view each: what early stopping looks at."""
+        recipe = self.recipe.with_views(1)
+        features = forward(network.extractor, recipe, self.dataset.read, part.queries.photos)
+        found = predict_features(network, part.queries.ids, features, classes, TOP_K)
+        return gap_of(found, part.queries.truth)

@@ -1,0 +1,52 @@
+"""Where a recipe's features and networks lie."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lmk.pipeline.dataset import Part
+from lmk.pipeline.key import Key
+from lmk.util.store import ArrayStore
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where networks and their features lie.
+
+    Attributes:
+        stores, weights: Folders.
+        features, networks: Keys of the extractor's features and of the trained networks.
+    """
+
+    stores: Path
+    weights: Path
+    features: Key
+    networks: Key
+
+    def feature_store(self) -> ArrayStore:
+        """The store of the pretrained extractor's features."""
+        return ArrayStore(self.stores, self.features.name.replace("/", "-"), self.features.to_dict())
+
+    def tuned_store(self, part: str) -> ArrayStore:
+        """The store of what a tuned network of a part says of photos."""
+        key = self.networks.part(part)
+        return ArrayStore(self.stores, f"{key.name.replace('/', '-')}-tuned", key.to_dict())
+
+    def network(self, part: str) -> tuple[Path, Path]:
+        """The files of a part's trained weights and of its history."""
+        name = f"{self.networks.name.replace('/', '-')}-{self.networks.part(part).digest}"
+        return self.weights / f"{name}.weights.h5", self.weights / f"{name}.json"
+
+    def trained(self, parts: Sequence[Part]) -> float:
+        """Share of the parts whose network is trained."""
+        return float(np.mean([all(path.exists() for path in self.network(part.name)) for part in parts]))
+
+    def histories(self, parts: Sequence[Part]) -> dict[str, list[dict[str, float]]]:
+        """Histories of training by the name of the part, where they are there."""
+        paths = {part.name: self.network(part.name)[1] for part in parts}
+        return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}

@@ -1,0 +1,258 @@
+"""Steps as data: keys that follow the code that computes, results that are checked, and what is accepted as stale."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from lmk.data.competitions import read_competition
+from lmk.pipeline import build as building
+from lmk.pipeline.build import build
+from lmk.pipeline.cache import Cache, DamagedResult
+from lmk.pipeline.code import code_digests, source_digest
+from lmk.pipeline.config import Config, Execution, config_of
+from lmk.pipeline.dataset import Dataset, open_dataset
+from lmk.pipeline.key import Key
+from lmk.pipeline.results import Answers, Blended
+from lmk.pipeline.run import make_submission
+from lmk.pipeline.steps import Step, execute, stale_steps
+from lmk.predictions import Predictions
+from lmk.runs import find_record
+from lmk.util.workspace import Workspace
+from tests.structure import imports
+
+pytestmark = pytest.mark.usefixtures("tiny_recipes")
+
+INERT = {
+    "lmk.pipeline.backend", "lmk.pipeline.build", "lmk.pipeline.cache", "lmk.pipeline.config",
+    "lmk.pipeline.dataset", "lmk.pipeline.key", "lmk.pipeline.local_features", "lmk.pipeline.places",
+    "lmk.pipeline.results", "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.tables", "lmk.models.start",
+    "lmk.models.saved", "lmk.models.distributed", "lmk.models.recipes", "lmk.models.delf.recipe",
+    "lmk.models.delf.files", "lmk.local.kinds", "lmk.local.draw", "lmk.ensemble.rules",
+}  # fmt: skip
+"""Modules that carry numbers, or whose values stand in keys by themselves, and that make none."""
+READ = {"lmk.data.images", "lmk.data.views", "lmk.data.splits", "lmk.predictions"}
+"""Modules in the keys of photos and of the split, which every key holds."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tiny.draw_competition(tmp_path_factory.mktemp("competitions") / "walls")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+def opened(folder: Path, workspace: Path, **changes) -> tuple[Config, Dataset, Execution]:
+    settings = {"recipes": tiny.RECIPE_NAMES, "weights": "none", "folds": 3} | changes
+    config, execution = config_of(**settings), Execution(Workspace.open(workspace), jobs=1)
+    return config, open_dataset(config, read_competition(folder.name, folder), execution), execution
+
+
+@pytest.fixture(scope="module")
+def computed(folder, workspace) -> dict[str, Step]:
+    """The steps of a run that was executed."""
+    config, dataset, execution = opened(folder, workspace)
+    steps = build(config, dataset, execution)
+    execute(steps, [step.name for step in steps], execution)
+    return {step.name: step for step in steps}
+
+
+IMPORTED: dict[str, set[str]] = {}
+for one in imports():
+    if not one.typing:
+        IMPORTED.setdefault(one.source, set()).add(one.target)
+
+ROOTS = {
+    "NETWORK_CODE": "lmk.pipeline.features",
+    "TRAINING_CODE": "lmk.pipeline.networks",
+    "RETRIEVAL_CODE": "lmk.pipeline.retrieve",
+    "BLEND_CODE": "lmk.pipeline.blend",
+    "DELF_CODE": "lmk.pipeline.delf",
+    "COMPARISON_CODE": "lmk.local.verify",
+    "EVIDENCE_CODE": "lmk.pipeline.verify",
+    "FUSION_CODE": "lmk.pipeline.fuse",
+}
+"""The module that each step calls first."""
+UPSTREAM = {
+    "TRAINING_CODE": ("NETWORK_CODE",),
+    "COMPARISON_CODE": ("LOCAL_CODE",),
+    "EVIDENCE_CODE": ("COMPARISON_CODE", "LOCAL_CODE"),
+    "DELF_CODE": ("LOCAL_CODE",),
+    "FUSION_CODE": ("BLEND_CODE", "EVIDENCE_CODE"),
+}
+"""Modules whose digests a key holds besides: those of the steps before it, and of what it reads."""
+
+
+def declared_by(name: str) -> set[str]:
+    modules = getattr(building, name)
+    if isinstance(modules, dict):
+        return {module for group in modules.values() for module in group}
+    return set(modules)
+
+
+@pytest.mark.parametrize("name", sorted(ROOTS))
+def test_every_module_that_computes_for_a_step_is_declared_by_it(name):
+    """What a declared module imports is declared, too, or makes no numbers."""
+    own = declared_by(name)
+    assert ROOTS[name] in own
+    known = own | READ.union(*(declared_by(one) for one in UPSTREAM.get(name, ())))
+    for module in sorted(own):
+        used = {target for target in IMPORTED.get(module, ()) if not target.startswith("lmk.util")} - INERT
+        assert used <= known, f"{module}, which {name} declares, uses {sorted(used - known)}, which it does not"
+
+
+def test_every_step_of_a_run_declares_code(computed):
+    assert all(step.key.code for step in computed.values())
+
+
+def test_no_inert_module_is_declared_and_every_declared_one_exists():
+    declared = set().union(*(declared_by(name) for name in vars(building) if name.endswith("_CODE")))
+    assert len(declared) > 30 and not declared & INERT
+    assert code_digests(declared).keys() == declared
+
+
+PLAIN = '''
+"""A module."""
+from lmk.util.files import write_json
+X = 3
+"""A constant."""
+def f(a: int, b: list[int] = None) -> int:
+    """Adds."""
+    if a < 0:
+        raise ValueError(f"{a} is negative.")
+    return a + X  # why
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Adds.", "Adds three."),
+        ("# why", "# another reason"),
+        ("a: int", "a: float"),
+        (" -> int", ""),
+        ("{a} is negative.", "{a} is below zero."),
+        ("A constant.", "Another text."),
+        ("write_json", "atomic_path"),
+        ("\nX", "\n\n\nX"),
+    ],
+)
+def test_words_annotations_errors_and_file_helpers_change_no_digest(old, new):
+    assert old in PLAIN
+    assert source_digest(PLAIN.replace(old, new)) == source_digest(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("X = 3", "X = 4"), ("a + X", "a - X"), ("a < 0", "a <= 0"), ("ValueError", "KeyError"), ("= None", "= ()")],
+)
+def test_what_can_change_a_number_changes_the_digest(old, new):
+    assert old in PLAIN
+    assert source_digest(PLAIN.replace(old, new)) != source_digest(PLAIN)
+
+
+def edit(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """Let a module have another digest."""
+    known = code_digests
+
+    def digests(modules):
+        return {name: "edited" if name == module else digest for name, digest in known(modules).items()}
+
+    monkeypatch.setattr("lmk.pipeline.key.code_digests", digests)
+
+
+def names_missing(steps: list[Step]) -> list[str]:
+    return [step.name for step in steps if step.slot.missing()]
+
+
+@pytest.mark.parametrize(
+    ("module", "stale"),
+    [
+        ("lmk.ensemble.fuse", ["fused"]),
+        ("lmk.local.ransac", ["verification", "fused"]),
+        ("lmk.retrieval.neighbours", ["retrieval", "ensemble", "verification", "fused"]),
+    ],
+)
+def test_an_edit_makes_stale_what_the_module_computes_and_all_after_it(
+    computed, folder, workspace, monkeypatch, module, stale
+):
+    run = opened(folder, workspace)
+    assert names_missing(build(*run)) == []
+    edit(monkeypatch, module)
+    steps = build(*run)
+    assert names_missing(steps) == stale
+    found = stale_steps(steps, Cache(run[2].workspace))
+    assert [one.step for one in found] == stale
+    assert module in found[0].modules or stale[0] == "verification"  # which reads pairs that are keyed by it
+
+
+def test_an_accepted_stale_result_is_taken_and_recorded(computed, folder, workspace, monkeypatch, tmp_path):
+    first = make_submission(*opened(folder, workspace), tmp_path / "first.csv")
+    edit(monkeypatch, "lmk.ensemble.fuse")
+    run = opened(folder, workspace, accepted=("fused",))
+    assert names_missing(build(*run)) == []
+    second = make_submission(*run, tmp_path / "second.csv")
+    assert second.submission.read_bytes() == first.submission.read_bytes()
+    assert find_record(run[2].workspace.runs, second.name).settings["accepted"] == ["fused"]
+
+
+def answers() -> Answers:
+    lists = Predictions(np.array(["a", "b"]), np.array([[1, 2], [3, 4]]), np.array([[0.5, 0.25], [0.125, 0.0625]]))
+    return Answers(lists, lists)
+
+
+@pytest.mark.parametrize("end", ["dev.parquet", "test.parquet", "npz"])
+def test_a_flipped_bit_in_a_stored_result_is_found_and_named(tmp_path, end):
+    slot = Cache(Workspace.open(tmp_path)).answers(Key.of("retrieval", {}), Answers)
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        slot.save(answers())
+        path = slot.files.path(end)
+        data = bytearray(path.read_bytes())
+        data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        path.write_bytes(data)
+        with pytest.raises(DamagedResult, match=path.name):
+            slot.load()
+        assert slot.missing() == 1
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-40], lambda text: "[]", lambda text: "{}", lambda text: ""])
+def test_a_damaged_record_of_a_result_is_found(tmp_path, damage: Callable[[str], str]):
+    slot = Cache(Workspace.open(tmp_path)).answers(Key.of("retrieval", {}), Answers)
+    slot.save(answers())
+    slot.files.record.write_text(damage(slot.files.record.read_text()))
+    with pytest.raises(DamagedResult):
+        slot.load()
+
+
+def test_results_come_back_as_they_were_kept(tmp_path):
+    given = answers()
+    blended = Blended(given.dev, given.test, 0.25, {"one": 0.75, "two": 0.25})
+    slot = Cache(Workspace.open(tmp_path)).answers(Key.of("ensemble", {}), Blended)
+    slot.save(blended)
+    found = slot.load()
+    assert (found.optimism, dict(found.weights)) == (0.25, {"one": 0.75, "two": 0.25})
+    assert (found.dev.landmarks == given.dev.landmarks).all() and (found.dev.scores == given.dev.scores).all()
+
+
+def test_a_damaged_result_is_computed_anew_by_a_run(computed, folder, workspace, tmp_path):
+    run = opened(folder, workspace)
+    first = make_submission(*run, tmp_path / "first.csv")
+    path = next(run[2].workspace.predictions.glob("ensemble-*.npz"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    second = make_submission(*run, tmp_path / "second.csv")
+    assert "ensemble" not in second.record.reused and "fused" in second.record.reused
+    assert second.submission.read_bytes() == first.submission.read_bytes()
+
+
+def test_a_key_is_the_same_after_a_journey_through_json():
+    key = Key.of("fused", {"rule": "learned"}, [Key.of("ensemble", {"k": 5})], ["lmk.metrics"])
+    again = Key.of_dict(json.loads(json.dumps(key.to_dict())))
+    assert again.digest == key.digest
+    assert key.digest != Key.of("fused", {"rule": "learned"}, [Key.of("ensemble", {"k": 6})], ["lmk.metrics"]).digest
