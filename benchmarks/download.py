@@ -91,7 +91,7 @@ def write_table(folder: Path, address: str, count: int, failing: float, seed: in
 def command(folder: Path) -> list[str]:
     """`lmk data download` with the benchmark's settings."""
     words = [sys.executable, "-m", "lmk.cli.main", "data", "download", "-c", str(folder), "-w", str(folder / "w")]
-    words += ["--side", str(SIDE), "--threads", str(THREADS), "--each-host", str(THREADS)]
+    words += ["--allow-private", "--side", str(SIDE), "--threads", str(THREADS), "--each-host", str(THREADS)]
     return [*words, "--silence", str(SILENCE), "--tries", "2", "--json"]
 
 

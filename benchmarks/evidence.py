@@ -138,7 +138,7 @@ def delf_of(folder: Path, weights: str, workspace: Workspace, unseen: np.ndarray
     photos, landmarks = split.train_ids[seen], split.train_landmarks[seen]
     share = config.share_without_landmark
     fewer = make_split(photos, landmarks, split.distractor_ids, split.folds, share, config.seed)
-    builder = Builder(config, dataset_of(config, competition, dataset.unreadable, fewer), execution)
+    builder = Builder(config, dataset_of(config, competition, dataset.identity, fewer), execution)
     builder.local_features()
     return builder.local[DELF].extractor
 

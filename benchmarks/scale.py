@@ -144,7 +144,9 @@ def rows_to_photos(folder: Path) -> Figures:
     ids, _, _ = read_train(folder / "train.csv", with_urls=False)
     there = np.sort(ids[::2])
     none = np.zeros(len(there), np.int32)
-    files = PhotoFiles(there, none, np.full(len(there), ".jpg"), none.astype(np.int64), (folder,))
+    files = PhotoFiles(
+        there, none, np.full(len(there), ".jpg"), none.astype(np.int64), np.zeros((len(there), 4), np.int64), (folder,)
+    )
     with Watch() as watch:
         found = int((files.rows(ids) >= 0).sum())
         files.digest()

@@ -107,11 +107,14 @@ def paired_interval(
     return float(low), float(high)
 
 
-def check_submission(predictions: Predictions, sample_ids: np.ndarray) -> None:
+def check_submission(predictions: Predictions, sample_ids: np.ndarray) -> bool:
     """Refuse a submission that the hosts would refuse or score wrongly.
 
+    Returns:
+        Whether the rows stand in the sample's order; the hosts take another, `predictions.in_order` writes it.
+
     Raises:
-        LmkError: An id of the sample is missing, one is not in it, the order differs, or a score is not finite.
+        LmkError: An id of the sample is missing, one is not in it or stands twice, or a score is not finite.
     """
     absent = np.setdiff1d(sample_ids, predictions.ids)
     if len(absent):
@@ -119,11 +122,12 @@ def check_submission(predictions: Predictions, sample_ids: np.ndarray) -> None:
     foreign = np.setdiff1d(predictions.ids, sample_ids)
     if len(foreign):
         raise LmkError(f"{len(foreign)} ids are not in the sample; first: '{foreign[0]}'. Is it another competition's?")
-    if len(predictions) != len(sample_ids) or (predictions.ids != sample_ids).any():
-        raise LmkError("The ids are the sample's, but in another order. Write the rows in the sample's order.")
+    if len(predictions) != len(sample_ids):
+        raise LmkError(f"{len(predictions)} rows answer {len(sample_ids)} ids: some stand twice. Write a row for each.")
     answered = predictions.best != NO_LANDMARK
     if not np.isfinite(predictions.confidence[answered]).all():
         raise LmkError("Some scores are not finite, so they have no rank.")
+    return bool((predictions.ids == sample_ids).all())
 
 
 def _check_ids(predictions: Predictions, solution: Solution) -> None:

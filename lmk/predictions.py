@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lmk.util.arrays import positions
-from lmk.util.errors import LmkError, quoted
+from lmk.util.csv_text import check_is_text, check_lines
+from lmk.util.errors import LmkError, is_of_the_machine, quoted
 from lmk.util.files import atomic_path
 
 NO_LANDMARK = -1
 """The landmark of a query that shows none, and of an empty place in a list."""
+UNSEEN = "/unseen"
+"""Ends the query id of a photo that is asked while its landmark is held out; no id, a file name, holds a `/`."""
+MOST_ID_BYTES = 255
+"""Bytes of a photo's id, which is a file's name; numpy gives every id the room of the longest."""
+MOST_VALUES = 50_000_000
+"""Pairs of query and landmark in a file of predictions; the largest edition has 20 for each of 217,000 queries."""
+
+_LANDMARK = re.compile(r"0|[1-9][0-9]{0,18}")
+_SCORE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""What every reader takes for an integer and a number; Python's own takes `1_0` and digits of other alphabets, too."""
+
+
+def photo_of_query(query: str) -> str:
+    """Id of the photo that a query shows: the query's id without a mark such as `UNSEEN`."""
+    return query.partition("/")[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,21 +111,74 @@ class Predictions:
         """Read what `save` wrote.
 
         Raises:
-            LmkError: The file is absent, damaged, or holds other columns.
+            LmkError: The file is absent, damaged, or holds other columns or scores that are no predictions'.
+            OSError, MemoryError: The machine failed, which says nothing about the file.
         """
         import pyarrow
         import pyarrow.parquet
 
         try:
-            table = pyarrow.parquet.ParquetFile(path).read(["id", "landmarks", "scores"])
-            ids = np.array(table["id"].to_pylist(), dtype=str)
-            landmarks = np.array(table["landmarks"].to_pylist(), dtype=np.int64).reshape(len(ids), -1)
-            scores = np.array(table["scores"].to_pylist(), dtype=np.float64).reshape(len(ids), -1)
-        except (OSError, KeyError, ValueError, TypeError, OverflowError, pyarrow.ArrowException) as error:
+            _check_parquet(path)
+            file = pyarrow.parquet.ParquetFile(path, read_dictionary=["id"])  # one long text in every row stays one
+            _check_amounts(file.metadata)
+            table = file.read(["id", "landmarks", "scores"])
+            ids = _ids_of(table["id"])
+            landmarks = _values_of(table["landmarks"], np.int64).reshape(len(ids), -1)
+            scores = _values_of(table["scores"], np.float64).reshape(len(ids), -1)
+            loaded = cls(ids, landmarks, scores)
+        except (OSError, KeyError, ValueError, TypeError, OverflowError, MemoryError, pyarrow.ArrowException) as error:
+            if is_of_the_machine(error):
+                raise
             raise LmkError(
                 f"{path} holds no predictions ({quoted(str(error))}). Remove it and run the command again."
             ) from error
-        return cls(ids, landmarks, scores)
+        if not np.isfinite(loaded.scores[loaded.landmarks != NO_LANDMARK]).all():
+            raise LmkError(f"{path} holds scores that are not finite. Remove it and run the command again.")
+        return loaded
+
+
+def _check_parquet(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise ValueError("no file, but a folder, device or pipe")
+
+
+def _check_amounts(metadata: Any) -> None:
+    """Refuse, before any page is decoded, a file that declares more than predictions are: a few kB may ask for GB."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    values: Counter[str] = Counter()
+    for group in groups:
+        for column in (group.column(number) for number in range(metadata.num_columns)):
+            values[column.path_in_schema] += column.num_values
+    most, declared = max(values.values(), default=0), sum(group.total_byte_size for group in groups)
+    if max(most, metadata.num_rows) > MOST_VALUES or declared > 32 * MOST_VALUES:
+        raise ValueError(f"it declares {most:,} values and {declared:,} bytes")
+
+
+def _ids_of(column: Any) -> np.ndarray:
+    """(n,) str from an Arrow column whose texts lie in dictionaries."""
+    import pyarrow.compute as pc
+
+    for chunk in column.chunks:
+        texts = chunk.dictionary if hasattr(chunk, "dictionary") else chunk
+        if (pc.max(pc.binary_length(texts)).as_py() or 0) > MOST_ID_BYTES + len(UNSEEN):
+            raise ValueError(f"an id has more than {MOST_ID_BYTES} bytes")
+    if column.null_count:
+        raise ValueError("an id is missing")
+    return np.array(column.to_pylist(), dtype=str)
+
+
+def _values_of(column: Any, dtype: type) -> np.ndarray:
+    """(n * k,) numbers of an Arrow column of lists that are all of one length."""
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(column).to_numpy()
+    flat = pc.list_flatten(column)
+    if column.null_count or flat.null_count or len(np.unique(lengths)) > 1:
+        raise ValueError("its lists differ in length, or values are missing")
+    values = flat.to_numpy()
+    if values.dtype.kind not in "iuf" or (dtype is np.int64 and values.dtype.kind == "f"):
+        raise ValueError(f"its numbers are {values.dtype}")
+    return values.astype(dtype)
 
 
 def best_of(ids: np.ndarray, landmarks: np.ndarray, scores: np.ndarray, k: int) -> Predictions:
@@ -189,15 +263,16 @@ def write_submission(predictions: Predictions, path: Path) -> None:
     if not np.isfinite(predictions.confidence[answered]).all():
         raise ValueError("A submission's scores must be finite.")
     with atomic_path(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
-        file.write("id,landmarks\n")
+        rows = csv.writer(file, lineterminator="\n")  # quotes ids with commas and quotes
+        rows.writerow(["id", "landmarks"])
         for query, landmark, score in zip(
             predictions.ids.tolist(), predictions.best.tolist(), predictions.confidence.tolist(), strict=True
         ):
-            file.write(f"{query},{landmark} {score:.16g}\n" if landmark != NO_LANDMARK else f"{query},\n")
+            rows.writerow([query, f"{landmark} {score:.16g}" if landmark != NO_LANDMARK else ""])
 
 
 def read_submission(path: Path) -> Predictions:
-    """Read a submission's `id,landmarks`, as strictly as the hosts do.
+    """Read a submission's `id,landmarks`, as strictly as the hosts do; blank lines count for nothing.
 
     Returns:
         Predictions with k = 1, in the file's order.
@@ -207,14 +282,12 @@ def read_submission(path: Path) -> Predictions:
             `LANDMARK SCORE` with an integer and a finite number; the text names the line.
     """
     ids, landmarks, scores = [], [], []
+    check_is_text(path)
     try:
+        check_lines(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, None)
-            if header != ["id", "landmarks"]:
-                raise LmkError(f"{path}, line 1: the header is {quoted(header)}; write `id,landmarks`.")
-            for row in reader:
-                landmark, score = _cell(path, reader.line_num, row)
+            for line, row in _rows_of(path, file):
+                landmark, score = _cell(path, line, row)
                 ids.append(row[0])
                 landmarks.append(landmark)
                 scores.append(score)
@@ -228,22 +301,45 @@ def read_submission(path: Path) -> Predictions:
     return Predictions(np.asarray(ids, dtype=str), np.reshape(landmarks, (-1, 1)), np.reshape(scores, (-1, 1)))
 
 
+def in_order(content: bytes, ids: np.ndarray) -> bytes:
+    """A submission's bytes with its rows in the order of `ids`, cells as they were written; blank lines are left out.
+
+    Args:
+        content: Of a file that `read_submission` took.
+        ids: (n,) str, the ids that it answers, each once, in the order wanted.
+    """
+    rows = {row[0]: row for _, row in _rows_of(Path(), io.StringIO(content.decode("utf-8-sig"), newline=""))}
+    with io.StringIO(newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([["id", "landmarks"], *(rows[name] for name in ids.tolist())])
+        return file.getvalue().encode()
+
+
+def _rows_of(path: Path, file: io.TextIOBase) -> Iterator[tuple[int, list[str]]]:
+    """Lines and cells of a submission's rows."""
+    reader = csv.reader(file, strict=True)
+    rows = ((reader.line_num, row) for row in reader if row)
+    line, header = next(rows, (1, None))
+    if header != ["id", "landmarks"]:
+        raise LmkError(f"{path}, line {line}: the header is {quoted(header)}; write `id,landmarks`.")
+    yield from rows
+
+
 def _cell(path: Path, line: int, row: list[str]) -> tuple[int, float]:
     """Landmark and score of one row of a submission; an empty cell is no answer."""
     if len(row) != 2 or not row[0]:
         raise LmkError(f"{path}, line {line}: {quoted(row)} is not `id,LANDMARK SCORE`.")
+    if len(row[0].encode("utf-8", "surrogatepass")) > MOST_ID_BYTES:
+        raise LmkError(f"{path}, line {line}: the id {quoted(row[0])} has more than {MOST_ID_BYTES} bytes.")
     if not row[1].strip():
         return NO_LANDMARK, -np.inf
-    tokens = row[1].removesuffix(" ").split(" ")
-    try:
-        landmark, score = tokens
-        number, value = int(landmark), float(score)
-    except ValueError:
-        raise LmkError(
-            f"{path}, line {line}: {quoted(row[1])} is not `LANDMARK SCORE`, an integer and a number."
-        ) from None
+    landmark, blank, score = row[1].removesuffix(" ").partition(" ")
+    if blank and score.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        raise LmkError(f"{path}, line {line}: the score {quoted(score)} is not finite, so it has no rank.")
+    if not (blank and re.fullmatch(r"-?[0-9]+", landmark, re.ASCII) and _SCORE.fullmatch(score)):
+        raise LmkError(f"{path}, line {line}: {quoted(row[1])} is not `LANDMARK SCORE`, an integer and a number.")
+    if not _LANDMARK.fullmatch(landmark) or int(landmark) >= 2**63:
+        raise LmkError(f"{path}, line {line}: the landmark {quoted(landmark)} is not an integer from 0 to 2^63 - 1.")
+    value = float(score)
     if not np.isfinite(value):
         raise LmkError(f"{path}, line {line}: the score {quoted(score)} is not finite, so it has no rank.")
-    if not 0 <= number < 2**63:
-        raise LmkError(f"{path}, line {line}: the landmark {quoted(landmark)} is not an integer from 0 to 2^63 - 1.")
-    return number, value
+    return int(landmark), value

@@ -151,7 +151,7 @@ class Lab:
             config, execution = config_of(recipes, weights=weights, seed=seed, folds=folds), Execution(place)
             dataset = open_dataset(config, opened, execution)
             if self.setting.photos is not None or self.setting.distractors is not None:
-                dataset = dataset_of(config, opened, dataset.unreadable, _fewer(config, dataset.split, self.setting))
+                dataset = dataset_of(config, opened, dataset.identity, _fewer(config, dataset.split, self.setting))
             self.trials.append(Trial(config, dataset, execution))
         self._models: dict[object, Network] = {}
         self._seconds: dict[object, float] = {}

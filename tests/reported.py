@@ -1,20 +1,22 @@
 """Finished runs for the tests of what is shown of them: real files, evidence and record; the scores are drawn."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from lmk.data.competitions import read_competition
+from lmk.data.identity import identify
+from lmk.data.splits import make_split
 from lmk.pipeline.build import Builder
 from lmk.pipeline.config import Execution, config_of
-from lmk.pipeline.dataset import open_dataset
+from lmk.pipeline.dataset import dataset_of, open_dataset
 from lmk.pipeline.key import Key
 from lmk.pipeline.results import Answers, Blended
 from lmk.pipeline.run import figures, keep_record
 from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, Outcome, Step
 from lmk.predictions import Predictions, best_of
-from lmk.util.files import write_json
 from lmk.util.workspace import Workspace
 
 LANDMARKS = (3, 14, 159, 2653, 58979, 323846)
@@ -44,9 +46,15 @@ def record_run(competition: Path, workspace: Workspace, seed: int) -> str:
     config = config_of((RECIPE,), weights="none", folds=3, share_without_landmark=0.5, candidates=2, gallery=4)
     execution = Execution(workspace, jobs=1)
     files = read_competition("crops", competition)
-    unreadable = workspace.root / "photos" / f"{files.digest}.json"
-    write_json(unreadable, {files.train_ids[0].item(): "truncated JPEG"})
-    dataset = open_dataset(config, files, execution)
+    lost = {files.train_ids[0].item(): "truncated JPEG"}
+    identity = replace(identify(files, workspace.root / "photos"), unreadable=lost)
+    whole = open_dataset(config, files, execution).split
+    kept = whole.train_ids != files.train_ids[0]
+    share, seed = config.share_without_landmark, config.seed
+    split = make_split(
+        whole.train_ids[kept], whole.train_landmarks[kept], whole.distractor_ids, config.folds, share, seed
+    )
+    dataset = dataset_of(config, files, identity, split)
     rng = np.random.default_rng(seed)
     builder = Builder(config, dataset, execution)
     steps, outcome = [*builder.local_features()], Outcome()

@@ -11,8 +11,9 @@ from keras import ops
 
 from lmk.models.backbones import build as backbones
 from lmk.models.backbones import efficientnet as efficientnet_provider
-from lmk.models.backbones.build import PixelScaling, build_backbone, network_of, set_trainable
+from lmk.models.backbones.build import build_backbone, network_of, provider_named, set_trainable
 from lmk.models.backbones.catalogue import BACKBONES, weights_digest
+from lmk.models.backbones.scaling import PixelScaling
 from lmk.models.backbones.weights import load_weights
 from lmk.models.pooling import GeM
 from lmk.util.errors import LmkError
@@ -68,8 +69,10 @@ def by_hand(images, layers):
     return ops.convert_to_numpy(ops.conv(x, kernel2)) + bias2
 
 
-def test_every_backbone_is_one_that_keras_has():
-    assert all(callable(getattr(keras.applications, backbone.build)) for backbone in BACKBONES.values())
+def test_every_backbone_is_one_that_its_provider_has():
+    of_keras = [backbone for backbone in BACKBONES.values() if backbone.provider == "keras"]
+    assert all(callable(getattr(keras.applications, backbone.build)) for backbone in of_keras)
+    assert all(callable(provider_named(backbone.provider).build_network) for backbone in BACKBONES.values())
     assert all(name == backbone.name for name, backbone in BACKBONES.items())
     for names in ["vgg16", "xception", "resnet50", "mobilenetv2", "efficientnetb7", "efficientnetv2s", "convnexttiny"]:
         assert names in BACKBONES
@@ -93,6 +96,22 @@ def test_weights_from_a_folder_give_the_features_of_keras_own_network(name, shar
 def test_pixels_are_scaled_as_keras_scales_them_for_its_weights(scaling, module):
     expected = getattr(keras.applications, module).preprocess_input(PHOTOS.astype("float32"))
     np.testing.assert_allclose(ops.convert_to_numpy(PixelScaling(scaling)(PHOTOS)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_recipe_may_scale_pixels_otherwise_than_the_weights_were_trained():
+    keras.utils.set_random_seed(0)
+    own = build_backbone("vgg16", "none", 32)
+    keras.utils.set_random_seed(0)
+    by_255 = build_backbone("vgg16", "none", 32, pixels="unit")
+    expected = network_of(own)(PHOTOS[:, :32, :32] / np.float32(255))
+    np.testing.assert_allclose(by_255(PHOTOS[:, :32, :32]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_package_s_own_weights_come_first_for_the_package():
+    backbone = BACKBONES["efficientnetb0"]
+    assert backbone.weights_files_of("efficientnet")[0] == "efficientnet-b0_noisy-student_notop.h5"
+    assert sorted(backbone.weights_files_of("efficientnet")) == sorted(backbone.weights_files)
+    assert BACKBONES["vgg16"].weights_files_of("efficientnet") == BACKBONES["vgg16"].weights_files
 
 
 def test_networks_that_scale_by_themselves_get_raw_pixels():
@@ -272,7 +291,7 @@ def float64():
 
 def test_both_providers_of_an_efficientnet_are_one_network(float64, tmp_path):
     # A noisy-student file as the package publishes it: legacy, by name, 131 layers where Keras has 132.
-    source = efficientnet_provider.build_network("efficientnetb0", 64)
+    source = efficientnet_provider.build_network(BACKBONES["efficientnetb0"], 64)
     for layer in source.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([RNG.uniform(0.8, 1.2, weights.shape) for weights in layer.get_weights()])
@@ -294,6 +313,11 @@ def test_both_providers_of_an_efficientnet_are_one_network(float64, tmp_path):
     assert {type(layer).__module__.split(".")[0] for layer in network_of(models[1]).layers} == {"keras"}
     activations = {layer.activation.__name__ for layer in network_of(models[1]).layers if hasattr(layer, "activation")}
     assert activations == {"linear", "silu", "sigmoid"}
+
+
+def test_an_unknown_provider_is_an_error_that_lists_them():
+    with pytest.raises(LmkError, match="No provider of backbones is named 'timm'; there are keras, efficientnet"):
+        build_backbone("xception", "none", 299, provider="timm")
 
 
 def test_the_package_has_efficientnets_alone():

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -25,7 +26,7 @@ import json, sys
 import keras
 import numpy as np
 from keras import ops
-from lmk.models.backbones.build import PixelScaling
+from lmk.models.backbones.scaling import PixelScaling
 from lmk.models.batch_metrics import TrainingGAP
 from lmk.models.device import has_gpu, jit_for_device, policy_for_device
 from lmk.models.heads import HEADS, descriptor_neck
@@ -62,6 +63,33 @@ np.savez(sys.argv[1] + "/arrays.npz", photos=photos, outputs=model.predict(photo
 device = [has_gpu(), policy_for_device()]
 print(json.dumps({"backend": keras.backend.backend(), "trained": results, "device": device}))
 """
+
+
+NETWORKS = [f"test_{name}.py" for name in ("heads", "pooling", "dense_views", "batch_metrics", "losses")]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("backend", OTHERS)
+def test_the_tests_of_networks_pass_on_every_backend_that_is_installed(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    environment = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    files = [str(Path(__file__).with_name(name)) for name in NETWORKS]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "networks",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:cacheprovider",
+        *files,
+    ]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=560)
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 @pytest.mark.parametrize("backend", OTHERS)

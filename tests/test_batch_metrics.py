@@ -13,6 +13,8 @@ from lmk.models.heads import HEADS
 from lmk.models.losses import SoftmaxCrossEntropy
 from lmk.predictions import NO_LANDMARK
 
+pytestmark = pytest.mark.networks  # also run on the other backends, see tests/test_backends.py
+
 RNG = np.random.default_rng(11)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmk.local.delf import SCALES, Cells, Delf, DelfOptions, Strongest
+from lmk.local.delf import PUBLISHED, SCALES, Cells, Delf, DelfOptions, Strongest
 from lmk.local.pca import Pca
 from lmk.local.suppress import suppress
 from lmk.util.errors import LmkError
@@ -57,6 +57,34 @@ def test_keypoints_are_the_centres_of_receptive_fields():
     ]  # fmt: skip
     assert found.scales.tolist() == [16.0] * 6 and not found.angles.any()
     assert found.size == (48, 32)
+
+
+@pytest.mark.parametrize("size", [(384, 384), (1000, 700)])
+@pytest.mark.parametrize("scale", SCALES)
+def test_published_places_are_strides_over_the_scale_in_the_photo_s_own_pixels(scale, size):
+    options = {"scales": (scale,), "square": 384, "published": True, "max_features": 3000}
+    found = delf(dense=Squares(3000), **options)([photo(*size)])[0]
+    cells = max(32, round(384 * scale)) // 16
+    steps = 16 * np.arange(cells) / scale  # CELLS has stride 16, and the centre of the first cell counts for 0
+    expected = {(x * size[1] / 384, y * size[0] / 384) for x in steps for y in steps}
+    assert len(found) == cells**2
+    found_sorted, expected_sorted = (np.array(sorted(map(tuple, places))) for places in (found.locations, expected))
+    np.testing.assert_allclose(found_sorted, expected_sorted, rtol=1e-5, atol=1e-3)
+
+
+def test_features_below_the_least_score_are_left_out():
+    every = delf()([photo(96, 96)])[0]
+    least = float(np.median(every.scores))
+    found = delf(least_score=least)([photo(96, 96)])[0]
+    assert len(found) == (every.scores >= least).sum() < len(every)
+    np.testing.assert_array_equal(found.locations, every.locations[: len(found)])
+
+
+def test_the_published_options_are_those_of_their_configurations():
+    place = PUBLISHED["19th-place"]
+    assert (place.square, place.least_score, place.max_features, place.most_overlap) == (384, 100.0, 1000, 1.0)
+    assert PUBLISHED["delg"].least_score == 357.48 and PUBLISHED["delf"].square is None
+    assert all(options.published and options.scales == SCALES for options in PUBLISHED.values())
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -9,7 +9,7 @@ from lmk.models.backbones.catalogue import BACKBONES
 from lmk.models.delf.network import DelfNetwork, build_attention, build_delf
 from lmk.models.delf.receptive import receptive_fields
 from lmk.models.delf.recipe import CUTS, DelfTraining
-from lmk.models.delf.training import chosen_photos, train_delf
+from lmk.models.delf.training import AttentionPooling, chosen_photos, train_delf
 from lmk.util.errors import LmkError
 
 
@@ -223,6 +223,17 @@ def test_attention_learns_to_look_at_what_tells_landmarks_apart():
     assert hits >= 20, hits
 
 
+def test_a_photo_without_any_activation_does_not_end_the_training_of_attention():
+    """A cell of zeros has no direction; its gradient must be 0 and not NaN."""
+    network, photos = small(), {str(row): photo(64, 64, row) for row in range(8)}
+    kernel, bias = network.backbone.layers[-1].get_weights()
+    network.backbone.layers[-1].set_weights([kernel * 0, bias - 1.0])
+    training = DelfTraining(side=64, views=1, epochs=1, batch_size=4)
+    history = train_delf(network, np.array(list(photos)), np.arange(8) // 2, photos.__getitem__, training)
+    assert np.isfinite(history[0]["loss"])
+    assert all(np.isfinite(weight).all() for weight in network.attention.get_weights())
+
+
 def test_the_same_seed_trains_the_same_attention():
     photos = {str(row): photo(64, 64, row) for row in range(8)}
     training = DelfTraining(side=64, views=1, epochs=2, batch_size=4)
@@ -258,3 +269,16 @@ def test_photos_to_learn_from_are_those_of_the_largest_landmarks():
 def test_a_backbone_that_nobody_cut_is_refused():
     with pytest.raises(LmkError, match="does not know where to cut 'convnexttiny'"):
         build_delf("convnexttiny", "none")
+
+
+def test_as_published_the_pooled_vector_is_the_mean_of_the_weighted_directions():
+    rng = np.random.default_rng(0)
+    features, attention = rng.normal(size=(2, 3, 4, 5)).astype(np.float32), rng.random((2, 3, 4, 1)).astype(np.float32)
+    directions = features / np.linalg.norm(features, axis=-1, keepdims=True)
+    expected = (directions * attention).mean(axis=(1, 2))
+    plain, fixed = AttentionPooling(normalize=False), AttentionPooling()
+    np.testing.assert_allclose(plain([features, attention]), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(plain([features, 3 * attention]), 3 * expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(fixed([features, 3 * attention]), fixed([features, attention]), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(fixed([features, attention]), axis=1), 5**0.5, rtol=1e-4)
+    assert AttentionPooling.from_config(plain.get_config()).normalize is False

@@ -8,6 +8,8 @@ from keras import ops
 from lmk.models.dense_views import WindowGeM, dense_windows
 from lmk.models.pooling import GeM
 
+pytestmark = pytest.mark.networks  # also run on the other backends, see tests/test_backends.py
+
 
 @pytest.mark.parametrize("views", [12, 22])
 def test_with_their_mirrors_windows_make_the_views(views):

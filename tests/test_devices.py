@@ -94,7 +94,7 @@ from lmk.models.heads import HEADS
 rng = np.random.default_rng(4)
 outputs = rng.normal(size=(48, 6)).astype(np.float32)
 classes = rng.integers(-1, 6, 48).astype(np.int32)
-outputs[np.arange(48), np.maximum(classes, 0)] += 1  # right more often than not
+outputs[np.arange(48), np.maximum(classes, 0)] += 2.5  # right more often than not
 head = HEADS["softmax"]
 alone = TrainingGAP(head, "zero", capacity=64)
 alone.update_state(classes, outputs)
@@ -106,7 +106,7 @@ with device.on_all_devices():
     model.compile("sgd", lambda y, p: keras.ops.mean(p) * 0, metrics=[TrainingGAP(head, "zero", capacity=64)])
     found = model.evaluate(outputs, classes, batch_size=16, verbose=0, return_dict=True)["gap"]
 assert abs(found - expected) < 1e-6, (found, expected)
-assert 0.3 < expected < 0.95, expected
+assert 0.2 < expected < 0.95, expected
 """
 
 

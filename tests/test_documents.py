@@ -146,7 +146,7 @@ def world(tmp_path_factory) -> Iterator[Path]:
         patch.setattr("lmk.cli.options.DEMO_RECIPES", ("tinymobilenet-gem",))  # one is enough, and twice as quick
         quick = replace(RECIPES["tinymobilenet-gem"], image_size=64, stages=(Stage(1, 2e-3, batch_size=256),))
         patch.setitem(RECIPES, quick.name, quick)
-        patch.setattr(lmk.models.network, "build_backbone", lambda name, weights, side, by: small_backbone(name, side))
+        patch.setattr(lmk.models.network, "build_backbone", lambda name, weights, side, *_: small_backbone(name, side))
         run(["make-submission", "--ensemble", "--fusion", "seed-35-inliers"])
         run(["make-submission", "--ensemble"])
         yield folder

@@ -37,7 +37,7 @@ REASONS = {
     "loop": "redirected too often",
     "silent": "no answer in time",
 }
-WAY = Way(threads=8, backoff=0.01, limits=Limits(silence=0.4))
+WAY = Way(threads=8, backoff=0.01, limits=Limits(silence=0.4), allow_private=True)  # the server is on this machine
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +107,9 @@ def test_a_second_call_asks_for_nothing_and_retry_for_what_failed(server, tmp_pa
 
 def test_a_larger_photo_is_scaled_and_a_small_one_keeps_its_bytes(server, tmp_path, photos):
     ids, urls = listed(server, ["photo"])
-    download(ids, urls, tmp_path / "small", Way(side=40))
+    download(ids, urls, tmp_path / "small", Way(side=40, allow_private=True))
     assert read_photo(photo_path(tmp_path / "small", ids[0])).shape == (30, 40, 3)
-    download(ids, urls, tmp_path / "same", Way(side=160))
+    download(ids, urls, tmp_path / "same", Way(side=160, allow_private=True))
     assert photo_path(tmp_path / "same", ids[0]).read_bytes() == (photos / "000.jpg").read_bytes()
     with pytest.raises(LmkError, match="begun with --side 40, not no --side"):
         download(ids, urls, tmp_path / "small", Way())
@@ -126,7 +126,7 @@ def test_one_address_at_several_ids_is_asked_once_and_the_same_bytes_lie_once_on
 
 def test_a_host_serves_no_more_at_once_than_it_was_said(server, tmp_path):
     ids, urls = listed(server, ["photo"] * 200)
-    download(ids, urls, tmp_path / "train", Way(threads=24, each_host=3))
+    download(ids, urls, tmp_path / "train", Way(threads=24, each_host=3, allow_private=True))
     assert json.load(urlopen(f"{server}/most")) <= 3 + 1  # and this very request
 
 
@@ -135,7 +135,7 @@ def test_a_download_killed_again_and_again_ends_with_all_and_asks_hardly_more(se
     table = "\n".join(["id,url,landmark_id", *(f"{name},{url},1" for name, url in zip(ids, urls, strict=True))])
     (tmp_path / "train.csv").write_text(table + "\n")
     command = [sys.executable, "-m", "lmk.cli.main", "data", "download", "-c", str(tmp_path), "--threads", "4"]
-    command += ["-w", str(tmp_path / "w"), "--json"]
+    command += ["-w", str(tmp_path / "w"), "--json", "--allow-private"]
     chosen = random.Random(0)
     for _ in range(3):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -159,7 +159,9 @@ def test_what_was_downloaded_is_a_competition(server, tmp_path, monkeypatch, cap
     rows = [f'"{name}","{url}",{number % 2}' for number, (name, url) in enumerate(zip(ids, urls, strict=True))]
     (tmp_path / "train.csv").write_text("\n".join(["id,url,landmark_id", *rows]) + "\n")
     (tmp_path / "test.csv").write_text(f"id,url\nffff,{server}/photo/9.jpg\n")
-    monkeypatch.setattr(sys, "argv", ["lmk", "data", "download", "-c", str(tmp_path), "-w", str(tmp_path / "w")])
+    monkeypatch.setattr(
+        sys, "argv", ["lmk", "data", "download", "-c", str(tmp_path), "-w", str(tmp_path / "w"), "--allow-private"]
+    )
     with pytest.raises(SystemExit):
         main()
     assert "404 Not Found" in capsys.readouterr().out

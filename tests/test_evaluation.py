@@ -135,13 +135,22 @@ SAMPLE = np.array(["a", "b", "c"])
     [
         (["a", "c"], "1 ids of the sample are missing; first: 'b'"),
         (["a", "b", "c", "z"], "1 ids are not in the sample; first: 'z'"),
-        (["b", "a", "c"], "another order"),
     ],
 )
 def test_a_submission_of_other_ids_is_refused(ids, message):
     predictions = Predictions(ids, np.ones((len(ids), 1)), np.ones((len(ids), 1)))
     with pytest.raises(LmkError, match=message):
         check_submission(predictions, SAMPLE)
+
+
+@pytest.mark.parametrize(("ids", "in_order"), [(["a", "b", "c"], True), (["b", "a", "c"], False)])
+def test_rows_in_another_order_than_the_samples_are_taken_and_told(ids, in_order):
+    assert check_submission(Predictions(ids, np.ones((3, 1)), np.ones((3, 1))), SAMPLE) == in_order
+
+
+def test_an_id_that_is_answered_twice_is_refused():
+    with pytest.raises(LmkError, match="some stand twice"):
+        check_submission(Predictions([*SAMPLE, "a"], np.ones((4, 1)), np.ones((4, 1))), SAMPLE)
 
 
 def test_a_score_that_is_not_finite_is_refused_where_something_is_answered():

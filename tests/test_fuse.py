@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmk.ensemble.fuse import LearnedFusion, proposal_features, published_sum, published_threshold
+from lmk.ensemble.fuse import (
+    FUSIONS,
+    LearnedFusion,
+    Proposals,
+    answer_unreadable,
+    proposal_features,
+    published_sum,
+    published_threshold,
+)
+from lmk.ensemble.rules import DIVISORS, LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD, RULES
 from lmk.metrics import gap
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.util.errors import LmkError
@@ -41,6 +50,49 @@ def test_inliers_of_another_proposal_do_not_bear_out_the_first():
     counts = np.full((3, 2, 32), -1)
     counts[:, 1, 0] = 99
     assert (published_threshold(RECOGNIZED, counts).best == NO_LANDMARK).all()
+
+
+def proposals(inliers: list[list[int]]) -> Proposals:
+    counts = np.full((3, 2, 32), -1)
+    counts[:, :, 5] = inliers
+    return Proposals(RECOGNIZED, np.array(inliers), counts)
+
+
+def test_every_rule_by_name_is_a_function_of_arrays():
+    assert tuple(FUSIONS) == RULES
+
+
+def test_the_published_sum_divides_by_dev_or_by_the_queries_that_are_asked():
+    dev, asked = proposals([[80, 0], [1, 99], [0, 0]]), proposals([[20, 90], [40, 0], [0, 0]])
+    truth = np.array([7, 5, NO_LANDMARK])
+    by_dev, by_batch = (FUSIONS[PUBLISHED_SUM](dev, truth, divisor)(asked) for divisor in DIVISORS)
+    np.testing.assert_allclose(by_dev.confidence[:2], [0.85 * 20 / 80 + 0.12, 0.85 * 40 / 80 + 0.06])
+    np.testing.assert_allclose(by_batch.confidence[:2], [0.85 * 20 / 40 + 0.12, 0.85 + 0.06])
+    alone = FUSIONS[PUBLISHED_SUM](dev, truth, "dev")(asked.take(np.array([0])))
+    assert alone.confidence[0] == by_dev.confidence[0]  # no other query moves it
+
+
+def test_the_rule_of_35_answers_nothing_that_was_not_verified():
+    found = FUSIONS[PUBLISHED_THRESHOLD](proposals([[0, 0]] * 3), np.array([7, 5, 1]), "dev")(
+        proposals([[36, 0], [35, 99], [99, 99]])
+    )
+    assert found.best.tolist() == [7, NO_LANDMARK, NO_LANDMARK]
+
+
+def test_the_learned_rule_by_name_is_the_learned_fusion():
+    predictions, features, right, truth = drawn_queries(60, 1)
+    asked = Proposals(predictions, right.astype(int), right[:, :, None].astype(int), features)
+    found = FUSIONS[LEARNED](asked, truth, "dev")(asked)
+    expected = LearnedFusion.fit(features, right)(predictions, features)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    with pytest.raises(ValueError, match="features"):
+        FUSIONS[LEARNED](Proposals(predictions, asked.inliers, asked.counts), truth, "dev")
+
+
+def test_photos_that_cannot_be_read_get_the_most_frequent_landmark_at_confidence_0():
+    found = answer_unreadable(RECOGNIZED, ["b", "not asked"], 9633)
+    assert found.landmarks.tolist() == [[7, 3], [9633, NO_LANDMARK], [NO_LANDMARK, NO_LANDMARK]]
+    assert found.scores.tolist() == [[0.8, 0.1], [0.0, -np.inf], [-np.inf, -np.inf]]
 
 
 def drawn_queries(count: int, seed: int):

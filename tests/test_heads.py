@@ -7,6 +7,8 @@ from keras import ops
 
 from lmk.models.heads import HEADS, LEAST_SAMPLE, NO_OUTPUT, CosineHead, Head, SampledOutputs, descriptor_neck
 
+pytestmark = pytest.mark.networks  # also run on the other backends, see tests/test_backends.py
+
 RNG = np.random.default_rng(3)
 
 

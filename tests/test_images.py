@@ -1,10 +1,13 @@
 """Whatever hides behind `.jpg` becomes RGB pixels, or an error that says why not."""
 
 import io
+import os
 import pickle
 import struct
 import subprocess
 import sys
+import threading
+import time
 import zlib
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import lmk.data.images
 from lmk.data.images import MAX_MEGAPIXELS, UnreadablePhoto, decode_photo, read_photo, resize
 from lmk.util.errors import LmkError
 
@@ -349,3 +353,108 @@ def test_real_photos_are_read(shared):
     for path in paths:
         expected = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB)  # a decoder of its own
         assert np.abs(read_photo(path).astype(int) - expected).max() <= 2
+
+
+def webp_header(kind: bytes, width: int, height: int) -> bytes:
+    """The beginning of a WebP file that declares a size, and garbage for pixels."""
+    if kind == b"VP8X":
+        body = bytes(4) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    elif kind == b"VP8L":
+        body = b"\x2f" + ((width - 1) | (height - 1) << 14).to_bytes(4, "little") + bytes(5)
+    else:
+        body = b"\x10\x02\0\x9d\x01\x2a" + width.to_bytes(2, "little") + height.to_bytes(2, "little")
+    return (
+        b"RIFF"
+        + (4 + 8 + 10 + 40).to_bytes(4, "little")
+        + b"WEBP"
+        + kind
+        + (10).to_bytes(4, "little")
+        + body
+        + bytes(40)
+    )
+
+
+@pytest.mark.parametrize("kind", [b"VP8X", b"VP8L", b"VP8 "])
+def test_a_webp_that_declares_too_much_is_refused_before_anything_is_made_room_for(kind, monkeypatch):
+    monkeypatch.setattr(lmk.data.images.Image, "open", lambda *_, **__: pytest.fail("Pillow was asked"))
+    with pytest.raises(LmkError, match="268 megapixels, more than the limit"):
+        decode_photo(webp_header(kind, 16383, 16383))
+
+
+@pytest.mark.parametrize(("mode", "options"), [("RGB", {}), ("RGB", {"lossless": True}), ("RGBA", {"lossless": True})])
+def test_the_size_in_a_webp_header_is_that_of_the_photo(mode, options):
+    with io.BytesIO() as file:
+        Image.new(mode, (71, 33), 7).save(file, "WEBP", exif=Image.Exif(), **options)
+        assert lmk.data.images._webp_size(file.getvalue()) == (71, 33)
+
+
+def progressive(size: int) -> bytes:
+    with io.BytesIO() as file:
+        Image.effect_noise((size, size), 60).convert("RGB").save(file, "JPEG", progressive=True)
+        return file.getvalue()
+
+
+def with_scans(data: bytes, scans: int) -> bytes:
+    """The JPEG with its last scan repeated until it has so many."""
+    end, last = data.rindex(b"\xff\xd9"), data.rindex(b"\xff\xda")
+    return data[:end] + data[last:end] * (scans - lmk.data.images._count_scans(data)) + data[end:]
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(monkeypatch):
+    data = progressive(64)
+    assert 5 < lmk.data.images._count_scans(data) < 20
+    assert decode_photo(data).shape == (64, 64, 3)
+    hidden = data.replace(b"\xff\xda", b"\xff\xfe\x00\x06\xff\xd9\xff\xd9" + b"\xff\xda", 1)  # an end within a comment
+    assert lmk.data.images._count_scans(hidden) == lmk.data.images._count_scans(data)
+    with pytest.raises(LmkError, match="more than 64 scans"):
+        decode_photo(with_scans(data, 2000))
+    monkeypatch.setattr(lmk.data.images, "MAX_SCANNED_MEGAPIXELS", 0.03)
+    with pytest.raises(LmkError, match="scans over"):
+        decode_photo(data)
+
+
+def test_threads_decode_within_one_budget_and_a_large_photo_waits():
+    budget, most, held = lmk.data.images._Budget(100), [], []
+
+    def decode(size: int) -> None:
+        with budget.hold(size):
+            held.append(min(size, 100))
+            most.append(sum(held))
+            time.sleep(0.002)
+            held.remove(min(size, 100))
+
+    threads = [threading.Thread(target=decode, args=(size,)) for size in (60, 50, 1000, 30, 20, 70) * 5]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
+    assert max(most) <= 100
+    assert budget.free == 100
+
+
+def test_too_little_memory_is_told_apart_from_damage(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(progressive(16))
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(lmk.data.images, "_rgb", fail)
+    with pytest.raises(UnreadablePhoto, match="too little memory") as caught:
+        read_photo(tmp_path / "a.jpg")
+    assert not caught.value.damaged
+    assert not pickle.loads(pickle.dumps(caught.value)).damaged
+
+
+def test_a_tiff_with_tiles_larger_than_any_photo_is_refused():
+    values = {256: 16, 257: 16, 258: 8, 259: 5, 262: 1, 277: 1, 322: 60_000, 323: 60_000, 324: 8, 325: 10}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    data = struct.pack("<2sHIH", b"II", 42, 8, len(values)) + entries + bytes(4)
+    with pytest.raises(LmkError, match="3,600 megapixels, more than the limit"):
+        decode_photo(data)
+
+
+def test_a_pipe_is_no_photo(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(UnreadablePhoto, match="device or pipe"):
+        read_photo(tmp_path / "a.jpg")

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -169,3 +170,119 @@ def test_trust_is_said_in_words_with_its_limits():
     assert "5 of 6 pairs" in words
     assert "+0.80 over 4" in words
     assert words.endswith("Under five submissions this says little.")
+
+
+def packed_as(content: bytes, name: str = "board.csv", **options) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", **options) as bundle:
+        bundle.writestr(name, content)
+    return packed.getvalue()
+
+
+BENCHMARKS = [
+    "1,101,Alpha,2026-09-25 00:00:57,0.60000,50,alpha",
+    "0,900,host baseline,2026-09-08 23:47:33,0.55000,1,host",
+    '2,102,"Beta, Inc",2026-09-26 10:00:00,0.53000,7,beta',
+    "3,13,ours,2026-09-26 03:04:05,0.51000,3,me",
+    "4,14,twin,2026-09-26 03:04:05,0.50000,1,d",
+    "5,15,twin,2026-09-26 03:04:05,0.49000,1,e",
+    "6,16,no score yet,2026-09-26 03:04:05,,0,f",
+]
+
+
+def test_benchmarks_of_the_hosts_and_teams_without_a_score_take_no_rank():
+    board = read_board(archive_of(*BENCHMARKS), "me")
+    assert [(team.rank, team.name) for team in board] == [
+        (1, "Alpha"),
+        (2, "Beta, Inc"),
+        (3, "ours"),
+        (4, "twin"),
+        (5, "twin"),
+    ]
+    assert [team.rank for team in board if team.ours] == [3]
+
+
+def test_teams_of_one_name_are_told_apart(tmp_path):
+    board = read_board(archive_of(*BENCHMARKS), "me")
+    save_board(tmp_path / "seen.json", board)
+    again = compare(board, load_board(tmp_path / "seen.json"))
+    assert [(team.moved, team.gained) for team in again] == [(0, 0.0)] * 5
+
+
+def test_a_board_that_was_remembered_without_numbers_of_teams_is_still_read(tmp_path):
+    (tmp_path / "seen.json").write_text('[{"rank": 2, "name": "a", "score": 0.5, "submissions": 1, "date": ""}]')
+    (old,) = load_board(tmp_path / "seen.json")
+    assert old.identity == "a"
+
+
+def encrypted() -> bytes:
+    content = bytearray(packed_as(b"x"))
+    for mark in (b"PK\x03\x04", b"PK\x01\x02"):
+        content[content.find(mark) + (6 if mark == b"PK\x03\x04" else 8)] |= 1
+    return bytes(content)
+
+
+def of_method(method: int) -> bytes:
+    content = bytearray(packed_as(b"x" * 100))
+    content[content.find(b"PK\x03\x04") + 8] = content[content.find(b"PK\x01\x02") + 10] = method
+    return bytes(content)
+
+
+TABLE = "\n".join([HEADER, *ROWS]).encode()
+DEFLATED = packed_as(TABLE, compression=zipfile.ZIP_DEFLATED)
+BAD_BOARDS = {
+    "empty": b"",
+    "cut": DEFLATED[: len(DEFLATED) // 2],
+    "flipped": DEFLATED[:60] + bytes([DEFLATED[60] ^ 255]) + DEFLATED[61:],
+    "no table": packed_as(b"", "board.txt"),
+    "encrypted": encrypted(),
+    "unknown packing": of_method(99),
+    "imploded": of_method(6),
+    "lzma that is none": of_method(14),
+    "not UTF-8": packed_as(TABLE + "\n31,31,é,2026-01-02T03:04:05Z,0.1,4,u".encode("latin-1")),
+    "bomb": packed_as(bytes(300_000_000), compression=zipfile.ZIP_DEFLATED),
+    "another table": packed_as(b"id,landmarks\na,1 0.5\n"),
+    "short row": packed_as(HEADER.encode() + b"\n1,1,a"),
+    "long cell": packed_as(HEADER.encode() + b"\n1,1," + b"x" * 200_000 + b",2026-01-02T03:04:05Z,0.5,4,u"),
+    "no number": packed_as(HEADER.encode() + b"\n1,1,a,2026-01-02T03:04:05Z,nan,4,u"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_BOARDS)
+def test_a_board_that_is_damaged_in_any_way_is_one_line(kind):
+    with pytest.raises(RemoteError, match="cannot be read") as failure:
+        read_board(BAD_BOARDS[kind], "")
+    assert len(str(failure.value)) < 300
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"rank": "x"}]', "null", "[" * 100_000])
+def test_a_damaged_memory_of_the_board_is_named_whatever_it_holds(tmp_path, text):
+    (tmp_path / "seen.json").write_text(text)
+    with pytest.raises(LmkError, match=r"seen\.json cannot be read"):
+        load_board(tmp_path / "seen.json")
+
+
+NAMES = [
+    "[/]x",
+    "[ods.ai] five",
+    ":rocket: moon",
+    "[link=http://evil/]click",
+    "\x1b]0;owned\x07",
+    "\u202eevil",
+    "N" * 2000,
+]
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_names_of_others_are_printed_as_they_are_written_and_move_nothing(width):
+    rows = [f'{n},{n},"{name}",2026-01-02T03:04:05Z,0.{9 - n},4,u{n}' for n, name in enumerate(NAMES, 1)]
+    board = read_board(archive_of(*rows), "u2")
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    console.print(leaderboard_table(board, 10, width, "[/]title"))
+    named = replace(record(1, 0.5), file="sub[2].csv", message="[/]two \x1b[31mlines")
+    console.print(submissions_table([named], [], width))
+    printed = console.file.getvalue()
+    for name in ("[/]x", "[ods.ai] five", ":rocket: moon", "[link=http://evil/]click", "sub[2].csv", "[/]two"):
+        assert name in printed
+    assert not [escape for escape in ("\x1b", "\x07", "\u202e") if escape in printed]
+    assert printed.count("N") < 200

@@ -14,6 +14,7 @@ from lmk.kaggle.api import Client, slug_of
 from lmk.kaggle.archive import unpack
 from lmk.kaggle.fetch import already_fetched, fetch
 from lmk.util.errors import LmkError, RemoteError
+from lmk.util.files import alone_with
 
 SLUG = "tiny"
 
@@ -202,3 +203,89 @@ def test_names_that_stand_twice_are_refused(tmp_path):
     (tmp_path / "twice.zip").write_bytes(packed.getvalue())
     with pytest.raises(LmkError, match="twice"):
         unpack(tmp_path / "twice.zip", tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (".git/config", "version control"),
+        ("photos/.GIT/hooks/post-checkout", "version control"),
+        ("photos/.git. /config", "version control"),
+        ("git~1/config", "version control"),
+        ("a/.hg/hgrc", "version control"),
+        (".fetched.json", "lmk uses itself"),
+    ],
+)
+def test_an_archive_that_brings_a_repository_or_lmks_own_names_is_refused(tmp_path, name, says):
+    with pytest.raises(LmkError, match=says):
+        unpack(archive_of(tmp_path / "evil.zip", **{"train.csv": b"fine", name: b"x"}), tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize("place", ["", "photos/x/"])
+def test_a_folder_that_git_would_take_for_a_repository_is_refused(tmp_path, place):
+    members = {f"{place}{name}": b"x" for name in ("HEAD", "config", "objects/ab/cd", "refs/heads/main")}
+    with pytest.raises(LmkError, match="repository of git"):
+        unpack(archive_of(tmp_path / "bare.zip", **members), tmp_path / "folder")
+
+
+def test_names_that_only_resemble_a_repository_are_unpacked(tmp_path):
+    names = ["config", "x/HEAD.jpg", "objects/1.jpg", "head/2.jpg", "digit.git.csv", ".gitignore"]
+    found = unpack(archive_of(tmp_path / "fine.zip", **dict.fromkeys(names, b"x")), tmp_path / "folder")
+    assert found == names
+
+
+def test_a_file_of_the_right_size_with_another_content_is_unpacked_again(tmp_path):
+    archive = archive_of(tmp_path / "a.zip", **{"photo.jpg": b"right", "same.jpg": b"same"})
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "photo.jpg").write_bytes(b"wrong")
+    (tmp_path / "folder" / "same.jpg").write_bytes(b"same")
+    untouched = (tmp_path / "folder" / "same.jpg").stat().st_ino
+    unpack(archive, tmp_path / "folder")
+    assert (tmp_path / "folder" / "photo.jpg").read_bytes() == b"right"
+    assert (tmp_path / "folder" / "same.jpg").stat().st_ino == untouched
+
+
+def test_unpacking_many_files_into_one_folder_lists_it_seldom(tmp_path, monkeypatch):
+    """The work grows with the files, not with their square: a listing for each file would see 2,000 * 2,000 / 2."""
+    from lmk.util import files
+
+    seen = 0
+    original = files.remove_drafts
+
+    def counted(folder: Path) -> None:
+        nonlocal seen
+        seen += len(list(folder.iterdir()))
+        original(folder)
+
+    monkeypatch.setattr(files, "remove_drafts", counted)
+    archive = archive_of(tmp_path / "flat.zip", **{f"train/{number:05d}.jpg": b"x" for number in range(2000)})
+    unpack(archive, tmp_path / "folder")
+    assert len(list((tmp_path / "folder" / "train").iterdir())) == 2000
+    assert seen < 2000 * 2000 / 2 / 4
+
+
+def test_files_that_are_gone_are_fetched_again_though_the_marker_is_there(client, kaggle, folder, competition):
+    fetch(client, SLUG, folder, seconds=2)
+    (folder / "train" / "0" / "photo.jpg").unlink()
+    (folder / "train" / "0").rmdir()
+    (folder / "train").rmdir()
+    assert already_fetched(folder) is None
+    fetch(client, SLUG, folder, seconds=2)
+    assert same(folder, competition)
+    assert already_fetched(folder) is not None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"files": "x", "size": 1}', "[" * 100_000])
+def test_a_damaged_marker_of_a_fetched_competition_is_one_line(folder, text):
+    folder.mkdir(parents=True)
+    (folder / ".fetched.json").write_text(text)
+    with pytest.raises(LmkError, match=r"\.fetched\.json cannot be read"):
+        already_fetched(folder)
+
+
+def test_a_second_fetch_of_a_competition_is_refused_while_the_first_runs(client, kaggle, folder):
+    folder.parent.mkdir(parents=True)
+    with alone_with(folder), pytest.raises(LmkError, match="Another lmk makes"):
+        fetch(client, SLUG, folder, seconds=2)
+    assert kaggle.count("DownloadDataFiles") == 0

@@ -156,7 +156,9 @@ def test_a_script_that_holds_this_machines_token_is_not_pushed(kaggle, client, k
         ({"enable_internet": "false"}, "`enable_internet` must stand there"),
         ({"enable_internat": True}, "Did you mean `enable_internet`"),
         ({"machine_shape": "NvidiaTeslaP100"}, "retired"),
-        ({"dataset_sources": ["me/backbones/3"]}, "write OWNER/SLUG"),
+        ({"dataset_sources": ["me/backbones/latest"]}, "write OWNER/SLUG"),
+        ({"dataset_sources": ["me/backbones/3/4"]}, "write OWNER/SLUG"),
+        ({"kernel_sources": ["me/rows/3"]}, "write OWNER/SLUG"),
         ({"competition_sources": ["https://www.kaggle.com/c/x"]}, "write SLUG"),
         ({"kernel_sources": "rows"}, "list of names"),
     ],
@@ -363,3 +365,114 @@ def test_every_recipe_has_its_kernel():
     assert set(RECIPES) >= set(TRAINED)
     shipped = {path.name.removeprefix("train-") for path in SHIPPED.glob("train-*")}
     assert shipped == set(TRAINED)
+
+
+HEX32, HEX40 = "0123456789abcdef" * 2, "0123456789abcdef0123456789abcdef01234567"
+MADE_UP = "Ab1" * 14
+SECRETS = [
+    f'os.environ["KAGGLE_KEY"] = "{HEX32}"',
+    f"export KAGGLE_KEY={HEX32}",
+    f"KAGGLE_KEY: '{HEX32}'",
+    f'os.environ.setdefault("KAGGLE_KEY", "{HEX32}")',
+    f'environ = {{"KAGGLE_KEY": "{HEX32}"}}',
+    f"os.environ['KAGGLE_API_TOKEN'] = '{MADE_UP}'",
+    f'text = "{{\\"username\\": \\"me\\", \\"key\\": \\"{HEX32}\\"}}"',
+    f'{{"username": "me", "key": "{HEX32}"}}',
+    f'api(key="{HEX32}")',
+    f'wandb.login(key="{HEX40}")',
+    f'os.environ["WANDB_API_KEY"] = "{HEX40}"',
+    f"WANDB_API_KEY={HEX40}",
+    f"openai.api_key = 'sk-{MADE_UP}'",
+    f"sk-proj-{MADE_UP}",
+    f"sk-ant-api03-{MADE_UP}",
+    "xoxb" + "-123456789012-abcdefABCDEF",
+    f"https://hooks.slack.com/services/T0000/B0000/{MADE_UP[:24]}",
+    f"glpat-{MADE_UP[:20]}",
+    "AIza" + MADE_UP[:35],
+    f"ya29.{MADE_UP}",
+    f"GOCSPX-{MADE_UP[:28]}",
+    f'headers = {{"Authorization": "Bearer {MADE_UP}"}}',
+    f"curl -H 'authorization: bearer {MADE_UP}'",
+    "Authorization: Basic bWU6aHVudGVyMjI=",
+    f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.{MADE_UP}",
+    f"aws_secret_access_key = {MADE_UP[:40]}",
+    "ASIA" + "ABCDEFGHIJKLMNOP",
+    "-----BEGIN OPENSSH PRIVATE KEY-----",
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----",
+    f"hf_{MADE_UP}",
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_secrets_of_many_services_are_found_in_many_forms_and_not_repeated(text, encoding):
+    with pytest.raises(LmkError, match=r"a\.py, line 2 holds") as failure:
+        check_for_secrets({"a.py": f"import os\n{text}\n".encode(encoding)})
+    assert text not in str(failure.value)
+    assert MADE_UP not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'os.environ["KAGGLE_KEY"] = UserSecretsClient().get_secret("kaggle_key")',
+        'key = os.environ["KAGGLE_KEY"]',
+        'wandb.login(key=user_secrets.get_secret("wandb_api_key"))',
+        'wandb.init(project="landmarks", name="run-2026-11-27")',
+        'headers = {"Authorization": f"Bearer {token}"}',
+        'sha = "0123456789abcdef0123456789abcdef01234567"  # of a commit',
+        'digest = "' + "0123456789abcdef" * 4 + '"',
+        'mask-rcnn-with-a-long-name-of-parts = "task-specific-heads-of-the-network"',
+        'keys = ["key", "value"]',
+    ],
+)
+def test_what_only_resembles_a_secret_goes_through(text):
+    check_for_secrets({"a.py": text.encode()})
+
+
+@pytest.mark.parametrize(
+    "name", ["kaggle.json", "Kaggle.JSON", "kaggle (1).json", "kaggle-me.json", "kaggle.json.bak", "id_ed25519", ".env"]
+)
+def test_files_that_hold_credentials_by_their_names_are_refused(name):
+    with pytest.raises(LmkError, match="by its name"):
+        check_for_secrets({f"some/{name}": b""})
+
+
+def test_a_secret_in_the_settings_is_found_before_they_are_sent(kernel):
+    path = kernel.folder / "kernel-metadata.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"keywords": ["glpat-" + MADE_UP[:20]]}))
+    with pytest.raises(LmkError, match=r"kernel-metadata\.json, line \d+ holds a GitLab token"):
+        prepare(kernel, "me", [])
+    path.write_text(json.dumps(values | {"keywords": ["password of mine"]}))
+    with pytest.raises(LmkError, match=r"kernel-metadata\.json, line \d+ holds this machine's"):
+        prepare(kernel, "me", ["password of mine"])
+
+
+def test_a_check_without_a_connection_knows_the_credentials_of_the_machine(kernel, lmk, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMK_KERNELS", str(kernel.folder.parent))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".kaggle").mkdir()
+    (tmp_path / ".kaggle" / "access_token").write_text("an-odd-looking-token\n")
+    assert lmk("kernel", "push", "rows", "--check")[0] == 0
+    (kernel.folder / "rows.py").write_text("token = 'an-odd-looking-token'\n")
+    code, _, err = lmk("kernel", "push", "rows", "--check")
+    assert code == 1
+    assert "rows.py, line 1 holds" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id_no": 56005324},
+        {"docker_image": "", "machine_shape": "", "keywords": [], "model_sources": [], "enable_tpu": False},
+        {"docker_image_pinning_type": "original"},
+        {"dataset_sources": ["me/backbones/3"]},
+        {"dataset_sources": ["me/backbones", "backbones"]},
+    ],
+)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_settings_as_the_official_client_and_editors_write_them_are_taken(kernel, change, mark):
+    path = kernel.folder / "kernel-metadata.json"
+    path.write_bytes(mark + json.dumps(json.loads(path.read_text()) | change).encode())
+    assert read_metadata(kernel.folder, "tester").ref == "tester/lmk-rows"

@@ -10,7 +10,7 @@ import tiny
 
 from lmk.cli.main import main
 from lmk.util.errors import LmkError
-from lmk.util.files import LOCK, alone_in
+from lmk.util.files import LOCK, alone_in, alone_with, atomic_path
 from lmk.util.workspace import Workspace
 
 HOLD = """
@@ -85,3 +85,27 @@ def test_what_reads_is_not_locked_out(holder, tmp_path, monkeypatch, capfd):
         ["verify", "show", "l40n0", "l40n1", "--out", str(tmp_path / "m.png")],
     ):
         assert lmk(monkeypatch, capfd, *command, *place)[0] == 0
+
+
+def test_a_file_that_two_make_is_held_by_one_and_the_lock_is_gone_at_the_end(tmp_path):
+    with alone_with(tmp_path / "some.zip"):
+        with (
+            pytest.raises(LmkError, match=rf"makes .*some\.zip \(process {os.getpid()}"),
+            alone_with(tmp_path / "some.zip"),
+        ):
+            pass
+        with alone_with(tmp_path / "other.zip"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    with alone_with(tmp_path / "some.zip"):
+        pass
+
+
+def test_drafts_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / f".{ended.pid}.tmp.a.csv").write_text("half")
+    (tmp_path / f".{os.getppid()}.tmp.a.csv").write_text("half")
+    with atomic_path(tmp_path / "a.csv") as draft:
+        draft.write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".{os.getppid()}.tmp.a.csv", "a.csv"]

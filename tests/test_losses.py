@@ -21,6 +21,8 @@ from lmk.models.losses import (
 )
 from lmk.predictions import NO_LANDMARK
 
+pytestmark = pytest.mark.networks  # also run on the other backends, see tests/test_backends.py
+
 RNG = np.random.default_rng(5)
 CLASSES = np.array([2, NO_LANDMARK, 0, 2, 3, 1])
 LOGITS = RNG.normal(size=(6, 4)).astype("float32") * 2

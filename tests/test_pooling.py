@@ -7,6 +7,8 @@ from keras import ops
 
 from lmk.models.pooling import POOLINGS, RMAC, GeM, rmac_regions, window_gem, window_weights
 
+pytestmark = pytest.mark.networks  # also run on the other backends, see tests/test_backends.py
+
 RNG = np.random.default_rng(7)
 FEATURES = RNG.uniform(0.1, 4, (2, 5, 6, 3)).astype("float32")
 

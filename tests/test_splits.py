@@ -31,7 +31,7 @@ def test_no_model_sees_what_it_is_asked(tables, folds, share, seed):
         for query, photo, truth in zip(queries.ids, queries.photos, queries.truth, strict=True):
             known = photo in landmark and landmark[photo] in landmarks[photos]
             assert (truth != NO_LANDMARK) == known
-            assert query.endswith("@unseen") == (photo in landmark and not known)
+            assert query.endswith("/unseen") == (photo in landmark and not known)
             if known:
                 assert truth == landmark[photo]
 
@@ -84,7 +84,7 @@ def test_large_landmarks_do_not_share_a_held_out_fold():
 
 
 def test_the_photo_of_a_query_is_its_id_without_the_mark():
-    assert photo_of(np.array(["ab12", "cd34@unseen"])).tolist() == ["ab12", "cd34"]
+    assert photo_of(np.array(["ab12", "cd34/unseen"])).tolist() == ["ab12", "cd34"]
 
 
 def test_a_split_of_two_folds_or_an_impossible_share_is_refused():
@@ -119,7 +119,7 @@ def test_a_dev_of_too_many_queries_asks_a_choice_of_each_kind_in_the_same_shares
     assert len(asked[1]) == pytest.approx(120, abs=1)
     assert set(asked[1]) < set(asked[0])
     shares = [
-        [np.char.startswith(ids, "d").mean(), np.char.endswith(ids, "@unseen").mean()] for ids in asked
+        [np.char.startswith(ids, "d").mean(), np.char.endswith(ids, "/unseen").mean()] for ids in asked
     ]  # of distractors and of unseen landmarks
     np.testing.assert_allclose(shares[0], shares[1], atol=0.01)
     for fold in range(4):

@@ -31,7 +31,7 @@ INERT = {
     "lmk.pipeline.dataset", "lmk.pipeline.key", "lmk.pipeline.local_features", "lmk.pipeline.places",
     "lmk.pipeline.results", "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.tables", "lmk.models.start",
     "lmk.models.saved", "lmk.models.distributed", "lmk.models.recipes", "lmk.models.delf.recipe",
-    "lmk.models.delf.files", "lmk.local.kinds", "lmk.local.draw", "lmk.ensemble.rules",
+    "lmk.models.delf.files", "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.draw", "lmk.ensemble.rules",
 }  # fmt: skip
 """Modules that carry numbers, or whose values stand in keys by themselves, and that make none."""
 READ = {"lmk.data.images", "lmk.data.views", "lmk.data.splits", "lmk.predictions"}
@@ -256,3 +256,23 @@ def test_a_key_is_the_same_after_a_journey_through_json():
     again = Key.of_dict(json.loads(json.dumps(key.to_dict())))
     assert again.digest == key.digest
     assert key.digest != Key.of("fused", {"rule": "learned"}, [Key.of("ensemble", {"k": 6})], ["lmk.metrics"]).digest
+
+
+def test_a_published_system_has_one_network_and_nothing_else_in_its_blend(folder, tmp_path):
+    changes = {"recipes": tiny.RECIPE_NAMES[:1], "like": "xception-delf32", "local_features": "rootsift", "passes": 2}
+    changes |= {"fusion": "seed-0.85-0.15", "candidates": 1, "answer_unreadable": True}
+    config, dataset, execution = opened(folder, tmp_path, **changes)
+    steps = build(config, dataset, execution)
+    assert not any("retrieval" in step.name for step in steps)
+    results = execute(steps, ["ensemble", "verification", "fused"], execution).results
+    network = results["ensemble"]
+    assert network.weights == {tiny.RECIPE_NAMES[0]: 1.0} and network.dev.landmarks.shape[1] == 1
+    evidence = results["verification"].dev["rootsift"]
+    assert evidence.counts.shape[2] == 64  # two passes of up to 32 photos
+    assert (evidence.inliers[:, 0] == np.maximum(evidence.counts, 0)[:, 0].max(axis=1)).all()
+    fused = results["fused"].dev
+    largest = max(1, evidence.inliers.max())
+    expected = 0.85 * evidence.inliers[:, 0] / largest + 0.15 * network.dev.confidence
+    np.testing.assert_allclose(fused.confidence, expected)
+    assert (fused.best == network.dev.best).all()
+    assert make_submission(config, dataset, execution).submission.is_file()

@@ -1,5 +1,8 @@
 """A competition's tables are read as the hosts wrote them, and a flaw is named by file and line."""
 
+import os
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 
 from lmk.data.tables import read_sample, read_solution, read_test, read_train
 from lmk.predictions import NO_LANDMARK
+from lmk.util import csv_text
 from lmk.util.errors import LmkError
 
 
@@ -124,7 +128,8 @@ TRAIN = "id,landmark_id\n"
         (TRAIN + "a,-1\n", "line 2: landmark_id '-1' is not an integer >= 0"),
         (TRAIN + "a,99999999999999999999\n", "line 2: landmark_id '9{20}' is not an integer"),
         (TRAIN + "\n\na,1\n\nb,no\n", "line 6: landmark_id 'no'"),
-        (TRAIN + '"a",1\n"b\nc",2\n', r"line 4: id 'b\\nc' is not a file's name"),
+        (TRAIN + '"a",1\n"b\nc",2\n', "line 3: a quote .* stands alone"),
+        (TRAIN + "a,1\n" + "é" * 128 + ",2\n", "line 3: id 'é.* is not a file's name, which has at most 255 bytes"),
         (TRAIN + "a,1\nb,2\na,1\nb,2\n", r"line 4: id 'a' stands in line 2 already; 2 rows repeat .* same landmark"),
         (TRAIN + "a,1\na,1\na,2\n", "line 3: id 'a' stands in line 2 already; 2 rows repeat an id, 1 of them with an"),
         (TRAIN + "../evil,1\n", r"line 2: id '\.\./evil' is not a file's name"),
@@ -138,6 +143,79 @@ def test_a_flaw_is_named_with_its_line(write, content, text):
     with pytest.raises(LmkError, match=text) as caught:
         read_train(write(content))
     assert str(caught.value).startswith(str(write(content)))
+
+
+ROWS_OF_TRAIN = 1_100_000
+"""Rows enough for two blocks of the parser."""
+
+
+@pytest.mark.parametrize("place", [2, 5, ROWS_OF_TRAIN - 3])
+@pytest.mark.parametrize("row", ['"{id},{url},{n}', '{id},"{url},{n}', '{id},{url},"{n}', '{id}",{url},{n}'])
+def test_one_stray_quote_in_a_large_table_loses_no_row_but_is_named(tmp_path, place, row):
+    lines = [f"i{number:07d},u,{number % 50}" for number in range(ROWS_OF_TRAIN)]
+    lines[place] = row.format(id="ix", url="u", n=7)
+    path = tmp_path / "train.csv"
+    path.write_text("id,url,landmark_id\n" + "\n".join(lines) + "\n")
+    with pytest.raises(LmkError, match=f"line {place + 2}: a quote"):
+        read_train(path)
+
+
+CELLS = st.text('ab",\n\r é', max_size=4)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_no_row_is_lost_whatever_stands_in_a_column_that_is_not_read(tmp_path_factory, notes, end, quoted):
+    """Either every line is a row, or the table is refused."""
+    path = tmp_path_factory.mktemp("t") / "train.csv"
+    cell = ('"{}"' if quoted else "{}").format
+    lines = [f"i{n},{cell(a.replace(chr(34), chr(34) * 2) if quoted else a)},{n}" for n, (a, _) in enumerate(notes)]
+    path.write_bytes(end.join(["id,note,landmark_id", *lines]).encode())
+    try:
+        assert read_train(path)[0].tolist() == [f"i{n}" for n in range(len(notes))]
+    except LmkError as error:
+        assert "line" in str(error)
+
+
+def test_lines_are_counted_over_blocks_of_any_size(tmp_path, monkeypatch):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b'id\n\n"a"\r\n\r\nbb,"x""y"\n\nc')
+    for size in range(1, 30):
+        monkeypatch.setattr(csv_text, "_BLOCK", size)
+        assert csv_text.check_lines(path) == (4, False)
+    path.write_bytes(b'id\n\na\n"b\n')
+    for size in range(1, 12):
+        monkeypatch.setattr(csv_text, "_BLOCK", size)
+        with pytest.raises(LmkError, match="line 4: a quote"):
+            csv_text.check_lines(path)
+
+
+def test_a_header_of_many_columns_is_checked_at_once(write):
+    names = [f"column{number}" for number in range(60_000)]
+    start = time.process_time()
+    with pytest.raises(LmkError, match="no column `landmark_id`"):
+        read_train(write(",".join(["id", *names]) + "\n"))
+    with pytest.raises(LmkError, match="'column7' stands twice"):
+        read_train(write(",".join(["id", "landmark_id", *names, "column7"]) + "\n"))
+    assert time.process_time() - start < 5
+
+
+def test_one_long_cell_does_not_widen_all_rows(write):
+    with pytest.raises(LmkError, match=r"line 3: id .* at most 255 bytes"):
+        read_sample(write("id,landmarks\na,\n" + "x" * 20_000 + ",\n"))
+    with pytest.raises(LmkError, match=r"line 3: landmarks .* is not at most 1000 landmarks"):
+        read_solution(write("id,landmarks\na,1\nb," + " ".join(["7"] * 1001) + "\n"))
+
+
+@pytest.mark.parametrize("head", [b"PK\x05\x06", b"BZh9", b"\xfd7zXZ\0", b"7z\xbc\xaf'\x1c", b"\x28\xb5\x2f\xfd"])
+def test_an_archive_of_any_kind_is_to_be_unpacked(write, head):
+    with pytest.raises(LmkError, match=r"is an archive.*Unpack it"):
+        read_train(write(head + b"rest"))
+
+
+def test_a_pipe_is_no_table(tmp_path):
+    os.mkfifo(tmp_path / "train.csv")
+    with pytest.raises(LmkError, match="device or pipe"):
+        read_train(tmp_path / "train.csv")
 
 
 def test_a_missing_table_says_so(tmp_path):

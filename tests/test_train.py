@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from lmk.models import training as train
+from lmk.models.backbones.build import network_of
 from lmk.models.extract import forward
 from lmk.models.network import Network, build_network
-from lmk.models.recipes import Recipe, Stage
+from lmk.models.pooling import GeM
+from lmk.models.recipes import HEAD_ONLY, Recipe, Stage, find_recipe
 from lmk.models.saved import load_network, save_network
 from lmk.models.training import Trainer, TrainingSet, backbone_multipliers, best_epochs
 from lmk.util.errors import LmkError, StoppedEarly
@@ -482,3 +484,25 @@ def test_a_flat_feature_map_has_one_size(tmp_path):
 def test_a_recipe_may_put_a_descriptor_before_the_head():
     network = build_network(replace(FROZEN, descriptor=5, head="cosine", loss="cosface"), extractor(), 3)
     assert network.top.get_layer("descriptor").output.shape == (None, 5)
+
+
+def test_the_exponent_of_pooling_learns_beside_a_frozen_backbone_where_a_stage_runs_on_photos(tmp_path):
+    keras.utils.set_random_seed(0)
+    plain = extractor()
+    features = GeM(name="pooling")(plain.get_layer("pooling").input)
+    recipe = replace(FROZEN, normalize=False, stages=(Stage(2, 0.05, train_from=HEAD_ONLY, batch_size=16),))
+    network = build_network(recipe, keras.Model(plain.input, features, name="extractor"), 3)
+    before = [np.array(weight) for weight in network_of(network.extractor).get_weights()]
+    Trainer(network, TrainingSet(IDS, CLASSES, None, read), 0, tmp_path / "state.checkpoint.npz").run()
+    assert_equal(before, network_of(network.extractor).get_weights())
+    assert abs(float(network.extractor.get_layer("pooling").p.numpy()) - 3) > 1e-3
+
+
+def test_the_published_recipes_are_what_their_documents_say():
+    vgg, xception = find_recipe("vgg16-published"), find_recipe("xception-published")
+    assert (vgg.pixels, vgg.views, vgg.background, vgg.distractors) == ("unit", 1, "zero", False)
+    assert [stage.train_from for stage in vgg.stages] == [None, 15]
+    assert [stage.train_from for stage in xception.stages] == [HEAD_ONLY, 85, 25]
+    assert (xception.head, xception.loss, xception.vote) == ("softmax", "rank-bce-published", "vote")
+    assert (xception.views, xception.dropout, xception.background) == (22, 0.05, "zero")
+    assert find_recipe("efficientnet-noisy-student").provider == "efficientnet"

@@ -57,7 +57,7 @@ def test_the_right_landmark_has_more_evidence_than_a_wrong_one(table, tmp_path):
 
 
 def test_a_query_is_not_compared_with_itself_nor_with_what_is_excluded(table, tmp_path):
-    asked = predictions(["00", "11@mirror", "22"], [[0, 1], [1, 0], [2, 0]])
+    asked = predictions(["00", "11/mirror", "22"], [[0, 1], [1, 0], [2, 0]])
     views = FeatureTable.pack(["00", "11", "22"], [table["00"], table["11"], table["22"]], EXTRACTOR)
     found = verify(asked, GALLERY, views, table, store(tmp_path), exclude={"22": ["21", "23"]})
     assert (found.counts[:, 0, :4] == NOT_COMPARED).tolist() == [

@@ -100,7 +100,7 @@ def install_delf(put: Callable[[object, object, object], None]) -> None:
     put(lmk.models.delf.network, "build_backbone", build)
 
 
-def build(name: str, weights: str = "none", image_size: int | None = None, provider: str = "keras"):
+def build(name: str, weights: str = "none", image_size: int | None = None, provider: str = "keras", pixels=None):
     """The backbone `tiny`, with weights from Keras' seed or from a file."""
     from lmk.models.backbones.build import network_of
 

@@ -1,7 +1,5 @@
-"""The `lmk` application, and what its commands share: options, errors, output."""
+"""The `lmk` application, and what its commands share: options."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +7,8 @@ import typer
 
 from lmk import __version__
 from lmk.cli.complete import competition_names
+from lmk.cli.output import print_json as print_json
+from lmk.cli.output import say
 
 app = typer.Typer(
     name="lmk",
@@ -52,7 +52,7 @@ DEFAULT_WORKSPACE = Path("workspace")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"lmk {__version__}")
+        say(f"lmk {__version__}")
         raise typer.Exit
 
 
@@ -72,8 +72,3 @@ def lmk(
     from lmk.cli.console import set_loudness
 
     set_loudness(quiet, verbose)
-
-
-def print_json(value: object) -> None:
-    """Print one JSON object on stdout; a number that JSON does not know (NaN, infinity) is a mistake in lmk."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import JsonOption, SeedOption, app, print_json
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +50,7 @@ def blend(
     from lmk.ensemble.combine import combination
     from lmk.predictions import write_submission
     from lmk.util.errors import LmkError
+    from lmk.util.out_path import check_out
 
     if rule not in RULES:
         raise LmkError(f"No rule of blending is named '{rule}'; there are {', '.join(RULES)}.")
@@ -56,6 +58,7 @@ def blend(
         raise LmkError("One submission is no blend. Name two or more.")
     if solution is not None and dev is not None and solution.resolve() == dev.resolve():
         raise LmkError(f"{dev} cannot both teach the blend and score it. Learn from queries that the score leaves out.")
+    out = check_out(out)
     if out.resolve() in {path.resolve() for path in submissions}:
         raise LmkError(f"{out} is one of the submissions. Give --out another name.")
     lists = _aligned(submissions)
@@ -170,7 +173,7 @@ def _tell(told: dict) -> None:
             ("submission", "weight"),
             [(name, f"{weight:.3f}") for name, weight in told["weights"].items()],
         )
-        print(
+        say(
             f"Dev GAP {told['dev_gap']:.5f} cross-fitted; fitted on all of dev it is {told['optimism']:+.5f} optimistic"
         )
     if "scores" in told:
@@ -179,4 +182,4 @@ def _tell(told: dict) -> None:
             for score in told["scores"]
         ]
         print_table("GAP on the solution", ("file", "GAP", "95 % interval"), rows)
-    print(f"{told['out']}: {told['rows']:,} rows, blended by {told['rule']}")
+    say(f"{told['out']}: {told['rows']:,} rows, blended by {told['rule']}")

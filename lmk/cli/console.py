@@ -1,35 +1,67 @@
-"""What a person sees while a command works: rich on a terminal, plain lines in logs; always on stderr."""
+"""What a person sees while a command works: rich on a terminal, plain lines in logs; on stderr, always literal."""
 
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
 
 from lmk.util.progress import Advance, silent
+from lmk.util.text import safe
 
 QUIET_SECONDS = 2.0
 """A stage that is done sooner shows no progress."""
 LINE_SECONDS = 15.0
-"""Between two lines of one stage where stderr is no terminal."""
+"""Seconds between two lines of one stage where stderr is no terminal."""
 
-stderr = Console(stderr=True, highlight=False)
+
+class LiteralConsole(Console):
+    """A rich console that takes no text for markup, emoji codes or links, and shows control characters.
+
+    Strings are made safe before they are laid out. What comes in rich's own `Text` is made safe where it is rendered:
+    nothing gets through, it is only less well laid out.
+    """
+
+    def render_str(self, text: str, *, style: str | Style = "", **options: object) -> Text:
+        """The text as it is, in one style."""
+        wanted = {name: value for name, value in options.items() if name in ("justify", "overflow")}
+        return Text(safe(text, lines=True), style=style, **wanted)  # type: ignore[arg-type]
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Segments of a renderable, their text safe."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else safe(text, lines=True), style, control)
+
+
+class _SafeFormatter(logging.Formatter):
+    """Records of any logger as safe text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return safe(super().format(record), lines=True)
+
+
+stderr = LiteralConsole(stderr=True, highlight=False)
 
 
 def set_loudness(quiet: bool, verbose: bool) -> None:
-    """Quiet: nothing but errors and warnings. Verbose: what lmk's own loggers tell, too."""
+    """Quiet: nothing but errors and warnings. Verbose: messages of lmk's own loggers, too."""
     stderr.quiet = quiet
     level = logging.DEBUG if verbose else logging.WARNING
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_SafeFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("lmk").setLevel(level)
 
 
-def note(text: str) -> None:
-    """One line for the person; never data."""
-    stderr.print(text, markup=False, soft_wrap=True)
+def note(text: object) -> None:
+    """Print a line for the person on stderr; never data."""
+    stderr.print(safe(text, lines=True), markup=False, emoji=False, soft_wrap=True)
 
 
 @contextmanager
@@ -41,13 +73,13 @@ def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
 
 
 _shown: list[Progress] = []
-"""The bars on the terminal, at most one `Progress`: a stage within a stage adds its bar below."""
+"""Bars on the terminal, at most one `Progress`: a stage within a stage adds its bar below."""
 
 
 @contextmanager
 def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
     with _bars() as bars:
-        task = bars.add_task(label, total=total, rate="")
+        task = bars.add_task(safe(label), total=total, rate="")
         start = time.monotonic()
         done = 0
 
@@ -69,10 +101,10 @@ def _bars() -> Iterator[Progress]:
         yield _shown[0]
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -93,7 +125,7 @@ def speed(done: int, seconds: float, unit: str) -> str:
 @contextmanager
 def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
     start = last = time.monotonic()
-    done = 0
+    done, label = 0, safe(label)
 
     def advance(count: int) -> None:
         nonlocal done, last
@@ -101,9 +133,8 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
         now = time.monotonic()
         if now - last >= LINE_SECONDS and done < total:
             last = now
-            print(
-                f"{label}: {done:,} of {total:,} {unit}, {speed(done, now - start, unit)}", file=sys.stderr, flush=True
-            )
+            rate = speed(done, now - start, unit)
+            print(f"{label}: {done:,} of {total:,} {unit}, {rate}", file=sys.stderr, flush=True)
 
     yield advance
     seconds = time.monotonic() - start

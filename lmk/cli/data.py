@@ -16,6 +16,7 @@ from lmk.cli.app import (
     data,
     print_json,
 )
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     from lmk.data.competitions import Competition, Finding
@@ -52,11 +53,13 @@ def status(
     if as_json:
         print_json(_facts(opened, findings))
     elif listed is not None:
-        typer.echo("\n".join(findings[0].items.tolist()))
+        for item in findings[0].items.tolist():
+            say(item)
     else:
-        typer.echo(_table(opened, findings))
+        for line in _table(opened, findings):
+            say(line)
         if unreadable and all(finding.kind != UNREADABLE for finding in findings):
-            typer.echo(f"All {sum(len(files) for files in opened.files):,} photos can be read.")
+            say(f"All {sum(len(files) for files in opened.files):,} photos can be read.")
 
 
 def _unreadable(competition: Competition) -> list[Finding]:
@@ -104,8 +107,8 @@ def _facts(competition: Competition, findings: list[Finding]) -> dict[str, objec
     }
 
 
-def _table(competition: Competition, findings: list[Finding]) -> str:
-    """The facts for a person."""
+def _table(competition: Competition, findings: list[Finding]) -> list[str]:
+    """Lines of the facts, for a person."""
     each = _photos_per_landmark(competition)
     answerable = competition.has_photo(competition.test_ids).sum()
     lines = [
@@ -123,7 +126,7 @@ def _table(competition: Competition, findings: list[Finding]) -> str:
         lines.append(f"{finding.what}: {finding.count:,}")
         lines.append(f"  {', '.join(finding.examples)}{f', ... (all: --list {finding.kind})' if more else ''}")
         lines.append(f"  {finding.mend}")
-    return "\n".join(lines)
+    return lines
 
 
 def _photos_per_landmark(competition: Competition) -> list[int]:

@@ -1,4 +1,4 @@
-"""`lmk doctor`: what lmk finds on this machine, and a mend for each thing that stands in its way."""
+"""`lmk doctor`: what lmk finds on this machine, and how to fix each thing that stands in its way."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.options import default_recipes, with_defaults
+from lmk.cli.output import say
 
 LEAST_GIGABYTES = 5.0
 """Free space under which a run may not fit: stores of a small competition, its photos, trained weights."""
@@ -50,7 +51,7 @@ def doctor(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
 ) -> None:
-    """Look at versions, backend, GPU, weights, credentials, disk and competition; tell how to mend what is amiss.
+    """Look at versions, backend, GPU, weights, credentials, disk and competition; say how to fix what is wrong.
 
     Exit code 1 where a run would fail. Nothing is fetched, and no secret is read out.
     """
@@ -108,25 +109,35 @@ def devices() -> Iterator[Finding]:
     """The backend, the GPUs that it sees, and a training step and a pass on each device."""
     import shutil
 
-    name = os.environ.get("KERAS_BACKEND", "")
+    from lmk.util.backend import backend_here, ignored_settings, keras_file
+    from lmk.util.errors import LmkError
+
+    try:
+        source = backend_here().source
+        ignored = ignored_settings()
+    except LmkError as error:
+        yield Finding("backend", "bad", "Keras cannot be used", str(error))
+        return
+    if ignored:
+        found_there = f"{', '.join(ignored)} in {keras_file()}"
+        yield Finding("Keras' settings", "note", found_there, "lmk computes with Keras' own defaults in their place.")
     try:
         with _silent_stderr():
             import keras
 
             from lmk.models.device import gpus, policy_for_device
+            from lmk.models.start import settle_keras
             from lmk.models.trial import try_devices
 
+            settle_keras()
             backend = keras.backend.backend()
             found = gpus()
             trials = try_devices()
-        yield Finding("backend", "ok", f"Keras {keras.__version__} on {backend}, {policy_for_device()}")
+        by = "" if source == "default" else f" (by {source})"
+        yield Finding("backend", "ok", f"Keras {keras.__version__} on {backend}{by}, {policy_for_device()}")
     except (ImportError, ValueError) as error:
         line = str(error).splitlines()[0] if str(error) else repr(error)
-        mend = (
-            f"KERAS_BACKEND is '{name}': install that backend, or unset it."
-            if name
-            else "Run `pip install keras tensorflow`."
-        )
+        mend = "Run `pip install keras tensorflow`." if source == "default" else f"Install it anew, or change {source}."
         yield Finding("backend", "bad", line, mend)
         return
     for trial in trials:
@@ -268,6 +279,6 @@ def _print(findings: list[Finding]) -> None:
     marks = {"ok": "ok", "note": "note", "bad": "BAD"}
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
-        print(f"{marks[finding.state]:<5} {finding.what:<{width}}  {finding.found}")
+        say(f"{marks[finding.state]:<5} {finding.what:<{width}}  {finding.found}")
         if finding.state != "ok":
-            print(f"{'':<6}{'':<{width}}  -> {finding.mend}")
+            say(f"{'':<6}{'':<{width}}  -> {finding.mend}")

@@ -18,9 +18,22 @@ def download(
         typer.Option(min=32, max=8192, help="Longest side in pixels; larger photos are scaled as they come."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="Requests at once.")] = 64,
-    each_host: Annotated[int, typer.Option(min=1, max=256, help="Requests at once to one host.")] = 16,
-    tries: Annotated[int, typer.Option(min=1, max=10, help="Of an address whose failure may pass.")] = 3,
+    each_host: Annotated[
+        int, typer.Option(min=1, max=256, help="Requests at once to one host; more than a few may get you blocked.")
+    ] = 2,
+    tries: Annotated[
+        int, typer.Option(min=1, max=10, help="How often an address is asked whose failure may pass.")
+    ] = 3,
     silence: Annotated[float, typer.Option(min=0.1, help="Seconds without an answer that a request waits.")] = 20.0,
+    contact: Annotated[
+        str,
+        typer.Option(
+            envvar="LMK_CONTACT", help="Your e-mail address or page, for the hosts' operators; Wikimedia wants one."
+        ),
+    ] = "",
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Also ask hosts of this machine and of private networks.")
+    ] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what failed in an earlier call.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,7 +48,9 @@ def download(
 
     _, root = find_competition(competition, Workspace.open(workspace).competitions)
     listed = photo_addresses(root)
-    way = Way(side, threads, each_host, tries, limits=Limits(silence=silence))
+    way = Way(
+        side, threads, each_host, tries, limits=Limits(silence=silence), allow_private=allow_private, contact=contact
+    )
     with alone_in(root):
         found = {part: bring(*rows, root / part, way, progress, retry) for part, rows in listed.items()}
     if as_json:

@@ -14,6 +14,7 @@ from lmk.cli.app import (
     app,
     print_json,
 )
+from lmk.cli.output import say
 
 SubmissionArgument = Annotated[Path, typer.Argument(help="A submission: `id,landmarks`.")]
 
@@ -33,12 +34,12 @@ def evaluate(
     if json:
         print_json(found.to_dict())
         return
-    print(f"GAP                {found.gap:.5f}  (95 % interval {found.low:.5f} to {found.high:.5f})")
+    say(f"GAP                {found.gap:.5f}  (95 % interval {found.low:.5f} to {found.high:.5f})")
     for name, value in (("public", found.gap_public), ("private", found.gap_private)):
-        print(f"  {name:<17}{'none shows a landmark' if value is None else format(value, '.5f')}")
-    print(f"  landmark photos  {found.gap_landmark_only:.5f}")
-    print(f"Top-1              {found.top1:.5f}")
-    print(f"{found.queries:,} queries, {found.landmark_queries:,} of them show a landmark")
+        say(f"  {name:<17}{'none shows a landmark' if value is None else format(value, '.5f')}")
+    say(f"  landmark photos  {found.gap_landmark_only:.5f}")
+    say(f"Top-1              {found.top1:.5f}")
+    say(f"{found.queries:,} queries, {found.landmark_queries:,} of them show a landmark")
 
 
 @app.command()
@@ -49,7 +50,7 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Check that a submission answers the competition's ids as the hosts want it."""
-    from lmk.cli.console import progress
+    from lmk.cli.console import note, progress
     from lmk.evaluation import check_submission
     from lmk.pipeline.dataset import open_competition
     from lmk.predictions import NO_LANDMARK, read_submission
@@ -57,9 +58,13 @@ def check(
 
     predictions = read_submission(submission)
     opened = open_competition(competition, Workspace.open(workspace).competitions, progress)
-    check_submission(predictions, opened.test_ids)
+    in_order = check_submission(predictions, opened.test_ids)
+    if not in_order:
+        note("Its rows stand in another order than the sample's; `lmk submit` sends them in the sample's order.")
     answered = int((predictions.best != NO_LANDMARK).sum())
     if json:
-        print_json({"submission": str(submission), "rows": len(predictions), "answered": answered})
+        print_json(
+            {"submission": str(submission), "rows": len(predictions), "answered": answered, "in_order": in_order}
+        )
     else:
-        print(f"{submission} is in order: {len(predictions):,} rows, {answered:,} of them answered.")
+        say(f"{submission} is in order: {len(predictions):,} rows, {answered:,} of them answered.")

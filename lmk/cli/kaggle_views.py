@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lmk.kaggle.trust import Trust
 
 WIDE = 120
+LONGEST_NAME = 100
+"""Characters of a name or a message that are shown."""
 STATUS_STYLES = {"complete": "green", "pending": "yellow", "unconfirmed": "yellow", "error": "red"}
 MEDAL_STYLES = {"gold": "bright_yellow", "silver": "white", "bronze": "dark_orange3"}
 
@@ -24,6 +26,17 @@ def stdout() -> Console:
     """The console for data: as wide as the terminal, wide in a pipe unless COLUMNS says otherwise."""
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     return Console(width=140 if piped else None, highlight=False)
+
+
+def shown(text: str) -> str:
+    """A name or message of others on one line: control characters and marks of direction as escapes, cut where long."""
+    safe = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return safe if len(safe) <= LONGEST_NAME else f"{safe[: LONGEST_NAME - 1]}…"
+
+
+def _cell(text: str) -> Text:
+    """A cell whose text is literal: rich takes a plain string for markup."""
+    return Text(shown(text))
 
 
 def _table(*columns: tuple[str, str]) -> Table:
@@ -71,16 +84,18 @@ def submissions_table(records: Sequence["Record"], unknown: Sequence["Submission
         when = record.sent[2:16].replace("T", " ") if wide else record.sent[5:16].replace("T", "\n")
         scores = (_dev(record, short=not wide), _score(record.public), _score(record.private), _status(record.status))
         if wide:
-            table.add_row(when, record.file, record.message, _made_of(record), *scores)
+            table.add_row(when, *map(_cell, (record.file, record.message, _made_of(record))), *scores)
         else:
-            what = Text.assemble((record.file, "bold"), "\n", record.message, "\n", (_made_of(record), "dim"))
+            what = Text.assemble(
+                (shown(record.file), "bold"), "\n", shown(record.message), "\n", (shown(_made_of(record)), "dim")
+            )
             table.add_row(when, what, *scores)
     for submission in unknown:
         date = submission.date.strftime("%y-%m-%d %H:%M") if submission.date else "–"
         when = date if wide else date[3:].replace(" ", "\n")
         scores = ("–", _score(submission.public), _score(submission.private), _status(submission.status))
-        told = [submission.file_name, submission.description]
-        table.add_row(when, *([*told, "–"] if wide else ["\n".join(told)]), *scores)
+        told = [shown(submission.file_name), shown(submission.description)]
+        table.add_row(when, *([*map(Text, told), "–"] if wide else [Text("\n".join(told))]), *scores)
     return table
 
 
@@ -96,25 +111,29 @@ def leaderboard_table(board: Sequence["Team"], top: int, width: int, title: str)
     ours = next((team for team in board if team.ours), None)
     near = {ours.rank + step for step in (-1, 0, 1)} if ours else set()
     ranks = medal_ranks(len(board))
-    shown = 0
+    last_shown = 0
     for team in board:
         if team.rank > top and team.rank not in near:
             continue
-        if team.rank > shown + 1:
+        if team.rank > last_shown + 1:
             table.add_row("…")
-        shown = team.rank
+        last_shown = team.rank
         medal = next((name for name, rank in ranks.items() if team.rank <= rank), "")
-        extra = (f"{team.gained:+.5f}" if team.gained else "", str(team.submissions), team.date[:16].replace("T", " "))
+        extra = (
+            f"{team.gained:+.5f}" if team.gained else "",
+            str(team.submissions),
+            _cell(team.date[:16].replace("T", " ")),
+        )
         table.add_row(
             str(team.rank),
             _move(team.moved),
             Text("●" if medal else " ", style=MEDAL_STYLES.get(medal, "")),
-            f"{team.name}  ← us" if team.ours else team.name,
+            Text(shown(team.name) + ("  ← us" if team.ours else "")),
             f"{team.score:.5f}",
             *extra[: 3 * wide],
             style="bold reverse" if team.ours else "",
         )
-    return Group(Text(title, style="bold"), table, Text(), *_medal_text(board))
+    return Group(Text(shown(title), style="bold"), table, Text(), *_medal_text(board))
 
 
 def _move(moved: int | None) -> Text:
@@ -153,7 +172,7 @@ def trust_view(records: Sequence["Record"], found: "Trust", plot: Sequence[str],
     for record in records:
         difference = f"{record.dev['gap'] - (record.public or 0.0):+.5f}"
         sent = record.sent[2:16].replace("T", " ")
-        table.add_row(sent, record.file, _dev(record, short=False), _score(record.public), difference)
+        table.add_row(sent, _cell(record.file), _dev(record, short=False), _score(record.public), difference)
     heading = Text(f"{competition}: dev GAP against public score", style="bold")
     return Group(heading, Text("\n".join(plot)), Text(), table, Text(), Text(trust_words(found)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,6 @@ from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, pri
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
 
 if TYPE_CHECKING:
-    from lmk.kaggle.api import Client
     from lmk.kaggle.pull import Pulled
     from lmk.kaggle.push import Prepared
     from lmk.kaggle.rerun import Hidden
@@ -59,8 +59,12 @@ def push(
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Bundle lmk with the kernel's script, check everything, and let Kaggle run it."""
+    """Bundle lmk with the kernel's script, check everything, and let Kaggle run it.
+
+    The search for secrets in the script and the settings catches mistakes; it is no proof that none is left.
+    """
     from lmk.cli.console import note
+    from lmk.kaggle.credentials import secrets
     from lmk.kaggle.kernels import Kernel
     from lmk.kaggle.push import prepare
     from lmk.kaggle.push import push as push_kernel
@@ -68,13 +72,14 @@ def push(
 
     folder = Kernel.open(name)
     if check:
-        prepared = prepare(folder, "local", [])
+        prepared = prepare(folder, "local", secrets())
         typer.echo(f"{name}: bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes; nothing was sent")
         return
     client = connect(timeout)
-    prepared = prepare(folder, client.username, secrets_of(client))
+    known = [*secrets(), *client.secrets()]
+    prepared = prepare(folder, client.username, known)
     if wheels is not None:
-        prepared = prepare(folder, client.username, secrets_of(client), publish_wheels(client, folder, wheels))
+        prepared = prepare(folder, client.username, known, publish_wheels(client, folder, wheels))
     note(f"bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes")
     version = push_kernel(client, folder, prepared, again, limit)
     if as_json:
@@ -136,8 +141,9 @@ def pull(
     from lmk.kaggle.pull import pull as pull_kernel
     from lmk.util.workspace import Workspace
 
-    house = Workspace.open(workspace)
-    pulled = pull_kernel(connect(timeout), Kernel.open(name), house.root, timeout, progress)
+    folder = Kernel.open(name)
+    root = Workspace.open(workspace).root
+    pulled = pull_kernel(connect(timeout), folder, root, timeout, progress)
     if as_json:
         print_json({"new": pulled.new, "kept": pulled.kept})
         return
@@ -158,21 +164,27 @@ def run(
     seed: Annotated[int, typer.Option(envvar="LMK_SEED", min=0, help="Of the hidden gallery.")] = 0,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Play the kernel here: Kaggle's folders, an empty environment, no network, a time limit."""
+    """Run the kernel here: Kaggle's folders, an empty environment, no network, none of your files, a time limit."""
     from lmk.cli.console import note, progress
     from lmk.kaggle.inside import MANIFEST
     from lmk.kaggle.kernels import Kernel
     from lmk.kaggle.pull import read_manifest, take
     from lmk.kaggle.push import prepare
-    from lmk.kaggle.run_locally import play
+    from lmk.kaggle.run_locally import HIDDEN_PARTS, check_inputs, play, run_folder
     from lmk.util.workspace import Workspace
 
     house = Workspace.open(workspace)
     prepared = prepare(Kernel.open(name), "local", [])
     inputs = attached_folders(prepared, given, house.root)
-    hidden = hide_first(prepared, inputs, house.root / "kernels" / f"{name}-hidden", seed) if rerun else None
+    check_inputs(inputs)
     note(f"bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes")
-    stage = play(prepared.bundle, inputs, house.root / "kernels" / name, limit, rerun, note)
+    with ExitStack() as held:
+        hidden, readable = None, list(inputs.values())
+        if rerun:
+            folder = house.root / "kernels" / f"{name}-hidden"
+            held.enter_context(run_folder(folder, inputs.values(), HIDDEN_PARTS))
+            hidden = hide_first(prepared, inputs, folder, seed)
+        stage = play(prepared.bundle, inputs, house.root / "kernels" / name, limit, rerun, note, readable)
     if hidden is not None:
         typer.echo(score_rerun(stage.working / "submission.csv", hidden))
     elif keep:
@@ -203,12 +215,6 @@ def tell_pulled(pulled: Pulled) -> None:
         )
 
 
-def secrets_of(client: Client) -> list[str]:
-    """This machine's Kaggle credentials, for the search in what is pushed."""
-    values = client.api.config_values
-    return [values[name] for name in (client.api.CONFIG_NAME_KEY, client.api.CONFIG_NAME_TOKEN) if values.get(name)]
-
-
 def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> dict[str, Path]:
     """Where each of the kernel's sources lies here: as `--input` says, else where lmk keeps it."""
     from lmk.util.errors import LmkError
@@ -228,9 +234,7 @@ def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> d
 
 
 def hide_first(prepared: Prepared, inputs: dict[str, Path], folder: Path, seed: int) -> Hidden:
-    """Put a hidden competition in the place of the kernel's first one."""
-    import shutil
-
+    """Put a hidden competition, made in the empty `folder`, in the place of the kernel's first one."""
     from lmk.kaggle.rerun import hide
     from lmk.util.errors import LmkError
 
@@ -239,8 +243,6 @@ def hide_first(prepared: Prepared, inputs: dict[str, Path], folder: Path, seed: 
             "The kernel attaches no competition, so there is nothing to hide. Add it to competition_sources."
         )
     slug = prepared.metadata.competitions[0]
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     hidden = hide(inputs[slug], folder, seed)
     inputs[slug] = folder
     return hidden

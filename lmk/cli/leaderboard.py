@@ -31,6 +31,7 @@ def leaderboard(
     top: Annotated[int, typer.Option(min=1, help="Show this many teams, and ours.")] = 10,
     watch: Annotated[bool, typer.Option("--watch", help="Look again and again until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option(min=10, help="Seconds between two looks.")] = 120.0,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the whole board into this file, too.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
     as_json: JsonOption = False,
@@ -46,6 +47,10 @@ def leaderboard(
     console = stdout()
     while True:
         board = look(client, slug, seen)
+        if csv is not None:
+            from lmk.kaggle.frames import leaderboard_frame, write_csv
+
+            write_csv(leaderboard_frame(board), csv)
         if as_json:
             print_json({"teams": [asdict(team) for team in board], "medals": medal_lines(board)})
         else:

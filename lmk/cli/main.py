@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 from lmk.cli.app import app
+from lmk.cli.output import fail, prepare_streams
 from lmk.util.errors import LmkError
 
 # One module a command; importing them is cheap, since heavy imports wait inside the commands.
@@ -25,6 +26,7 @@ COMMANDS = (
     "scores",
     "kernel",
     "report",
+    "runs",
     "plot",
     "doctor",
 )
@@ -34,17 +36,18 @@ LOUDNESS = ("--quiet", "-q", "--verbose", "-v")
 
 def main() -> None:
     """Run `lmk` with the process's arguments and leave with its exit code."""
+    prepare_streams()
     for name in COMMANDS:
         import_module(f"lmk.cli.{name}")
     try:
         app(in_front(sys.argv[1:]))
     except LmkError as error:
-        print(f"error: {error}", file=sys.stderr)
+        fail(error)
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written, a file that went away
         if error.filename is None and error.strerror is None:
             raise
-        print(f"error: {error.filename or 'input or output'}: {error.strerror}.", file=sys.stderr)
+        fail(f"{error.filename or 'input or output'}: {error.strerror}.")
         sys.exit(1)
 
 

@@ -118,6 +118,30 @@ def open_run(
             "--each-network", rich_help_panel=TRAINING, help="Blend retrieval by each network's descriptors alone, too."
         ),
     ] = False,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=COMMON,
+            help="Follow a published system to the letter: vgg16-delf35 or xception-delf32. One network, DELF, its "
+            "decision, nothing else; -r names another network.",
+        ),
+    ] = None,
+    passes: Annotated[
+        int, typer.Option(min=1, rich_help_panel=VERIFYING, help="With --like: passes with other random photos.")
+    ] = 1,
+    divisor: Annotated[
+        Literal["dev", "batch"],
+        typer.Option(
+            rich_help_panel=VERIFYING,
+            help="Of seed-0.85-0.15: the most inliers on dev, or among the photos answered, as published.",
+        ),
+    ] = "dev",
+    comparison: Annotated[
+        Literal["default", "published"],
+        typer.Option(
+            rich_help_panel=VERIFYING, help="How two photos are compared: lmk's way, or as published with DELF."
+        ),
+    ] = "default",
     fusion: Annotated[
         str,
         typer.Option(
@@ -222,6 +246,15 @@ def open_run(
         raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
     for name in recipe or ():
         find_recipe(name)
+    system = None
+    if like is not None:
+        from lmk.pipeline.likes import find_like
+
+        system = find_like(like)
+        if len(recipe or ()) > 1:
+            raise LmkError(f"{like} has one network: give --recipe once, or not at all for its own, {system.recipe}.")
+        recipe, ensemble, fusion, local_features = recipe or [system.recipe], True, system.rule, "delf"
+        answer_unreadable = answer_unreadable and system.answers_unreadable
     recipes, weights = with_defaults(competition, recipe, weights)
     config = config_of(
         recipes,
@@ -243,6 +276,11 @@ def open_run(
         local_features=chosen_local_features(local_features, weights, delf),
         delf=delf,
         delf_tune=delf_tune,
+        like=like,
+        comparison="default" if system is None and comparison == "default" else "published",
+        passes=passes if system is not None else 1,
+        divisor=divisor,
+        **({} if system is None else {"candidates": 1}),
         gallery=gallery,
         nearest=nearest,
         enough=enough,
@@ -281,9 +319,9 @@ def _workers(cluster: str | None, jobs: int) -> Iterator[int]:
 
 def default_recipes() -> tuple[str, ...]:
     """Recipes that suit the device: large networks that are tuned on a GPU, frozen small ones on a CPU."""
-    import shutil
+    from lmk.models.start import sees_gpu
 
-    return GPU_RECIPES if shutil.which("nvidia-smi") else CPU_RECIPES
+    return GPU_RECIPES if sees_gpu() else CPU_RECIPES
 
 
 def refuse_without_effect(context: typer.Context, ensemble: bool) -> None:

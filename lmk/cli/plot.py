@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, WorkspaceOption, app
+from lmk.cli.output import say
 from lmk.cli.report import PhotosOption, RunArgument, photos_of
 
 if TYPE_CHECKING:
@@ -87,5 +88,5 @@ def _draw(kind: str, run: str | None, out: Path, workspace: Path) -> None:
 def _told(record: FinishedRun, out: Path) -> None:
     from lmk.cli.console import note
 
-    print(out)
+    say(out)
     note(f"Drawn from {record.name}.")

@@ -1,6 +1,7 @@
 """`lmk recipes`: what can be trained."""
 
 from lmk.cli.app import JsonOption, app, print_json
+from lmk.cli.output import say
 
 
 @app.command()
@@ -25,4 +26,5 @@ def recipes(json: JsonOption = False) -> None:
     ]
     print_table("Recipes", ("recipe", "image", "views", "GMAC a photo", "backbone"), rows)
     for recipe in RECIPES.values():
-        print(f"\n{recipe.name}: {recipe.about}." + (f" Reaches: {recipe.reaches}." if recipe.reaches else ""))
+        say()
+        say(f"{recipe.name}: {recipe.about}." + (f" Reaches: {recipe.reaches}." if recipe.reaches else ""))

@@ -9,6 +9,7 @@ import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
 from lmk.cli.complete import run_names
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     from lmk.data.competitions import Competition
@@ -57,7 +58,7 @@ def report(
     if json:
         print_json({"run": record.name, "against": against, "report": str(path), "bytes": size})
     else:
-        print(path)
+        say(path)
         note(f"{size / 1e6:.1f} MB; open it in any browser.")
     if open_page:
         typer.launch(path.resolve().as_uri())

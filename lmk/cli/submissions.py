@@ -1,6 +1,7 @@
 """`lmk submissions`: what was sent and what became of it; without the network unless asked."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +26,7 @@ def submissions(
         str | None, typer.Option("--competition", "-c", envvar="LMK_COMPETITION", help="Only of this competition.")
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="Ask Kaggle for scores and status first.")] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the table into this file, too.")] = None,
     records: RecordsOption = DEFAULT_RECORDS,
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
     as_json: JsonOption = False,
@@ -43,11 +45,18 @@ def submissions(
         slugs = [slug] if slug else sorted({record.competition for record in kept.all()})
         unknown = [submission for name in slugs for submission in refresh(client, kept, name)]
     found = kept.all(slug)
+    for line in kept.damaged:
+        note(line)
+    if csv is not None:
+        from lmk.kaggle.frames import submissions_frame, write_csv
+
+        write_csv(submissions_frame(found), csv)
+        note(f"{len(found)} submissions are in {csv}.")
     if as_json:
         print_json([asdict(record) for record in found])
         return
     if not found and not unknown:
-        note(f"No submission is recorded in {records}. `lmk submit` makes one; `--update -c SLUG` asks Kaggle.")
+        note(f"No submission is recorded in {kept.root}. `lmk submit` makes one; `--update -c SLUG` asks Kaggle.")
         return
     console = stdout()
     console.print(submissions_table(found, unknown, console.width))

@@ -41,7 +41,9 @@ def submit(
     message: Annotated[str, typer.Option("--message", "-m", help="What Kaggle shows beside the score.")] = "",
     competition: CompetitionOption = DEFAULT_COMPETITION,
     kernel: Annotated[str | None, typer.Option(help="Submit what this kernel wrote (code competitions).")] = None,
-    version: Annotated[int | None, typer.Option(min=1, help="Of the kernel; the last pushed by default.")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="Version of the kernel; the last pushed by default.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the score is there.")] = False,
     wait_seconds: Annotated[float, typer.Option(min=1, help="Longest wait for the score.")] = SCORE_SECONDS,
     again: Annotated[bool, typer.Option("--again", help="Send a file that was sent before.")] = False,
@@ -79,7 +81,7 @@ def send_file(
     from lmk.evaluation import check_submission
     from lmk.kaggle.records import Record, digest_of_csv, git_state, now, versions
     from lmk.kaggle.runs import find_run, run_of
-    from lmk.kaggle.submit import SETTLE_SECONDS, submit_file
+    from lmk.kaggle.submit import SETTLE_SECONDS, snapshot, submit_file
     from lmk.predictions import read_submission
     from lmk.util.errors import LmkError
     from lmk.util.workspace import Workspace
@@ -88,27 +90,28 @@ def send_file(
     house = Workspace.open(workspace)
     run = None if Path(what).is_file() else find_run(house.runs, what)
     path = run.submission if run else Path(what)
-    run = run or run_of(house.runs, path)
     asked = sample_ids(competition, house.competitions)
-    try:
-        check_submission(read_submission(path), asked)
-    except LmkError as error:
-        raise LmkError(f"{path} is not sent: {error}") from error
-    record = Record(
-        competition=slug,
-        message=message or (run.name if run else path.stem),
-        file=path.name,
-        size=path.stat().st_size,
-        digest=digest_of_csv(path),
-        sent=now(),
-        versions=versions(),
-        git=git_state(),
-    )
-    if run:
-        record.run, record.stage, record.dev = run.name, run.stage, run.dev
-        record.models, record.parents = run.models, run.parents
-    client = connect(timeout)
-    return client, submit_file(client, records, record, path, again, note, SETTLE_SECONDS)
+    with snapshot(path) as copy:  # what is checked is what is sent, whatever becomes of the file meanwhile
+        run = run or run_of(house.runs, copy)
+        try:
+            check_submission(read_submission(copy), asked)
+        except LmkError as error:
+            raise LmkError(f"{path} is not sent: {str(error).replace(str(copy), str(path))}") from error
+        record = Record(
+            competition=slug,
+            message=message or (run.name if run else path.stem),
+            file=path.name,
+            size=copy.stat().st_size,
+            digest=digest_of_csv(copy),
+            sent=now(),
+            versions=versions(),
+            git=git_state(),
+        )
+        if run:
+            record.run, record.stage, record.dev = run.name, run.stage, run.dev
+            record.models, record.parents = run.models, run.parents
+        client = connect(timeout)
+        return client, submit_file(client, records, record, copy, again, note, SETTLE_SECONDS)
 
 
 def sample_ids(competition: str, competitions: Path) -> np.ndarray:

@@ -5,33 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+
+from lmk.cli.console import LiteralConsole
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     from lmk.pipeline.plan import StepPlan
     from lmk.pipeline.run import Result
 
 WIDTH = 240
-"""Of a table in a file or a pipe, in characters, at the most."""
+"""Characters of a table's line in a file or a pipe, at the most."""
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table: the first column to the left, the others to the right; cut to a terminal's width, not in a file."""
+    """Print a table: the first column to the left, others to the right; cut to a terminal's width, not in a file."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
-    console = Console(highlight=False)
+        table.add_row(*(cell.replace("\n", "\\n") for cell in row))  # a name's line end is no row's
+    console = LiteralConsole(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
-    console.print(title, style="italic", markup=False, soft_wrap=True)
+    console.print(title, style="italic", soft_wrap=True)
     console.print(table)
 
 
 def print_result(result: Result) -> None:
-    """GAP by stage with intervals, seconds, the stage that is submitted, and the submission's path."""
+    """Print GAP by stage with intervals, seconds, the stage that is submitted, and the submission's path."""
     record = result.record
     dev, rows = record.dev, []
 
@@ -52,10 +54,10 @@ def print_result(result: Result) -> None:
         ("stage", "GAP", "95 % interval", "weight", "seconds", ""),
         rows,
     )
-    print(f"Submission: {result.submission}")
+    say(f"Submission: {result.submission}")
 
 
 def print_stages(steps: Sequence[StepPlan]) -> None:
-    """What a run would do."""
+    """Print what a run would do."""
     rows = [(step.name, "stored" if step.stored else "to do", step.cost) for step in steps]
     print_table("Steps", ("step", "state", "cost"), rows)

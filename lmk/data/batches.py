@@ -154,7 +154,7 @@ class PhotoBatches(Batches):
             batch_size: Photos a batch of all processes.
             balance: Draw landmarks evenly, not photos.
             seed: Of order and augmentation; a photo's view follows from it alone, whichever process gets it.
-            workers: Threads, each of which makes whole batches; as many as there are cores if None, `READERS` at the most.
+            workers: Threads, each of which makes whole batches; one a core if None, but `READERS` at the most.
             share: What this process reads.
             most: Batches of the epoch at the most; None for every photo.
         """

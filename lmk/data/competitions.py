@@ -1,15 +1,19 @@
 """Competitions on disk: rows and photos brought together, and every difference between them listed."""
 
 import difflib
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from lmk.data.names import names_flaw
 from lmk.data.photos import PhotoFiles, find_photos
 from lmk.data.tables import read_sample, read_test, read_train
 from lmk.predictions import NO_LANDMARK
 from lmk.util.arrays import positions
+from lmk.util.csv_text import check_lines
 from lmk.util.errors import LmkError
 from lmk.util.files import digest_of, digest_of_file
 from lmk.util.progress import Progress, silent
@@ -65,7 +69,9 @@ class Competition:
         train_landmarks: (n,) int64.
         distractor_ids: (d,) str, photos of no landmark, to train on.
         test_ids: (m,) str, every id to be answered, in the sample's order, with a photo or without.
-        digest: Names all that was read: the tables' content, and the photos by id and size.
+        digest: Names all that was listed: the tables' content, and the photos by id and size. Photos are known by their
+            content only to `lmk.data.identity`, whose digest results depend on.
+        tables: Digest of each table's content, by the table's name.
         findings: Differences between tables and photos, and other oddities.
         solution_path: The hosts' solution, None if there is none; it is not read here.
     """
@@ -80,6 +86,7 @@ class Competition:
     findings: tuple[Finding, ...]
     solution_path: Path | None
     files: tuple[PhotoFiles, ...] = field(repr=False)
+    tables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def photo(self, photo_id: str) -> Path | None:
         """Where the photo of a train, distractor or test id lies, None if there is none."""
@@ -173,6 +180,7 @@ def read_competition(name: str, root: Path, progress: Progress = silent) -> Comp
             + (f"; the first would be {rows[0]}.jpg" if len(rows) else "")
             + ". Fetch the photos, or name the folder that holds them."
         )
+    findings += _table_findings(root, rows)
     findings += _train_findings(rows, landmarks, lacking)
     findings += _photo_findings(root, train, test, distractors, rows, test_ids)
     none_ids = rows[is_none & ~lacking]
@@ -181,7 +189,8 @@ def read_competition(name: str, root: Path, progress: Progress = silent) -> Comp
         test.keep((asked := test.rows(test_ids))[asked >= 0]),
         distractors,
     )
-    key: dict[str, object] = {path.name: digest_of_file(path) for path in (root / "train.csv", *tables)}
+    contents = {path.name: digest_of_file(path) for path in (root / "train.csv", *tables)}
+    key: dict[str, object] = dict(contents)
     key |= dict(zip(("train", "test", "distractors"), (part.digest() for part in files), strict=True))
     return Competition(
         name=name,
@@ -194,6 +203,7 @@ def read_competition(name: str, root: Path, progress: Progress = silent) -> Comp
         findings=tuple(findings),
         solution_path=next((root / name for name in SOLUTIONS if (root / name).is_file()), None),
         files=files,
+        tables=contents,
     )
 
 
@@ -326,6 +336,7 @@ def _photo_findings(
         for part, ids, photos, row in asked
     ]
     parts = [part for part, *_ in asked] + [distractors]
+    asked_of_parts = [(part, ids) for part, ids, *_ in asked] + [(distractors, distractors.ids)]
     empty = [part.ids[part.sizes == 0] for part in parts]
     doubled = [_relative(part.doubled, root) for part in parts]
     others = [_relative(part.others, root) for part in parts if part.folders != (root,)]
@@ -345,6 +356,18 @@ def _photo_findings(
             np.concatenate(doubled),
             "The first by path is used; rename or remove the others.",
         ),
+        (
+            "misnamed-photos",
+            "photos whose names are not UTF-8 or hold control characters",
+            np.concatenate([_relative(part.misnamed, root) for part in parts]),
+            "They are not used; rename them.",
+        ),
+        (
+            "names-in-two-forms",
+            "photos whose id looks like another row's or photo's, in other Unicode (NFC, NFD)",
+            np.concatenate([_twins(part.ids, np.concatenate([part.ids, ids])) for part, ids in asked_of_parts]),
+            "They count as different; rename the photos as the tables write their ids.",
+        ),
         ("other-files", "files that are no photos by their suffix", np.concatenate(others), "They are not used."),
         (
             "empty-distractors",
@@ -352,6 +375,33 @@ def _photo_findings(
             np.array(["distractors"] * (bare.is_dir() and not len(distractors)), str),
             "Put photos of no landmark into it, or remove it.",
         ),
+    )
+
+
+def _twins(ids: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Those of `ids` that differ from one of `others` only in how Unicode composes their letters."""
+
+    def foreign(names: np.ndarray) -> list[str]:
+        return [name for name in np.unique(names).tolist() if not name.isascii()]
+
+    forms: dict[str, set[str]] = {}
+    for name in foreign(others):
+        forms.setdefault(unicodedata.normalize("NFC", name), set()).add(name)
+    return np.array([name for name in foreign(ids) if len(forms[unicodedata.normalize("NFC", name)]) > 1], str)
+
+
+def _table_findings(root: Path, rows: np.ndarray) -> list[Finding]:
+    """What is odd about the tables as files: a last row that may be cut, names that cannot be read."""
+    train, flaw = root / "train.csv", names_flaw(root)
+    cut = rows[-1:] if len(rows) and not check_lines(train).ended else rows[:0]
+    return _findings(
+        (
+            "train-csv-without-last-line-end",
+            "last row of train.csv without an end of line",
+            cut,
+            "If the file was cut there, its landmark may be wrong: compare its size with the original's.",
+        ),
+        ("names-unreadable", "table of names that cannot be used", np.array([flaw] * bool(flaw), str), flaw),
     )
 
 

@@ -25,18 +25,20 @@ import numpy as np
 import urllib3
 from PIL import Image
 
-from lmk.data.address import Limits, NoPhoto, get, host_of
+from lmk.data.address import Limits, NoPhoto, get, host_of, photo_pool
 from lmk.data.hosts import Turns
 from lmk.data.images import decode_photo
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, quoted
 from lmk.util.files import atomic_path, write_json
 from lmk.util.progress import Progress, silent
 
 QUALITY = 92
-"""Of JPEGs that are written anew because they were larger than asked for."""
+"""Quality, in [0, 100], of JPEGs that are written anew because they were larger than asked for."""
 CHECK_SIDE = 64
 """A photo that is kept as it came is decoded at this size, to know that it can be."""
-THREADS, EACH_HOST, TRIES = 64, 16, 3
+THREADS, TRIES = 64, 3
+EACH_HOST = 2
+"""Requests at once to one host: what Wikimedia, whose photos the editions list, asks of robots that load media."""
 LONGEST_PAUSE = 300.0
 """Seconds that a host may ask to be left alone; what asks for more has failed."""
 LOCKS = 256
@@ -82,9 +84,11 @@ class Way:
         side: Longest side in pixels; larger photos are scaled down as they come. None: as they are.
         threads: Requests at once.
         each_host: Requests at once to one host.
-        tries: Of an address whose failure may pass.
+        tries: How often an address is asked whose failure may pass.
         backoff: Seconds before the second try; each further one waits twice as long.
-        limits: Of one request.
+        limits: Limits on one request.
+        allow_private: Whether hosts of this machine and of private networks may be asked.
+        contact: Where an operator of a host can reach whoever downloads; goes into the User-Agent.
     """
 
     side: int | None = None
@@ -93,6 +97,8 @@ class Way:
     tries: int = TRIES
     backoff: float = 1.0
     limits: Limits = field(default_factory=Limits)
+    allow_private: bool = False
+    contact: str = ""
 
 
 def download(
@@ -105,19 +111,24 @@ def download(
     Args:
         ids: (n,) str, each once.
         urls: (n,) str or `StringDType`, the address of each.
-        folder: Of the photos; beside it `FOLDER.journal.csv` tells what became of each, and at the end
+        folder: Where photos go; beside it `FOLDER.journal.csv` records what became of each, and at the end
             `FOLDER.downloads.csv` in the order of `ids`.
         way: How.
-        progress: Told of each settled photo.
+        progress: Called with each settled photo.
         retry: Whether photos that an earlier call failed to bring are tried again.
 
     Raises:
-        LmkError: An earlier call scaled to another side, or the disk is full.
+        LmkError: An earlier call scaled to another side, a file beside the folder is damaged, or the contact is no
+            text for a header.
+        OSError: The disk is full.
     """
+    pool = photo_pool(way.each_host, way.allow_private, way.contact)
     folder.mkdir(parents=True, exist_ok=True)
     _same_way(folder, way)
     journal = folder.with_name(f"{folder.name}.journal.csv")
-    settled = _read_journal(journal)
+    asked = set(ids.tolist())
+    settled = {name: found for name, found in _read_journal(journal).items() if name in asked}
+    settled = {name: found for name, found in settled.items() if found.outcome != STORED or _is_there(folder, found)}
     if retry:
         settled = {name: found for name, found in settled.items() if found.outcome == STORED}
     places: dict[str, list[int]] = {}
@@ -128,7 +139,7 @@ def download(
     before = sum(found.outcome == STORED for found in settled.values())
     lacking = sum(map(len, places.values()))
     with progress(f"Download {folder.name}/", lacking, "photos") as advance, _appending(journal) as write:
-        for found in _settle(places, ids, keeper, way):
+        for found in _settle(places, ids, keeper, way, pool):
             write(found)
             settled[found.photo_id] = found
             advance(1)
@@ -139,6 +150,14 @@ def download(
             reasons[settled[name].outcome] = reasons.get(settled[name].outcome, 0) + 1
     stored = len(ids) - sum(reasons.values())
     return Downloaded(stored, stored - before, reasons, table)
+
+
+def _is_there(folder: Path, found: Outcome) -> bool:
+    """Whether the disk holds what the journal says: a folder may be removed, or a copy of it cut short."""
+    try:
+        return photo_path(folder, found.photo_id).stat().st_size == found.size
+    except OSError:
+        return False
 
 
 def photo_path(folder: Path, photo_id: str) -> Path:
@@ -166,17 +185,18 @@ class _Keeper:
         with self._locks[int(digest, 16) % LOCKS]:  # the same bytes come one after the other
             kept, width, height = self._fitted(data)
             first = self._known.setdefault(digest, photo_id)
-            if first == photo_id or not self._link(photo_path(self.folder, first), path):
-                with atomic_path(path) as draft:
+            with atomic_path(path) as draft:
+                if first == photo_id or not _link(photo_path(self.folder, first), draft, len(kept)):
                     draft.write_bytes(kept)
         return Outcome(photo_id, STORED, len(kept), width, height, digest)
 
     def there(self, photo_id: str) -> Outcome | None:
-        """A photo that was written before its line was."""
+        """A photo that lies there without a line of the journal: a kill came between, or the journal was removed."""
         try:
             data = photo_path(self.folder, photo_id).read_bytes()
+            decode_photo(data, CHECK_SIDE)
             return Outcome(photo_id, STORED, len(data), *_size(data))
-        except OSError:
+        except (OSError, LmkError):
             return None
 
     def _fitted(self, data: bytes) -> tuple[bytes, int, int]:
@@ -192,24 +212,26 @@ class _Keeper:
         _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         return encoded.tobytes(), photo.shape[1], photo.shape[0]
 
-    def _link(self, there: Path, path: Path) -> bool:
-        """Give the photo of `there` a second name; False where it is gone, or the disk knows no links."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(there, path)
-        except FileExistsError:
-            return True
-        except OSError:
-            return False
+
+def _link(there: Path, draft: Path, size: int) -> bool:
+    """Give the photo of `there` a second name; False where it is gone or changed, or the disk knows no links."""
+    try:
+        os.link(there, draft)
+    except OSError:
+        return False
+    if draft.stat().st_size == size:
         return True
+    draft.unlink()
+    return False
 
 
-def _settle(places: dict[str, list[int]], ids: np.ndarray, keeper: _Keeper, way: Way) -> Iterator[Outcome]:
+def _settle(
+    places: dict[str, list[int]], ids: np.ndarray, keeper: _Keeper, way: Way, pool: urllib3.PoolManager
+) -> Iterator[Outcome]:
     """What became of each photo, as it is settled."""
     urls = list(places)
     turns = Turns(range(len(urls)), lambda task: host_of(urls[task]), way.each_host)
     found: queue.SimpleQueue[Outcome | Exception] = queue.SimpleQueue()
-    pool = urllib3.PoolManager(num_pools=256, maxsize=way.each_host)
     tries: Counter[int] = Counter()
 
     def work() -> None:
@@ -263,7 +285,14 @@ def _same_way(folder: Path, way: Way) -> None:
     if not marker.exists():
         write_json(marker, {"side": way.side})
         return
-    side = json.loads(marker.read_text(encoding="utf-8"))["side"]
+    try:
+        side = json.loads(marker.read_text(encoding="utf-8"))["side"]
+        if not (side is None or isinstance(side, int)):
+            raise ValueError(f"the side {side!r} is no number")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise LmkError(
+            f"{marker} is damaged ({quoted(str(error))}). Remove it together with {folder}, then run the command again."
+        ) from error
     if side != way.side:
         raise LmkError(
             f"{folder} was begun with {_told(side)}, not {_told(way.side)}. Say the same again, or remove {folder} and "

@@ -5,9 +5,13 @@ never writes to stderr, which OpenCV's JPEG decoder does on damaged data. On sma
 the two take about the same time. OpenCV resizes.
 """
 
+import re
 import struct
+import threading
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -15,11 +19,18 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, is_of_the_machine
 
 MAX_MEGAPIXELS = 100
 """A larger photo is refused before it is decoded: it is a mistake or a decompression bomb."""
 MAX_MEGABYTES = 256
+"""A larger file is refused before it is read."""
+MAX_SCANS = 64
+"""Scans of a JPEG at the most; encoders write about 10, and each goes over all pixels anew."""
+MAX_SCANNED_MEGAPIXELS = 1500
+"""Scans of a JPEG times its megapixels at the most: some 10 seconds of decoding."""
+DECODING_BYTES = 3 << 30
+"""Memory that all threads of a process together decode in; a photo that needs more of it waits for the others."""
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _DAMAGE = (
@@ -30,12 +41,13 @@ _DAMAGE = (
     EOFError,
     LookupError,
     OverflowError,
-    MemoryError,
     AssertionError,
     struct.error,
     zlib.error,
 )
 """What Pillow's decoders raise on damaged data."""
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
+"""A JPEG's marker; within a scan 0xFF is followed by 0 or is a restart."""
 _SIGNATURES = {
     b"\xff\xd8": "JPEG",
     b"\x89PNG": "PNG",
@@ -50,11 +62,15 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata and large 
 
 
 class UnreadablePhoto(LmkError):
-    """A photo that cannot be decoded; `path` is which, `reason` is why, in a few words."""
+    """A photo that cannot be decoded; `path` is which, `reason` is why, in a few words.
 
-    def __init__(self, path: Path, reason: str):
-        super().__init__(path, reason)  # both, so that it survives pickling between processes
-        self.path, self.reason = path, reason
+    `damaged` is False where the machine failed (too little memory, a disk error, no right to read): then nothing is
+    known of the photo, which may be read the next time.
+    """
+
+    def __init__(self, path: Path, reason: str, damaged: bool = True):
+        super().__init__(path, reason, damaged)  # all, so that it survives pickling between processes
+        self.path, self.reason, self.damaged = path, reason, damaged
 
     def __str__(self) -> str:
         return f"{self.path} cannot be read: {self.reason}."
@@ -64,20 +80,20 @@ def read_photo(path: Path, max_side: int | None = None) -> np.ndarray:
     """Decode a photo, turned upright by its EXIF orientation, with transparency laid over white.
 
     Args:
-        path: JPEG, PNG, WebP, GIF (first frame), BMP or TIFF, told by content and never by suffix.
+        path: JPEG, PNG, WebP, GIF (first frame), BMP or TIFF, recognised by content and never by suffix.
         max_side: The longest side of the result at the most, in pixels; a photo is never enlarged.
 
     Returns:
         (height, width, 3) uint8, RGB.
 
     Raises:
-        UnreadablePhoto: Missing, empty, no photo, truncated, damaged, or larger than the limits.
+        UnreadablePhoto: Missing, empty, no photo, truncated, damaged, or larger than the limits; or the machine failed.
     """
     try:
-        data = _read_bytes(path)
+        data = read_file(path)
         return decode_photo(data, max_side)
     except _Unreadable as error:
-        raise UnreadablePhoto(path, str(error)) from error.__cause__
+        raise UnreadablePhoto(path, str(error), error.damaged) from error.__cause__
 
 
 def decode_photo(data: bytes, max_side: int | None = None) -> np.ndarray:
@@ -87,17 +103,30 @@ def decode_photo(data: bytes, max_side: int | None = None) -> np.ndarray:
         LmkError: Its text is the reason alone.
     """
     kind = _kind(data)
-    if kind == "JPEG" and _is_cut(data):
-        raise _Unreadable("truncated JPEG")
+    scans = 1
+    if kind == "JPEG":
+        scans = _count_scans(data)
+        if scans > MAX_SCANS:
+            raise _Unreadable(f"a JPEG of more than {MAX_SCANS} scans")
+        if _is_cut(data):
+            raise _Unreadable("truncated JPEG")
     try:
-        with Image.open(BytesIO(data), formats=[kind]) as image:
+        if kind == "WebP":
+            _check_size(*_webp_size(data))  # Pillow makes room for all pixels when it opens one
+        with (
+            _room_for(_bytes_to_decode(kind, data, scans, max_side)),
+            Image.open(BytesIO(data), formats=[kind]) as image,
+        ):
             _check_size(image.width, image.height)
+            _check_work(image, scans)
             if max_side is not None:
                 image.draft(image.mode, _fit(image.width, image.height, max_side))  # a JPEG by 1/2, 1/4 or 1/8
             photo = _turn(_rgb(image), _orientation(image))
     except Image.DecompressionBombError as error:
         least = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6  # Pillow does not tell the size
         raise _Unreadable(f"over {least} megapixels, more than the limit of {MAX_MEGAPIXELS}") from error
+    except MemoryError as error:
+        raise _Unreadable("too little memory", damaged=False) from error
     except _DAMAGE as error:
         raise _Unreadable(_reason(error, kind, data)) from error
     if max_side is not None and max(photo.shape[:2]) > max_side:
@@ -118,15 +147,115 @@ def resize(photo: np.ndarray, width: int, height: int) -> np.ndarray:
 class _Unreadable(LmkError):
     """A reason without a path."""
 
+    def __init__(self, reason: str, damaged: bool = True):
+        super().__init__(reason)
+        self.damaged = damaged
 
-def _read_bytes(path: Path) -> bytes:
+
+class _Budget:
+    """Bytes of memory that threads share."""
+
+    def __init__(self, total: int):
+        self.total = self.free = total
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Wait until `size` bytes are free, and hold them while the block runs; more than all there are means all."""
+        size = min(size, self.total)
+        with self._changed:
+            self._changed.wait_for(lambda: self.free >= size)
+            self.free -= size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.free += size
+                self._changed.notify_all()
+
+
+_room = _Budget(DECODING_BYTES)
+
+
+@contextmanager
+def _room_for(size: int) -> Iterator[None]:
+    with _room.hold(size):
+        yield
+
+
+def _bytes_to_decode(kind: str, data: bytes, scans: int, max_side: int | None) -> int:
+    """About how many bytes of memory a photo's decoding takes, by the size that its header tells.
+
+    Measured on photos of 100 megapixels: copies in Pillow's modes, the array, a turned one. WebP's decoder holds three
+    canvases of 4 bytes a pixel besides; a JPEG of several scans holds all coefficients, of 2 bytes, whatever the scale.
+    """
+    if kind == "WebP":
+        width, height = _webp_size(data)
+        return 24 * width * height
+    with Image.open(BytesIO(data), formats=[kind]) as image:  # of these kinds, this reads the header alone
+        pixels = image.width * image.height
+        if kind != "JPEG":
+            return 16 * pixels
+        if max_side is not None:
+            image.draft(image.mode, _fit(image.width, image.height, max_side))
+        return 16 * image.width * image.height + (6 * pixels if scans > 1 else 0)
+
+
+def _check_work(image: Image.Image, scans: int) -> None:
+    """Refuse what takes far more time or memory than its size tells: many scans, tiles larger than the image."""
+    megapixels = image.width * image.height / 1e6
+    if scans > 1 and scans * megapixels > MAX_SCANNED_MEGAPIXELS:
+        raise _Unreadable(f"a JPEG of {scans} scans over {megapixels:,.0f} megapixels")
+    tags = getattr(image, "tag_v2", {})
+    sides = [tags.get(tag, 0) for tag in (322, 323)]  # TileWidth and TileLength of TIFF 6.0
+    if all(isinstance(side, int) for side in sides):
+        _check_size(*sides)
+
+
+def _count_scans(data: bytes) -> int:
+    """Scans of a JPEG, counted up to one more than `MAX_SCANS`; segments are passed by, whatever lies in them."""
+    scans, place = 0, 2
+    while scans <= MAX_SCANS and (found := _MARKER.search(data, place)):
+        place, marker = found.end(), data[found.end() - 1]
+        if marker == 0xD9:
+            break
+        if marker not in (0x01, 0xD8):  # all others have a length
+            scans += marker == 0xDA
+            place += int.from_bytes(data[place : place + 2], "big")
+    return scans
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height in the header of a WebP file (RFC 9649, sections 2.5 to 2.7)."""
+    kind, body = data[12:16], data[20:30]
+    if kind == b"VP8X" and len(body) == 10:
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L" and len(body) >= 5 and body[0] == 0x2F:
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a" and len(body) == 10:
+        return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+    raise _Unreadable("truncated WebP" if len(data) < 30 else "damaged WebP")
+
+
+def read_file(path: Path) -> bytes:
+    """A photo's file as it is.
+
+    Raises:
+        LmkError: Its text is the reason alone: the file is absent, too large or no file, or the machine failed.
+    """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise _Unreadable("a device or pipe, not a file")
         megabytes = path.stat().st_size / 1e6
         if megabytes > MAX_MEGABYTES:
             raise _Unreadable(f"a file of {megabytes:,.0f} MB, more than the limit of {MAX_MEGABYTES}")
         return path.read_bytes()
+    except MemoryError as error:
+        raise _Unreadable("too little memory", damaged=False) from error
     except OSError as error:
-        raise _Unreadable((error.strerror or str(error)).lower()) from error
+        reason = (error.strerror or str(error)).lower()
+        raise _Unreadable(reason, damaged=not is_of_the_machine(error)) from error
 
 
 def _kind(data: bytes) -> str:

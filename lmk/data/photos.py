@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from lmk.data.images import UnreadablePhoto, read_photo
 from lmk.util.errors import LmkError
 from lmk.util.progress import Progress, silent
+from lmk.util.text import safe
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 """Of photos, in any case."""
@@ -33,18 +34,22 @@ class PhotoFiles:
         places: (n,) int32, the row of `folders` that holds each photo.
         suffixes: (n,) str, as written (".jpg", ".JPG").
         sizes: (n,) int64, bytes.
+        stamps: (n, 4) int64, device, inode, and times of the last change of content and of status in ns.
         folders: The folders that hold photos.
         doubled: Photos whose id another photo has, which comes first by path; they are not among `ids`.
         others: Files that are no photos by their suffix; hidden files are not counted.
+        misnamed: Photos whose name is not UTF-8 or holds control characters, so that no table can hold their id.
     """
 
     ids: np.ndarray
     places: np.ndarray
     suffixes: np.ndarray
     sizes: np.ndarray
+    stamps: np.ndarray
     folders: tuple[Path, ...] = ()
     doubled: tuple[Path, ...] = ()
     others: tuple[Path, ...] = ()
+    misnamed: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,7 +62,9 @@ class PhotoFiles:
     def keep(self, rows: np.ndarray) -> "PhotoFiles":
         """The photos of `rows` alone."""
         rows = np.sort(rows)
-        return PhotoFiles(self.ids[rows], self.places[rows], self.suffixes[rows], self.sizes[rows], self.folders)
+        return PhotoFiles(
+            self.ids[rows], self.places[rows], self.suffixes[rows], self.sizes[rows], self.stamps[rows], self.folders
+        )
 
     def path(self, photo_id: str) -> Path | None:
         """Where the photo of an id lies, None if there is none."""
@@ -107,7 +114,10 @@ def find_photos(folder: Path, nested: bool = True, progress: Progress = silent) 
 def find_unreadable(
     photos: Iterable[Path], total: int, workers: int = 2, progress: Progress = silent
 ) -> list[UnreadablePhoto]:
-    """Decode every photo, at the smallest size that the file allows, and return what could not be read."""
+    """Decode every photo, at the smallest size that the file allows, and return what could not be read.
+
+    Where the machine failed, the photo is tried again by itself: beside others it may have lacked memory.
+    """
 
     def attempt(path: Path) -> UnreadablePhoto | None:
         try:
@@ -121,7 +131,8 @@ def find_unreadable(
         while batch := list(islice(waiting, _BATCH)):
             flaws += [flaw for flaw in pool.map(attempt, batch) if flaw is not None]
             advance(len(batch))
-    return flaws
+    tried = [flaw if flaw.damaged else attempt(flaw.path) for flaw in flaws]
+    return [flaw for flaw in tried if flaw is not None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +144,13 @@ class _Listing:
     ids: np.ndarray
     suffixes: np.ndarray
     sizes: np.ndarray
+    stamps: np.ndarray
     others: list[Path]
+    misnamed: list[Path]
 
 
 def _list_folder(folder: Path) -> _Listing:
-    folders, photos, others = [], [], []
+    folders, photos, others, misnamed = [], [], [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -148,15 +161,21 @@ def _list_folder(folder: Path) -> _Listing:
                     continue
                 stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122, a Path for each of millions is dear
                 if suffix.lower() in SUFFIXES and entry.is_file():
-                    photos.append((stem, suffix, entry.stat().st_size))
+                    if safe(stem) != stem:
+                        misnamed.append(folder / entry.name)
+                        continue
+                    told = entry.stat()
+                    stamp = (told.st_dev, told.st_ino, told.st_mtime_ns, told.st_ctime_ns)
+                    photos.append((stem, suffix, told.st_size, stamp))
                 else:
                     others.append(folder / entry.name)
     except OSError as error:
         raise LmkError(f"The folder {folder} cannot be listed: {error.strerror}.") from error
     photos.sort()
-    ids, suffixes, sizes = zip(*photos, strict=True) if photos else ((), (), ())
+    ids, suffixes, sizes, stamps = zip(*photos, strict=True) if photos else ((), (), (), ())
+    numbers = np.array(sizes, np.int64), np.array(stamps, np.uint64).view(np.int64).reshape(-1, 4)
     return _Listing(
-        folder, folders, np.array(ids, str), np.array(suffixes, str), np.array(sizes, np.int64), sorted(others)
+        folder, folders, np.array(ids, str), np.array(suffixes, str), *numbers, sorted(others), sorted(misnamed)
     )
 
 
@@ -166,6 +185,7 @@ def _gather(found: list[_Listing]) -> PhotoFiles:
     ids = np.concatenate([np.empty(0, "<U1"), *(listing.ids for listing in found)])
     suffixes = np.concatenate([np.empty(0, "<U1"), *(listing.suffixes for listing in found)])
     sizes = np.concatenate([np.empty(0, np.int64), *(listing.sizes for listing in found)])
+    stamps = np.concatenate([np.empty((0, 4), np.int64), *(listing.stamps for listing in found)])
     places = np.repeat(np.arange(len(found), dtype=np.int32), [len(listing.ids) for listing in found])
     order = np.argsort(ids, kind="stable")
     again = np.zeros(len(ids), bool)
@@ -173,7 +193,10 @@ def _gather(found: list[_Listing]) -> PhotoFiles:
     doubled = tuple(folders[places[row]] / f"{ids[row]}{suffixes[row]}" for row in order[again])
     others = tuple(path for listing in found for path in listing.others)
     order = order[~again]
-    return PhotoFiles(ids[order], places[order], suffixes[order], sizes[order], folders, doubled, others)
+    misnamed = tuple(path for listing in found for path in listing.misnamed)
+    return PhotoFiles(
+        ids[order], places[order], suffixes[order], sizes[order], stamps[order], folders, doubled, others, misnamed
+    )
 
 
 def _strings(ids: np.ndarray) -> pa.Array:

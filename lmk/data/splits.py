@@ -11,9 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmk.predictions import NO_LANDMARK
-
-UNSEEN = "@unseen"
-"""Ends the query id of a photo that is asked while its landmark is held out."""
+from lmk.predictions import UNSEEN as UNSEEN
 
 NEVER = -1
 MOST_QUERIES = 100_000
@@ -81,7 +79,7 @@ class Split:
 
 def photo_of(query_ids: np.ndarray) -> np.ndarray:
     """(n,) str, the photo that each query shows: its id without the mark of an unseen landmark."""
-    return np.strings.partition(np.asarray(query_ids, dtype=str), "@")[0]
+    return np.strings.partition(np.asarray(query_ids, dtype=str), UNSEEN[0])[0]  # no photo's id holds a `/`
 
 
 def make_split(

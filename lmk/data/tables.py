@@ -4,6 +4,7 @@ Arrow reads them. Only when something is wrong are the rows read one by one, to 
 """
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,12 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from lmk.predictions import NO_LANDMARK
+from lmk.predictions import MOST_ID_BYTES, NO_LANDMARK
+from lmk.util.csv_text import check_is_text, check_lines
 from lmk.util.errors import LmkError, quoted
 
 USAGES = ("Public", "Private", "Ignored")
 NONE_LANDMARK = "None"
 """What some copies of the 2018 train.csv write for a photo of no landmark."""
+
+MOST_LANDMARKS = 1000
+"""Landmarks of one photo in a solution; the editions have at most a dozen."""
 
 _NONE, _EMPTY = pa.scalar(NONE_LANDMARK), pa.scalar("")  # Arrow loads pandas, half a second, to take a plain string
 _NO_ID = r"^\s*$|^\s|\s$|[/\\\x00-\x1f]|^\.+$"  # ids become file names
@@ -121,13 +126,15 @@ def _chunk_to_numpy(strings: pa.Array) -> np.ndarray:
 
 def _read(path: Path, columns: list[str], layout: str) -> pa.Table:
     """The file's columns as strings; `columns` are there, each once, and no cell is null."""
-    _check_head(path)
+    check_is_text(path)
     try:
+        lines = check_lines(path)
         with path.open("rb") as file:
             header = next(csv.reader([file.readline().decode("utf-8-sig")], strict=True), [])
         _check_header(path, header, columns, layout)
-        wanted = [name for name in header if name in {*columns, "url", "Usage"}]
-        return pyarrow.csv.read_csv(
+        used = {*columns, "url", "Usage"}
+        wanted = [name for name in header if name in used]
+        table = pyarrow.csv.read_csv(
             path,
             read_options=pyarrow.csv.ReadOptions(block_size=1 << 24),
             convert_options=pyarrow.csv.ConvertOptions(
@@ -136,36 +143,25 @@ def _read(path: Path, columns: list[str], layout: str) -> pa.Table:
         )
     except (UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
         _raise_damaged(path, error)
-
-
-def _check_head(path: Path) -> None:
-    """A file that is plainly no CSV: absent, empty, a web page, an archive, binary."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except FileNotFoundError as error:
-        raise LmkError(f"{path} does not exist.") from error
     except OSError as error:
         raise LmkError(f"{path} cannot be read: {error.strerror}.") from error
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if not text:
-        raise LmkError(f"{path} is empty. Fetch it again.")
-    if text.startswith(b"<"):
-        raise LmkError(f"{path} is a web page, not a CSV file: perhaps a login page was saved. Fetch it again.")
-    if text.startswith((b"PK\x03\x04", b"\x1f\x8b")):
-        raise LmkError(f"{path} is an archive, not a CSV file. Unpack it.")
-    if b"\0" in head:
-        raise LmkError(f"{path} is binary or UTF-16, not a CSV file in UTF-8. Fetch it again, or convert it.")
+    if len(table) < lines.filled - 1:  # whatever the reason: no row is lost without a word
+        raise LmkError(
+            f"{path}: {lines.filled - 1:,} lines follow the header, but only {len(table):,} rows can be read. "
+            "Fetch it again, or write it anew with a row a line."
+        )
+    return table
 
 
 def _check_header(path: Path, header: list[str], columns: list[str], layout: str) -> None:
-    missing = [name for name in columns if name not in header]
+    times = Counter(header)
+    missing = [name for name in columns if name not in times]
     if missing:
         raise LmkError(
             f"{path}, line 1: no column `{'`, `'.join(missing)}` among {quoted(','.join(header))}. "
             f"The header is `{layout}`."
         )
-    doubled = sorted({name for name in header if header.count(name) > 1})
+    doubled = sorted(name for name, count in times.items() if count > 1)
     if doubled:
         raise LmkError(
             f"{path}, line 1: the column {quoted(doubled[0])} stands twice in {quoted(','.join(header))}. Remove one."
@@ -182,17 +178,19 @@ def _raise_damaged(path: Path, error: Exception) -> NoReturn:
                 if row and len(row) != width:
                     raise LmkError(
                         f"{path}, line {reader.line_num}: {len(row)} cells, but the header has {width}. "
-                        "Mend the row (quote cells that hold commas)."
+                        "Correct the row (quote cells that hold commas)."
                     )
     except UnicodeDecodeError as flaw:
         raise LmkError(f"{path} is not text in UTF-8 ({flaw.reason}). Fetch it again, or convert it.") from error
     except csv.Error as flaw:
-        raise LmkError(f"{path}, line {reader.line_num}: no CSV ({flaw}). Mend the row.") from error
+        raise LmkError(f"{path}, line {reader.line_num}: no CSV ({flaw}). Correct the row.") from error
     raise LmkError(f"{path} is no CSV file: {str(error).splitlines()[0]}.") from error
 
 
 def _ids(path: Path, table: pa.Table) -> np.ndarray:
     """(n,) str, once they are known to be file names."""
+    long = pc.greater(pc.binary_length(table["id"]), MOST_ID_BYTES)  # all ids take as much memory as the longest
+    _check_none(path, table["id"], long, "id", f"a file's name, which has at most {MOST_ID_BYTES} bytes")
     flawed = pc.match_substring_regex(table["id"], _NO_ID)
     _check_none(path, table["id"], flawed, "id", "a file's name without its suffix (no `/`, `\\`, blanks at its ends)")
     return to_numpy(table["id"])
@@ -212,6 +210,8 @@ def _truth(path: Path, cells: pa.ChunkedArray) -> np.ndarray:
     flawed = pc.invert(pc.match_substring_regex(cells, r"^([0-9]{1,18}(\s+[0-9]{1,18})*)?$"))
     _check_none(path, cells, flawed, "landmarks", "integers >= 0 between blanks")
     lists = pc.utf8_split_whitespace(cells)
+    many = pc.greater(pc.list_value_length(lists), MOST_LANDMARKS)  # all rows take as much memory as the longest
+    _check_none(path, cells, many, "landmarks", f"at most {MOST_LANDMARKS} landmarks of one photo")
     counts = np.where(pc.equal(cells, _EMPTY).to_numpy(zero_copy_only=False), 0, pc.list_value_length(lists).to_numpy())
     words = pc.list_flatten(lists)
     truth = np.full((len(counts), max(1, counts.max(initial=0))), NO_LANDMARK, np.int64)
@@ -232,7 +232,7 @@ def _check_none(path: Path, cells: pa.ChunkedArray, flawed: pa.ChunkedArray, nam
         row = pc.index(flawed, pa.scalar(True)).as_py()
         raise LmkError(
             f"{path}, line {_lines(path, [row])[0]}: {name} {_quoted(cells[row])} is not {right}; "
-            f"{count:,} {_plural(count, 'row is', 'rows are')} so. Mend the file, or fetch it again."
+            f"{count:,} {_plural(count, 'row is', 'rows are')} so. Correct the file, or fetch it again."
         )
 
 

@@ -1,12 +1,13 @@
 """Fusion: recognition scores and the evidence of verification into one confidence.
 
-Three rules by name: the two published ones of 2018, and one that dev teaches. Evidence comes as plain
-arrays in line with the predictions, so that this file needs to know nobody who made it.
+Three rules by name (`FUSIONS`): the two published ones of 2018, and one that is learned on dev. A rule is one function:
+from dev queries and the truth about them to a function that fuses any queries. Evidence comes as plain arrays in line
+with the predictions, so that this file does not depend on what computed it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lmk.ensemble.rules import PUBLISHED_SUM
+from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD, Divisor
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 from lmk.util.errors import LmkError
 
@@ -22,11 +23,39 @@ SHARES = ("inlier_ratio", "coverage")
 """Evidence in [0, 1], whatever kind it is of; other evidence counts something."""
 
 
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """Queries with the landmarks proposed for them, and what verification found.
+
+    Attributes:
+        predictions: n queries, k landmarks each.
+        inliers: (n, k) int, the most inliers of each proposal, 0 where nothing was compared.
+        counts: (n, k, g) int, inliers of each gallery photo in the order of the comparisons, negative where none was
+            compared.
+        features: (n, k, f) float of `proposal_features`; None for the published rules, which need none.
+    """
+
+    predictions: Predictions
+    inliers: np.ndarray
+    counts: np.ndarray
+    features: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> Proposals:
+        """The queries of `rows`, (m,) int or (n,) bool."""
+        features = None if self.features is None else self.features[rows]
+        return Proposals(self.predictions.take(rows), self.inliers[rows], self.counts[rows], features)
+
+
+Fuse = Callable[[Proposals], Predictions]
+FusionRule = Callable[[Proposals, np.ndarray, Divisor], Fuse]
+"""From dev queries, their landmarks (n,) int and `Divisor` to what fuses queries."""
+
+
 def published_sum(predictions: Predictions, inliers: np.ndarray, largest: float) -> Predictions:
     """The 19th place's rule for the best landmark: 0.85 * inliers / `largest` + 0.15 * confidence.
 
-    inliers: (n, k) of each proposal. The published code takes the largest count of the batch for `largest`, so that
-    one lucky pair rescales everybody; a constant from dev keeps a query's score its own.
+    inliers: (n, k) of each proposal. The published code takes the largest count of all queries asked for `largest`, so
+    that one lucky pair rescales every query; a constant from dev keeps a query's score its own.
     """
     confidence = 0.85 * inliers[:, 0] / max(largest, 1) + 0.15 * predictions.confidence
     answered = predictions.best != NO_LANDMARK
@@ -139,3 +168,62 @@ def _lead(values: np.ndarray) -> np.ndarray:
     ordered = np.sort(values, axis=1)
     largest, second = ordered[:, -1:], ordered[:, -2:-1]
     return values - np.where(values == largest, second, largest)
+
+
+def learned(dev: Proposals, truth: np.ndarray, divisor: Divisor = "dev") -> Fuse:
+    """`LearnedFusion` of dev; what it says of dev itself is to be cross-fitted. `divisor` makes no difference.
+
+    Raises:
+        LmkError: Dev has right proposals only, or none.
+        ValueError: The proposals have no features.
+    """
+    fusion = LearnedFusion.fit(_features_of(dev), _right(dev, truth))
+    return lambda asked: fusion(asked.predictions, _features_of(asked))
+
+
+def _features_of(proposals: Proposals) -> np.ndarray:
+    if proposals.features is None:
+        raise ValueError("The learned rule needs the features of the proposals.")
+    return proposals.features
+
+
+def _right(proposals: Proposals, truth: np.ndarray) -> np.ndarray:
+    """(n, k) bool, which proposals are right."""
+    landmarks = proposals.predictions.landmarks
+    return (landmarks == truth[:, None]) & (landmarks != NO_LANDMARK)
+
+
+def sum_of_both(dev: Proposals, truth: np.ndarray, divisor: Divisor = "dev") -> Fuse:
+    """`published_sum`, with the most inliers of a first proposal on dev, or among the queries asked, as the divisor."""
+
+    def fuse(asked: Proposals) -> Predictions:
+        known = dev if divisor == "dev" else asked
+        return published_sum(asked.predictions, asked.inliers, float(known.inliers[:, 0].max(initial=1)))
+
+    return fuse
+
+
+def threshold(dev: Proposals, truth: np.ndarray, divisor: Divisor = "dev") -> Fuse:
+    """`published_threshold`; neither dev nor `divisor` makes a difference."""
+    return lambda asked: published_threshold(asked.predictions, asked.counts)
+
+
+FUSIONS: Mapping[str, FusionRule] = {LEARNED: learned, PUBLISHED_SUM: sum_of_both, PUBLISHED_THRESHOLD: threshold}
+"""Each rule of `lmk.ensemble.rules` by name. Of these `learned` alone learns from the truth, so it alone has to be
+cross-fitted on dev."""
+
+
+def answer_unreadable(predictions: Predictions, unreadable: Sequence[str], landmark: int) -> Predictions:
+    """Predictions in which photos that could not be read are answered as the 19th place did: the landmark of the most
+    training photos, with confidence 0.
+
+    Args:
+        predictions: Of which every query outside `unreadable` stays as it is.
+        unreadable: Ids of photos.
+        landmark: Most frequent among the training photos.
+    """
+    found = np.isin(predictions.ids, np.array(list(unreadable), dtype=str))
+    landmarks, scores = predictions.landmarks.copy(), predictions.scores.copy()
+    landmarks[found], scores[found] = NO_LANDMARK, -np.inf
+    landmarks[found, 0], scores[found, 0] = landmark, 0.0
+    return Predictions(predictions.ids, landmarks, scores)

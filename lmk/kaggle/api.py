@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from lmk.kaggle.faults import READ_TRIES, Refused, call
+from lmk.kaggle.http import SLOWEST_UPLOAD, WHOLE
 from lmk.util.errors import LmkError
 
 T = TypeVar("T")
@@ -90,26 +91,39 @@ class Client:
     def __init__(self, seconds: float = ANSWER_SECONDS):
         from lmk.kaggle import official
 
-        self.api = call("sign in", lambda: official.sign_in(seconds), READ_TRIES)
+        self.whole = WHOLE * seconds
+        self.api = call("sign in", lambda: official.sign_in(seconds), READ_TRIES, self.whole)
 
     @property
     def username(self) -> str:
-        """Of the account that is signed in, "" where the credentials do not tell."""
+        """Name of the account that is signed in, "" where the credentials do not tell."""
         return self.api.config_values.get(self.api.CONFIG_NAME_USER) or ""
+
+    def secrets(self) -> list[str]:
+        """What this client signs in with: never to be sent as part of anything."""
+        values = self.api.config_values
+        return [values[name] for name in (self.api.CONFIG_NAME_KEY, self.api.CONFIG_NAME_TOKEN) if values.get(name)]
+
+    @property
+    def account(self) -> str:
+        """Whose submissions these are: the address of a stand-in, if any, and the user's name."""
+        return f"{self.api.address or ''} {self.username}".strip()
 
     def read(self, doing: str, request: Callable[[], T], competition: str | None = None) -> T:
         """The answer to a request that changes nothing."""
         return self._ask(doing, request, competition, READ_TRIES)
 
-    def write(self, doing: str, request: Callable[[], T], competition: str | None = None) -> T:
-        """The answer to a request that changes something: sent once."""
-        return self._ask(doing, request, competition, 1)
+    def write(self, doing: str, request: Callable[[], T], competition: str | None = None, size: int = 0) -> T:
+        """The answer to a request that changes something: sent once; `size` is the bytes that go with it."""
+        return self._ask(doing, request, competition, 1, size / SLOWEST_UPLOAD)
 
-    def _ask(self, doing: str, request: Callable[[], T], competition: str | None, tries: int) -> T:
+    def _ask(
+        self, doing: str, request: Callable[[], T], competition: str | None, tries: int, more_seconds: float = 0.0
+    ) -> T:
         said = io.StringIO()
         try:
             with redirect_stdout(said):
-                return call(doing, request, tries)
+                return call(doing, request, tries, self.whole + more_seconds)
         except Refused as refused:
             if competition is None:
                 raise
@@ -213,7 +227,10 @@ class Client:
 
         place = self.read(f"take a file for {slug}", start, slug)
         self.write(
-            f"upload {path.name}", lambda: self.api.upload_complete(str(path), place.create_url, quiet=True), slug
+            f"upload {path.name}",
+            lambda: self.api.upload_complete(str(path), place.create_url, quiet=True),
+            slug,
+            path.stat().st_size,
         )
         return place.token
 

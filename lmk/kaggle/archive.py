@@ -1,4 +1,4 @@
-"""Unpacking an archive from elsewhere: nothing outside the folder, no links, no bombs; goes on after a kill."""
+"""Unpacking an archive from elsewhere: nothing outside the folder, no links, no bombs, no repositories; resumable."""
 
 import errno
 import lzma
@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from lmk.util.errors import LmkError, RemoteError, quoted
-from lmk.util.files import atomic_path
+from lmk.util.files import LOCK, atomic_path
 from lmk.util.progress import Progress, silent
 
 LARGEST_RATIO = 100
@@ -18,8 +18,17 @@ LARGEST_RATIO = 100
 ALWAYS_ALLOWED = 100_000_000
 """Bytes that any archive may unpack to, however small it is."""
 MOST_FILES = 20_000_000
+BLOCK = 1 << 20
+"""Bytes that are copied or summed at once."""
 LONGEST_NAME = 255
 """Bytes of a file's or a folder's name."""
+REPOSITORIES = {".git", ".hg", ".svn", ".bzr", ".jj", "_darcs", "cvs", "git~1"}
+"""Folders of version control, in lower case: their settings name programs that are run where a person or lmk asks for
+the state of the folder. `git~1` is `.git` by its short name on Windows' disks."""
+BARE = {("head", True), ("config", True), ("objects", False)}
+"""What makes git take a folder for a repository even without `.git`: names, and whether each is a file."""
+OWN_NAMES = {".fetched.json", LOCK}
+"""Files of lmk's own beside what an archive brings."""
 DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -35,7 +44,7 @@ DAMAGE = (
 
 
 def unpack(archive: Path, folder: Path, progress: Progress = silent) -> list[str]:
-    """Unpack a zip into `folder`; a file that is there with its right size is kept as it is.
+    """Unpack a zip into `folder`; a file that is there with the right size and checksum (CRC-32) is kept as it is.
 
     Returns:
         The unpacked files' names, relative to `folder`.
@@ -64,10 +73,21 @@ def unpack(archive: Path, folder: Path, progress: Progress = silent) -> list[str
 
 
 def _extract(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
-    if path.is_file() and path.stat().st_size == member.file_size:
+    if _is_there(path, member):
         return
     with atomic_path(path) as draft, bundle.open(member) as source, draft.open("wb") as target:
-        shutil.copyfileobj(source, target, 1 << 20)  # zipfile stops at the declared size and checks the CRC
+        shutil.copyfileobj(source, target, BLOCK)  # zipfile stops at the declared size and checks the CRC
+
+
+def _is_there(path: Path, member: zipfile.ZipInfo) -> bool:
+    """Whether the file has the member's size and CRC-32: a photo that was replaced may have kept its size."""
+    if not path.is_file() or path.stat().st_size != member.file_size:
+        return False
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            crc = zlib.crc32(block, crc)
+    return crc == member.CRC
 
 
 def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
@@ -80,6 +100,8 @@ def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
         if member.filename in seen:
             raise LmkError(f"{archive.name} is not unpacked: it holds {quoted(member.filename)} twice.")
         seen.add(member.filename)
+    if repository := _bare_repository(seen):
+        raise LmkError(f"{archive.name} is not unpacked: {quoted(repository)} in it is a repository of git.")
     unpacked = sum(member.file_size for member in members)
     allowed = max(ALWAYS_ALLOWED, LARGEST_RATIO * archive.stat().st_size)
     if unpacked > allowed:
@@ -95,12 +117,28 @@ def _problem(member: zipfile.ZipInfo) -> str | None:
         return "has no name, or one that is too long"
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in path.parts[0] or not name.isprintable():
         return "leads outside the folder"
+    if any(part.rstrip(". ").lower() in REPOSITORIES for part in path.parts):
+        return "is of a version control's folder, whose settings may run programs"
+    if path.name in OWN_NAMES:
+        return "is a name that lmk uses itself"
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         return "is a link or a device"
     if member.flag_bits & 1:
         return "is encrypted"
     return None
+
+
+def _bare_repository(names: set[str]) -> str | None:
+    """The folder that git would take for a repository, "." for the archive's top; None where there is none."""
+    inside: dict[str, set[tuple[str, bool]]] = {}
+    for name in names:
+        path = PurePosixPath(name.lower())
+        for depth, part in enumerate(path.parts):
+            entry = (part, depth == len(path.parts) - 1)
+            if entry in BARE:
+                inside.setdefault("/".join(path.parts[:depth]) or ".", set()).add(entry)
+    return next((folder for folder, found in inside.items() if found == BARE), None)
 
 
 def _check_space(folder: Path, members: list[zipfile.ZipInfo]) -> None:

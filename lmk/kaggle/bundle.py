@@ -17,24 +17,45 @@ from lmk.util.errors import LmkError
 SIZE_LIMIT = 1_000_000
 """Bytes of a script; Kaggle names no limit, and scripts of about a megabyte are known to go through."""
 
+_VALUE = r"[\\\"']*(?=[A-Za-z_-]*[0-9])[0-9A-Za-z_\-]{16,}[\\\"']"
+"""A value between quotes, with a digit: neither the call that gets one nor the name of a variable."""
+_HEX = r"[\\\"']*[0-9a-f]{32,}\b"
 PATTERNS = {
     "a Kaggle token": re.compile(r"KGAT_[0-9A-Za-z]{16,}"),
-    "a Kaggle key": re.compile(r"[\"']key[\"']\s*:\s*[\"'][0-9a-f]{32}[\"']"),
-    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+    "a Kaggle key": re.compile(
+        rf"[\\\"']key[\\\"']+\s*[:,]\s*{_HEX}|\bkey\s*=\s*[\"']{_HEX}"
+        rf"|KAGGLE_(?:KEY|API_TOKEN)[\\\"'\])]*\s*[=:,]\s*(?:{_VALUE}|{_HEX})"
+    ),
+    "a key of Weights & Biases": re.compile(
+        r"(?i:wandb[\w.\"'\](\s]{0,30}(?:key|token)?[\"'\]]*\s*[=:,(]\s*(?:key\s*=\s*)?)[\\\"']*[0-9a-f]{40}\b"
+        r"|\bwandb_v1_[0-9A-Za-z_]{20,}"
+    ),
+    "an OpenAI or Anthropic key": re.compile(r"\bsk-[0-9A-Za-z]*-?[0-9A-Za-z_-]{20,}"),
+    "a Slack token": re.compile(r"\bxox[a-z](?:\.xox[a-z])?-[0-9A-Za-z-]{10,}|\bxapp-[0-9]-[0-9A-Za-z-]{10,}"),
+    "a Slack webhook": re.compile(r"hooks\.slack\.com/(?:services|workflows)/[0-9A-Za-z/]{20,}"),
+    "a GitLab token": re.compile(r"\bgl(?:pat|dt|rt|ptt|oas|cbt|ft|imt|agent|soat|ffct)-[0-9A-Za-z_.-]{20,}"),
+    "a Google key": re.compile(
+        r"\bAIza[0-9A-Za-z_-]{35}|\bya29\.[0-9A-Za-z_-]{20,}|\bGOCSPX-[0-9A-Za-z_-]{20,}|\b1//0[0-9A-Za-z_-]{40,}"
+    ),
+    "a bearer token": re.compile(r"\b[Bb]earer\s+(?=[^\s\"']*[0-9])[0-9A-Za-z._~+/=-]{20,}"),
+    "a password in a header": re.compile(r"\bAuthorization[\"']?\s*[:=,]\s*[\"']?Basic\s+[0-9A-Za-z+/=]{8,}"),
+    "a JSON web token": re.compile(r"\beyJ[0-9A-Za-z_-]{10,}\.eyJ[0-9A-Za-z_-]{10,}\.[0-9A-Za-z_-]{10,}"),
+    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----"),
     "a GitHub token": re.compile(r"\bgh[pousr]_[0-9A-Za-z]{36}|\bgithub_pat_[0-9A-Za-z_]{40,}"),
     "a Hugging Face token": re.compile(r"\bhf_[0-9A-Za-z]{30,}"),
-    "an AWS key": re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
+    "an AWS key": re.compile(
+        r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|(?i:aws_secret_access_key)[\"'\])]*\s*[=:,]\s*[\"']?[0-9A-Za-z/+=]{40}\b"
+    ),
+    "a package index's token": re.compile(r"\bpypi-[0-9A-Za-z_-]{50,}|\bnpm_[0-9A-Za-z]{36}\b"),
     "a password in an address": re.compile(r"[a-z]+://[^\s/:@\"'{}]+:[^\s/@\"'{}]+@[a-z0-9]"),
 }
-FORBIDDEN_NAMES = (
-    "kaggle.json",
-    "access_token",
-    "access_token.txt",
-    "credentials.json",
-    ".env",
-    ".netrc",
-    ".git-credentials",
+"""Looks of secrets of services whose keys lie in people's scripts. A net, no proof: a secret may look like anything."""
+FORBIDDEN_NAMES = re.compile(
+    r"kaggle[^/]*\.json(\..*|~)?|access_token(\.txt)?|credentials\.json|client_secret.*\.json|\.env(\..*)?|\.netrc|_netrc"
+    r"|\.git-credentials|\.pypirc|id_(rsa|dsa|ecdsa|ed25519)",
+    re.IGNORECASE,
 )
+"""Names of files that hold credentials."""
 
 
 @dataclass(frozen=True)
@@ -111,15 +132,21 @@ def make_bundle(script: Path, secrets: Iterable[str] = ()) -> Bundle:
 def check_for_secrets(files: Mapping[str, bytes], secrets: Iterable[str] = ()) -> None:
     """Refuse files that hold a credential: by name, by the look of it, or because it is this machine's.
 
+    This is a net that catches mistakes, no proof that nothing secret is left.
+
     Raises:
         LmkError: Names the file and the line, never the credential.
     """
     known = [secret for secret in secrets if len(secret) >= 8]
     for name, content in files.items():
-        if Path(name).name in FORBIDDEN_NAMES:
+        if FORBIDDEN_NAMES.fullmatch(Path(name).name):
             raise LmkError(f"{name} holds credentials by its name; nothing is pushed. Remove it.")
-        text = content.decode("utf-8", errors="replace")
-        found = [("this machine's Kaggle credential", text.index(secret)) for secret in known if secret in text]
+        text = content.replace(b"\0", b"").decode("utf-8", errors="replace")  # UTF-16 has a zero for each ASCII letter
+        found = [
+            ("this machine's Kaggle credential, or its one of another service", text.index(secret))
+            for secret in known
+            if secret in text
+        ]
         found += [(what, match.start()) for what, pattern in PATTERNS.items() if (match := pattern.search(text))]
         for what, place in found:
             line = text.count("\n", 0, place) + 1

@@ -19,8 +19,12 @@ from lmk.util.files import write_json
 MANIFEST = "lmk-kernel.json"
 KEPT = ("predictions", "weights", "stores", "runs", "submissions")
 """Folders of a workspace that a kernel leaves and `lmk kernel pull` brings home."""
-KINDS = (".parquet", ".npz", ".h5", ".json", ".csv")
+KINDS = (".parquet", ".npz", ".h5", ".json", ".csv", ".sha256")
 """Files among them; checkpoints of an unfinished training are none (`.checkpoint.npz`)."""
+WEIGHTS = ("*notop*.h5", "efficientnet-lite*.pth", "xfeat.pt", "aliked-*.pth")
+"""Files of pretrained weights: backbones without their classifier, and networks of local features."""
+MODEL_VERSION = "models/*/*/*/*/*"
+"""Where Kaggle puts an attached model: owner, model, framework, variation, version."""
 STORES_LIMIT = 4_000_000_000
 """Bytes of a store that is still left: retrieval at home needs descriptors, but Kaggle keeps only 20 GB."""
 
@@ -50,18 +54,19 @@ def attached(slug: str) -> Path:
 
 
 def weights_folder() -> Path:
-    """The first attached folder that holds backbones without their classifier (`*notop*.h5`).
+    """The first attached folder that holds pretrained weights (`WEIGHTS`): of a dataset, a kernel's output or a model.
 
     Raises:
         LmkError: None is attached.
     """
+    root = input_root()
     # A competition's photos lie deeper than a dataset's files; looking at a million of them takes minutes.
-    depths = ("*/*notop*.h5", "*/*/*notop*.h5", "*/*/*/*notop*.h5")
-    holders = {path.parent for depth in depths for path in input_root().glob(depth)}
+    places = ("*", "*/*", "*/*/*", MODEL_VERSION)
+    holders = {path.parent for place in places for name in WEIGHTS for path in root.glob(f"{place}/{name}")}
     if not holders:
         raise LmkError(
-            f"{input_root()} holds no backbone without its classifier (*notop*.h5). Add a dataset of them to "
-            "dataset_sources in kernel-metadata.json."
+            f"{root} holds no pretrained weights ({', '.join(WEIGHTS)}). Add a dataset of them to dataset_sources or a "
+            "model to model_sources in kernel-metadata.json."
         )
     return min(holders)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lmk.kaggle.api import Client
 from lmk.kaggle.metadata import FILE_NAME, Metadata, read_metadata, slugify
-from lmk.util.errors import LmkError, did_you_mean
+from lmk.util.errors import LmkError, did_you_mean, quoted
 from lmk.util.files import write_json
 
 MEMORY = "versions.json"
@@ -47,9 +47,10 @@ class Kernel:
         """The kernel of that name in `root` (`LMK_KERNELS`, else ./kernels).
 
         Raises:
-            LmkError: There is none.
+            LmkError: There is none, or the name is a path.
         """
         root = root or kernels_root()
+        check_name(name)
         folder = root / name
         if not (folder / FILE_NAME).is_file():
             known = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
@@ -61,7 +62,7 @@ class Kernel:
 
     @property
     def name(self) -> str:
-        """Of the folder."""
+        """Name of the folder."""
         return self.folder.name
 
     def metadata(self, owner: str) -> Metadata:
@@ -75,8 +76,10 @@ class Kernel:
             return [Version(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, TypeError) as error:
-            raise LmkError(f"{path} cannot be read ({error}). Mend it, or remove it and push again.") from error
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise LmkError(
+                f"{path} cannot be read ({quoted(str(error))}). Fix it, or remove it and push again."
+            ) from error
 
     def remember(self, version: Version) -> None:
         """Add a push to the memory."""
@@ -105,12 +108,24 @@ def kernels_root() -> Path:
     return Path(os.environ.get("LMK_KERNELS") or DEFAULT_ROOT)
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that is not one plain part of a path: folders of this name are made, emptied and removed.
+
+    Raises:
+        LmkError: Says what to write in its place.
+    """
+    if not name or name.startswith(".") or any(letter in "/\\" or not letter.isprintable() for letter in name):
+        plain = Path(name).name
+        hint = f" Write {plain}." if plain and not plain.startswith(".") and plain.isprintable() else ""
+        raise LmkError(f"{name!r} is no name of a kernel, which is that of its folder alone.{hint}")
+
+
 def new_kernel(root: Path, name: str, script: str, competition: str, **settings: Any) -> Kernel:
     """Make a kernel's folder with settings that pass the checks.
 
     Args:
         root: Folder of kernels.
-        name: Of the kernel; its slug on Kaggle is `lmk-NAME`.
+        name: Name of the kernel; its slug on Kaggle is `lmk-NAME`.
         script: Text of its script.
         competition: Slug of the attached competition.
         settings: Other keys of kernel-metadata.json.
@@ -118,6 +133,7 @@ def new_kernel(root: Path, name: str, script: str, competition: str, **settings:
     Raises:
         LmkError: The name is taken or makes no slug.
     """
+    check_name(name)
     folder = root / name
     if folder.exists():
         raise LmkError(f"{folder} is there already. Choose another name, or edit it.")
@@ -147,7 +163,7 @@ def new_kernel(root: Path, name: str, script: str, competition: str, **settings:
 
 @dataclass(frozen=True)
 class Status:
-    """Of a kernel's last run; `state` is queued, running, complete, error, cancel_requested or the like."""
+    """State of a kernel's last run; `state` is queued, running, complete, error, cancel_requested or the like."""
 
     state: str
     failure: str

@@ -3,15 +3,26 @@
 import csv
 import io
 import json
+import lzma
+import math
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lmk.util.errors import LmkError, RemoteError
+from lmk.util.errors import LmkError, RemoteError, quoted
 from lmk.util.files import write_json
 
 MEDALS = ("gold", "silver", "bronze")
+LARGEST_BOARD = 200_000_000
+"""Bytes of the table; boards of ten thousand teams have about one million."""
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, NotImplementedError, RuntimeError),
+    *(StopIteration, KeyError, ValueError, TypeError, AttributeError, OverflowError, OSError, csv.Error),
+)
+"""What reading a board may raise: a zip that is none, packed otherwise or encrypted, another table."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,7 @@ class Team:
     """One row of the board.
 
     Attributes:
+        team: Kaggle's number of the team, its name where the board has none.
         ours: Whether it is our team.
         moved: Ranks won since the board was last seen (negative: lost), None for a team that is new.
         gained: Score won since then.
@@ -32,31 +44,54 @@ class Team:
     ours: bool = False
     moved: int | None = 0
     gained: float = 0.0
+    team: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What tells one team from another: names may be doubled."""
+        return self.team or self.name
 
 
 def read_board(archive: bytes, username: str, team: str = "") -> list[Team]:
     """The teams in a downloaded leaderboard, best first; ours by a member's name, else by the team's.
+
+    The hosts' benchmarks, which stand among the teams with rank 0, and teams without a score yet are left out, so that
+    ranks and medals are those of the site.
 
     Raises:
         RemoteError: The archive is not what Kaggle sends.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as bundle:
-            name = next(name for name in bundle.namelist() if name.endswith(".csv"))
-            rows = list(csv.DictReader(io.StringIO(bundle.read(name).decode("utf-8-sig"))))
+            table = next(member for member in bundle.infolist() if member.filename.endswith(".csv"))
+            if table.file_size > LARGEST_BOARD:
+                raise ValueError(f"it claims to hold {table.file_size:,} bytes")
+            rows = list(csv.DictReader(io.StringIO(bundle.read(table).decode("utf-8-sig"), newline="")))
         return [
             Team(
                 rank=rank,
                 name=row["TeamName"],
-                score=float(row["Score"]),
+                score=_score(row["Score"]),
                 submissions=int(row["SubmissionCount"]),
                 date=row["LastSubmissionDate"],
                 ours=_ours(row, username, team),
+                team=row.get("TeamId") or "",
             )
-            for rank, row in enumerate(rows, 1)
+            for rank, row in enumerate(filter(_is_ranked, rows), 1)
         ]
-    except (zipfile.BadZipFile, StopIteration, KeyError, ValueError, TypeError) as error:
-        raise RemoteError(f"The leaderboard that Kaggle sent cannot be read ({error!r}).") from error
+    except DAMAGE as error:
+        raise RemoteError(f"The leaderboard that Kaggle sent cannot be read ({quoted(error)}).") from error
+
+
+def _is_ranked(row: dict[str, str]) -> bool:
+    return (row.get("Rank") or "1").strip() != "0" and bool(row["Score"].strip())
+
+
+def _score(text: str) -> float:
+    score = float(text)
+    if not math.isfinite(score):
+        raise ValueError(f"{text!r} is no score")
+    return score
 
 
 def _ours(row: dict[str, str], username: str, team: str) -> bool:
@@ -86,14 +121,14 @@ def medal_lines(board: list[Team]) -> dict[str, float]:
 
 def compare(board: list[Team], seen: Iterable[Team]) -> list[Team]:
     """The board with each team's move since `seen`; an empty `seen` tells of no move."""
-    before = {team.name: team for team in seen}
+    before = {team.identity: team for team in seen}
     if not before:
         return board
     return [
         replace(
             team,
-            moved=before[team.name].rank - team.rank if team.name in before else None,
-            gained=team.score - before[team.name].score if team.name in before else 0.0,
+            moved=before[team.identity].rank - team.rank if team.identity in before else None,
+            gained=team.score - before[team.identity].score if team.identity in before else 0.0,
         )
         for team in board
     ]
@@ -106,11 +141,19 @@ def load_board(path: Path) -> list[Team]:
         LmkError: The file is damaged.
     """
     try:
-        return [Team(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        found = [Team(**values) for values in listed]
+        if not isinstance(listed, list) or not all(
+            type(team.rank) is int and isinstance(team.score, float) for team in found
+        ):
+            raise ValueError("a rank or a score is no number")
+        return found
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError) as error:
-        raise LmkError(f"{path} cannot be read ({error}). Remove it; it only holds the board as last seen.") from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise LmkError(
+            f"{path} cannot be read ({quoted(str(error))}). Remove it; it only holds the board as last seen."
+        ) from error
 
 
 def save_board(path: Path, board: list[Team]) -> None:

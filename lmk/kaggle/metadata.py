@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, quoted
 
 FILE_NAME = "kernel-metadata.json"
 KEYS = (
     "id",
+    "id_no",
     "title",
     "code_file",
     "language",
@@ -30,8 +31,9 @@ KEYS = (
     "docker_image",
     "docker_image_pinning_type",
 )
-SOURCES = {  # how many names each kind of source has, joined by slashes; without an owner it is the account's own
-    "dataset_sources": (1, 2),
+SOURCES = {  # how many names each kind of source has, joined by slashes; without an owner it is the account's own,
+    # and a dataset's third is the number of its version
+    "dataset_sources": (1, 3),
     "competition_sources": (1, 1),
     "kernel_sources": (1, 2),
     "model_sources": (5, 5),
@@ -81,15 +83,15 @@ def read_metadata(folder: Path, owner: str) -> Metadata:
         owner: The account that an `id` without an owner belongs to.
 
     Raises:
-        LmkError: Names the file, the key and the mend.
+        LmkError: Names the file, the key and what to write.
     """
     path = folder / FILE_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise LmkError(f"{path} is missing. Run `lmk kernel new {folder.name}`.") from error
-    except (OSError, ValueError) as error:
-        raise LmkError(f"{path} is no JSON ({error}).") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise LmkError(f"{path} is no JSON ({quoted(str(error))}).") from error
     if not isinstance(values, dict):
         raise LmkError(f"{path} is no JSON object.")
     complete = dict(values)
@@ -145,9 +147,23 @@ def _source_problems(values: dict[str, Any], key: str, counts: tuple[int, int]) 
     names = values.get(key, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return [f"`{key}` must be a list of names."]
-    shapes = {1: "SLUG", 2: "OWNER/SLUG", 5: "OWNER/MODEL/FRAMEWORK/VARIATION/VERSION"}
+    shapes = {
+        1: "SLUG",
+        2: "OWNER/SLUG",
+        3: "OWNER/SLUG or OWNER/SLUG/VERSION",
+        5: "OWNER/MODEL/FRAMEWORK/VARIATION/VERSION",
+    }
     return [
         f"`{key}` holds '{name}'; write {shapes[counts[1]]}."
         for name in names
-        if not counts[0] <= len(name.split("/")) <= counts[1] or not all(name.split("/"))
+        if not _is_source(name.split("/"), counts)
     ]
+
+
+def _is_source(parts: list[str], counts: tuple[int, int]) -> bool:
+    version = parts[2:] if counts == SOURCES["dataset_sources"] else []
+    return (
+        counts[0] <= len(parts) <= counts[1]
+        and all(parts)
+        and all(re.fullmatch("[0-9]+", number) for number in version)
+    )

@@ -2,28 +2,31 @@
 
 Importing `kaggle` looks for credentials at once, asks Kaggle about a token (without a time limit) and prints help on
 stdout. Here it is imported where it finds none, so that no byte leaves before lmk says so; the class below then signs
-in by the client's own rules, with a time limit on each request.
+in by the client's own order with credentials that lmk has read and checked, and with time limits on each request.
 """
 
+import contextlib
 import io
 import ipaddress
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
+from urllib3.util import parse_url
 
+from lmk.kaggle.credentials import ADVICE, access_token, check_login, given, settings, settings_file
+from lmk.kaggle.http import mount
 from lmk.util.errors import CredentialsError, LmkError
 
 ENDPOINT_VARIABLE = "LMK_KAGGLE_ENDPOINT"
 """Where a stand-in for Kaggle listens; a loopback address, so that no token goes astray."""
 
 UPLOAD_TRIES = 3
-"""Of a file's upload: the same bytes to the same place, so that trying again is safe."""
+"""How often a file's upload is tried: the same bytes to the same place, so that trying again is safe."""
 
 
 @contextmanager
@@ -51,65 +54,93 @@ except ImportError as error:
     raise LmkError(f"The package kaggle cannot be imported ({error}). Run `pip install kaggle six`.") from error
 
 
+_ENDPOINT = re.compile(
+    r"https?://(127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|localhost|\[::1\])(:[0-9]{1,5})?(/[\w.~-]+)*/*", re.A
+)
+"""Addresses of this machine in the one form that all parsers read alike: no user, backslash, blank or escape."""
+
+
 def endpoint() -> str | None:
     """The stand-in's address, None for Kaggle itself.
 
     Raises:
         LmkError: The address is not one of this machine.
     """
-    address = os.environ.get(ENDPOINT_VARIABLE, "").rstrip("/")
+    address = os.environ.get(ENDPOINT_VARIABLE, "").strip()
     if not address:
         return None
-    host = urlsplit(address).hostname or ""
+    if not _ENDPOINT.fullmatch(address) or not _is_loopback(parse_url(address).host or ""):
+        raise LmkError(
+            f"{ENDPOINT_VARIABLE} names another machine; only a loopback address in plain form, such as "
+            "http://127.0.0.1:PORT, is taken, since the token goes there."
+        )
+    return address.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        loopback = False
-    if not loopback:
-        raise LmkError(f"{ENDPOINT_VARIABLE} is '{address}'; only a loopback address (http://127.0.0.1:PORT) is taken.")
-    return address
-
-
-def _settings_file() -> Path:
-    """Where the client looks for kaggle.json."""
-    if folder := os.environ.get("KAGGLE_CONFIG_DIR"):
-        return Path(folder, "kaggle.json")
-    home = Path("~/.kaggle").expanduser()
-    if home.exists():
-        return home / "kaggle.json"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser(), "kaggle", "kaggle.json")
-
-
-class TimedAdapter(HTTPAdapter):
-    """Requests that name no time limit get one."""
-
-    def __init__(self, seconds: float):
-        super().__init__()
-        self.seconds = seconds
-
-    def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):
-        return super().send(request, stream, timeout or self.seconds, verify, cert, proxies)
+        return False
 
 
 class OfficialApi(KaggleApi):
-    """The official client with a time limit, lmk's endpoint, and uploads that raise what went wrong."""
+    """The official client with a time limit, lmk's endpoint and credentials, and uploads that raise what went wrong."""
 
     def __init__(self, seconds: float):
         self.seconds = seconds
         self.address = endpoint()
-        self.config = str(_settings_file())
+        self.config = str(settings_file())
         self.config_values: dict[str, str] = {}
         self.args: list[str] = []
+        self._token: str | None = None
 
     def build_kaggle_client(self) -> SdkClient:
         client = super().build_kaggle_client()
         http = client.http_client()
         if self.address:
             http._endpoint = self.address
+        http._signed_in = False  # else it looks for credentials by itself, and takes them as they are
         http._init_session()
-        for scheme in ("http://", "https://"):
-            http._session.mount(scheme, TimedAdapter(self.seconds))
+        if self.address:
+            http._session.trust_env = False  # a proxy must not get the token that is meant for this machine
+        token = self.config_values.get(self.CONFIG_NAME_TOKEN) or self._token
+        user, key = (self.config_values.get(name) for name in (self.CONFIG_NAME_USER, self.CONFIG_NAME_KEY))
+        if token:
+            http._session.auth = http.BearerAuth(token)
+        elif user and key:
+            http._session.auth = (user, key)
+        mount(http._session, self.seconds)
         return client
+
+    def authenticate(self) -> None:
+        """Sign in by the first way that there is, in the official order: access token, user and key, login.
+
+        Raises:
+            CredentialsError: There are no credentials, or Kaggle does not take them.
+        """
+        if token := access_token():
+            self._token = token.value
+            if self._known(token.value):
+                return
+            self._token = None
+        self.config_values = settings()
+        self.config_values.pop(self.CONFIG_NAME_TOKEN, None)
+        if self._authenticate_with_legacy_apikey():
+            return
+        check_login()
+        if not self._authenticate_with_oauth_creds():
+            raise CredentialsError(_lacking())
+
+    def _known(self, token: str) -> bool:
+        user = self._introspect_token(token)
+        if not user:
+            return False
+        with contextlib.suppress(CredentialsError):  # a damaged kaggle.json does not matter beside a token
+            self.config_values = settings()
+        self.config_values[self.CONFIG_NAME_TOKEN] = token
+        self.config_values[self.CONFIG_NAME_USER] = user
+        return True
 
     def upload_complete(self, path, url, quiet, resume=False):
         """Send a file's bytes to the place that Kaggle named.
@@ -117,16 +148,18 @@ class OfficialApi(KaggleApi):
         Raises:
             requests.RequestException: Every try failed; the official code prints it and goes on as if nothing was.
         """
-        for left in reversed(range(UPLOAD_TRIES)):
-            try:
-                with Path(path).open("rb") as file:
-                    answer = requests.put(url, data=file, timeout=self.seconds)
-                answer.raise_for_status()
-                return ResumableUploadResult.COMPLETE
-            except (requests.ConnectionError, requests.Timeout, requests.HTTPError) as error:
-                refused = error.response is not None and error.response.status_code < 500
-                if refused or not left:
-                    raise
+        with requests.Session() as session:
+            mount(session, self.seconds)
+            for left in reversed(range(UPLOAD_TRIES)):
+                try:
+                    with Path(path).open("rb") as file:
+                        answer = session.put(url, data=file)
+                    answer.raise_for_status()
+                    return ResumableUploadResult.COMPLETE
+                except (requests.ConnectionError, requests.Timeout, requests.HTTPError) as error:
+                    refused = error.response is not None and error.response.status_code < 500
+                    if refused or not left:
+                        raise
 
 
 def sign_in(seconds: float) -> OfficialApi:
@@ -137,26 +170,16 @@ def sign_in(seconds: float) -> OfficialApi:
         requests.RequestException: Kaggle could not be asked about a token.
     """
     api = OfficialApi(seconds)
-    try:
-        with redirect_stdout(io.StringIO()):
-            api.authenticate()
-    except SystemExit:
-        raise CredentialsError(_lacking()) from None
+    with redirect_stdout(io.StringIO()):
+        api.authenticate()
     return api
 
 
 def _lacking() -> str:
     """What is missing or refused, and where to get it."""
-    mend = (
-        "Make a token at https://www.kaggle.com/settings (API, Generate New Token) and save it in "
-        "~/.kaggle/access_token, or set KAGGLE_API_TOKEN, or run `kaggle auth login`."
-    )
-    given = [name for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY") if os.environ.get(name)]
-    files = ("access_token", "access_token.txt", "credentials.json")
-    given += [f"~/.kaggle/{name}" for name in files if Path("~/.kaggle", name).expanduser().exists()]
-    given += [str(path) for path in [_settings_file()] if path.exists()]
-    if "KAGGLE_USERNAME" in given and "KAGGLE_KEY" not in given:
-        return f"KAGGLE_USERNAME is set, but KAGGLE_KEY is not, and nothing else signs in. {mend}"
-    if given:
-        return f"Kaggle does not take the credentials in {' or '.join(given)} (expired, revoked or damaged). {mend}"
-    return f"No Kaggle credentials were found. {mend}"
+    found = given()
+    if "KAGGLE_USERNAME" in found and "KAGGLE_KEY" not in found:
+        return f"KAGGLE_USERNAME is set, but KAGGLE_KEY is not, and nothing else signs in. {ADVICE}"
+    if found:
+        return f"Kaggle does not take the credentials in {' or '.join(found)} (expired, revoked or damaged). {ADVICE}"
+    return f"No Kaggle credentials were found. {ADVICE}"

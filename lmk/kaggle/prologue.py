@@ -15,7 +15,7 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
-NEEDED = ("cv2", "joblib", "keras", "numpy", "pandas", "pyarrow", "rich", "scipy", "sklearn", "typer")
+NEEDED = ("cv2", "filelock", "joblib", "keras", "numpy", "pandas", "pyarrow", "rich", "scipy", "sklearn", "typer")
 """Modules that lmk imports; a kernel's image may lack one, and an attached dataset of wheels brings it."""
 
 

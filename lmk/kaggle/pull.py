@@ -1,6 +1,7 @@
 """Bringing home what a kernel left: every file checked against the kernel's own list, then put into the workspace."""
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -200,6 +201,9 @@ def _check_content(path: Path, name: str) -> None:
                 arrays[name_of_array]  # checks the sum of what it reads, and refuses objects
     elif kind == ".csv":
         read_submission(path)
+    elif kind == ".sha256":
+        if not re.match(r"[0-9a-f]{64} ", path.read_text(encoding="utf-8")):
+            raise ValueError("it holds no checksum.")
     elif kind == ".json":
         json.loads(path.read_text(encoding="utf-8"))
     else:

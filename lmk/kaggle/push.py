@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmk.kaggle.api import Client
-from lmk.kaggle.bundle import Bundle, make_bundle
+from lmk.kaggle.bundle import Bundle, check_for_secrets, make_bundle
 from lmk.kaggle.faults import NoAnswer, ServerFault
 from lmk.kaggle.kernels import Kernel, Version, source_of
 from lmk.kaggle.metadata import FILE_NAME, Metadata
@@ -45,6 +45,8 @@ def prepare(kernel: Kernel, owner: str, secrets: list[str], wheels: str | None =
     if wheels:
         sources = [*metadata.values.get("dataset_sources", []), wheels]
         metadata = Metadata({**metadata.values, "dataset_sources": sources}, metadata.folder)
+    settings = json.dumps(dict(metadata.values), indent=2, ensure_ascii=False).encode()
+    check_for_secrets({FILE_NAME: settings}, secrets)
     return Prepared(metadata, make_bundle(metadata.script, secrets))
 
 
@@ -99,7 +101,7 @@ def push(
     if dropped:
         raise LmkError(
             f"Kaggle runs version {version.version} of {version.ref} without {', '.join(dropped)}: misspelt, "
-            f"private, or rules not accepted. Stop that run at {version.url}, mend {FILE_NAME}, and push again."
+            f"private, or rules not accepted. Stop that run at {version.url}, fix {FILE_NAME}, and push again."
         )
     return version
 

@@ -63,6 +63,9 @@ def run_of(runs: Path, csv: Path) -> RunFacts | None:
     content = csv.read_bytes()
     for record in all_records(runs):
         facts = facts_of(record, runs)
-        if facts.submission.is_file() and facts.submission.read_bytes() == content:
-            return facts
+        try:
+            if facts.submission.is_file() and facts.submission.read_bytes() == content:
+                return facts
+        except (OSError, ValueError):  # removed meanwhile, or no path at all
+            continue
     return None

@@ -5,21 +5,26 @@ second one would spend a second of the day's few slots; so after a lost answer t
 the file's tag, and where nothing can be learnt the record stays `unconfirmed` for the next call to settle.
 """
 
+import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from lmk.kaggle.api import SITE, Client, Limits, Submission
 from lmk.kaggle.faults import NoAnswer, ServerFault
-from lmk.kaggle.records import UNCONFIRMED, UPLOADING, Record, Records
+from lmk.kaggle.memory import Memory, Sent
+from lmk.kaggle.records import UNCONFIRMED, UPLOADING, Record, Records, digest_of_csv, moment
 from lmk.util.errors import LimitError, LmkError, RemoteError
 
 SETTLE_SECONDS = 60.0
 """How long a submission whose answer was lost may still appear in the list."""
 POLL_SECONDS = 2.0
 SERVER_TRIES = 3
-"""Of a submission that Kaggle answered with a fault of its own and that its list does not show."""
+"""How often a submission is sent that Kaggle answered with a fault of its own and that its list does not show."""
 LONGEST_DESCRIPTION = 500
 
 Tell = Callable[[str], None]
@@ -49,7 +54,7 @@ def submit_file(
         The record, with Kaggle's number.
 
     Raises:
-        LmkError: The file was sent already, or Kaggle refuses it.
+        LmkError: The file was sent already or is not the one of the record, or Kaggle refuses it.
         LimitError: No submission is left today.
         RemoteError: Kaggle failed; nothing was sent, or the record stays `unconfirmed` as the text says.
     """
@@ -57,10 +62,32 @@ def submit_file(
     def create(token: str) -> int | None:
         return client.create_submission(record.competition, token, record.description)
 
-    def upload() -> str:
-        return client.upload(record.competition, csv)
+    with snapshot(csv) as copy:  # while this call waits for another, the file may become another one
+        if digest_of_csv(copy) != record.digest:
+            raise LmkError(f"{csv} changed after it was checked; nothing was sent. Run the command again.")
 
-    return _once(client, records, record, csv, upload, create, again, tell, settle_seconds)
+        def upload() -> str:
+            return client.upload(record.competition, copy)
+
+        return _once(client, records, record, copy, upload, create, again, tell, settle_seconds)
+
+
+@contextmanager
+def snapshot(csv: Path) -> Iterator[Path]:
+    """A copy of the file as it is now, of the same name, that nobody else changes; removed at the end.
+
+    Raises:
+        LmkError: The file cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="lmk-submit-") as folder:
+        copy = Path(folder, csv.name)
+        try:
+            shutil.copyfile(csv, copy)
+        except shutil.SpecialFileError as error:
+            raise LmkError(f"{csv} is no regular file.") from error
+        except OSError as error:
+            raise LmkError(f"{csv} cannot be read: {error.strerror}.") from error
+        yield copy
 
 
 def submit_kernel(
@@ -94,9 +121,15 @@ def _once(
 ) -> Record:
     if len(record.description) > LONGEST_DESCRIPTION:
         raise LmkError(f"The message has {len(record.message)} characters; write at the most 480.")
-    with records.locked():
+    memory = Memory(tell)
+    with memory.locked(), records.locked(tell):
         if settled := _earlier(client, records, record, again, tell, settle_seconds):
+            _remember(memory, client, records, settled)
             return settled
+        for line in records.damaged:
+            tell(f"{line} It is passed over; Kaggle's own list is asked.")
+        if not again:
+            _refuse_if_sent_elsewhere(client, memory, record, tell, settle_seconds)
         listed = client.submissions(record.competition)
         before = {submission.ref for submission in listed if record.tag in submission.description}
         if before and not again:
@@ -115,10 +148,63 @@ def _once(
             raise
         record.status = UNCONFIRMED
         records.save(record)
-        record.ref = _create(client, records, record, lambda: create(token), before, settle_seconds)
+        entry = _remember(memory, client, records, record)
+        try:
+            record.ref = _create(client, records, record, lambda: create(token), before, settle_seconds)
+        except NoAnswer:
+            raise
+        except LmkError:
+            memory.forget(entry)  # Kaggle refused it, or its list shows that nothing arrived
+            raise
         record.status = "pending"
         records.save(record)
+        _remember(memory, client, records, record)
         return record
+
+
+def _remember(memory: Memory, client: Client, records: Records, record: Record) -> Sent:
+    entry = Sent(
+        account=client.account,
+        competition=record.competition,
+        digest=record.digest,
+        file=record.file,
+        size=record.size,
+        sent=record.sent,
+        ref=record.ref,
+        records=str(records.root.resolve()),
+    )
+    memory.put(entry)
+    return entry
+
+
+def _refuse_if_sent_elsewhere(
+    client: Client, memory: Memory, record: Record, tell: Tell, settle_seconds: float
+) -> None:
+    """Refuse a file that this user sent from another folder, where Kaggle's list may not show it yet.
+
+    Raises:
+        LmkError: It was sent, and is on Kaggle's list or may still come.
+        NoAnswer: Kaggle does not say.
+    """
+    for entry in memory.find(client.account, record.competition, record.digest):
+        left = _seconds_left(entry.sent, settle_seconds)
+        if entry.ref is None:
+            tell(f"A command in {entry.records} lost Kaggle's answer about this file; looking whether it arrived.")
+        ref = _look(client, record, set(), left)
+        if ref is None:
+            memory.forget(entry)  # the list is the last word
+            continue
+        memory.put(replace(entry, ref=ref))
+        raise LmkError(
+            f"Kaggle has this file already as submission {ref} of {record.competition}; it was sent on {entry.sent} "
+            f"and is recorded in {entry.records}. `lmk submit --again` sends it once more."
+        )
+
+
+def _seconds_left(sent: str, settle_seconds: float) -> float:
+    """How long a submission of that time may still appear in Kaggle's list; a clock may have been wrong."""
+    age = (datetime.now(UTC) - moment(sent)).total_seconds()
+    return min(max(settle_seconds - age, 0.0), settle_seconds)
 
 
 def _create(
@@ -175,9 +261,8 @@ def _earlier(
             records.remove(old)
         if old.status != UNCONFIRMED:
             continue
-        age = (datetime.now(UTC) - datetime.fromisoformat(old.sent)).total_seconds()
         tell(f"An earlier call lost Kaggle's answer about this file; looking whether it arrived ({old.sent}).")
-        ref = _look(client, old, taken, max(settle_seconds - age, 0.0))
+        ref = _look(client, old, taken, _seconds_left(old.sent, settle_seconds))
         if ref is None:
             records.remove(old)
             continue
@@ -186,7 +271,7 @@ def _earlier(
         tell(f"It arrived: submission {ref}. Nothing is sent again.")
         return old
     if taken and not again:
-        old = max((entry for entry in same if entry.ref is not None), key=lambda entry: entry.sent)
+        old = max((entry for entry in same if entry.ref is not None), key=lambda entry: moment(entry.sent))
         score = f", public score {old.public:.5f}" if old.public is not None else ""
         raise LmkError(
             f"{old.file} was sent already on {old.sent} as submission {old.ref}{score} ('{old.message}'). "

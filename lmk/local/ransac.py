@@ -1,15 +1,14 @@
 """One transform that brings matches of two photos together, and the matches it brings there: the inliers."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 
+from lmk.local.published import FEWEST as FEWEST_OF_SAMPLES
+from lmk.local.published import fit_by_samples
+from lmk.local.settings import Method, Model
 from lmk.local.spatial import FEWEST, Points, fit_spatially
-
-Model = Literal["similarity", "affine", "homography", "fundamental"]
-Method = Literal["spatial", "magsac", "ransac"]
 
 SAMPLE: dict[Model, int] = {"similarity": 2, "affine": 3, "homography": 4, "fundamental": 7}
 """Matches that fix a model; it proves nothing before one more agrees. Of `spatial` it is fewer: one fixes it."""
@@ -48,27 +47,31 @@ def fit(
         query: The matches' ends in the query, the surest match first.
         index: Their ends in the index photo.
         residual: The most distance of an inlier from where the transform takes it, in pixels of the index photo.
-        model: `spatial` fits affinities only, `magsac` all but similarities.
+        model: `spatial` and `samples` fit affinities only, `magsac` all but similarities.
         method: `spatial` uses scale and orientation of the features; `magsac` is OpenCV's USAC with
-            MAGSAC++ scores (Barath et al., CVPR 2020), `ransac` OpenCV's plain RANSAC.
+            MAGSAC++ scores (Barath et al., CVPR 2020), `ransac` OpenCV's plain RANSAC, `samples` the plain RANSAC
+            that was published with DELF (`lmk.local.published`).
         max_turn: The most turn between the photos in radians, of `spatial`.
-        trials: Random samples at the most, of `magsac` and `ransac`.
-        seed: Of the samples of `magsac`.
+        trials: Random samples: at the most so many of `magsac` and `ransac`, exactly so many of `samples`.
+        seed: Of the samples of `magsac` and `samples`.
 
     Returns:
-        Without inliers if too few matches agree (fewer than 3 of `spatial`, else no more than fix the model),
-        or if the best transform collapses, mirrors or shears a photo as no change of place does.
+        Without inliers if too few matches agree (fewer than 3 of `spatial` and `samples`, else no more than fix the
+        model), or, but for `samples`, if the best transform collapses, mirrors or shears a photo as no change of
+        place does.
 
     Raises:
         ValueError: The method does not fit that model.
     """
-    if (method == "spatial" and model != "affine") or (method == "magsac" and model == "similarity"):
+    if (method in ("spatial", "samples") and model != "affine") or (method == "magsac" and model == "similarity"):
         raise ValueError(f"The method '{method}' does not fit the model '{model}'.")
     count = len(query.places)
     nothing = Fit(np.full((2 if model in ("similarity", "affine") else 3, 3), np.nan), np.zeros(count, bool))
-    fewest = FEWEST if method == "spatial" else SAMPLE[model] + 1
+    fewest = {"spatial": FEWEST, "samples": FEWEST_OF_SAMPLES}.get(method, SAMPLE[model] + 1)
     if count < fewest:
         return nothing
+    if method == "samples":
+        return Fit(*fit_by_samples(query.places, index.places, residual, trials, seed))
     if method == "spatial":  # which proposes nothing implausible
         transform, inliers = fit_spatially(query, index, residual, max_turn)
         return Fit(transform, inliers) if np.count_nonzero(inliers) >= fewest else nothing

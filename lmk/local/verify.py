@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 
 import numpy as np
@@ -12,11 +13,12 @@ from threadpoolctl import threadpool_limits
 from lmk.local.compare import Settings, compare, covered
 from lmk.local.evidence import NOT_COMPARED, Evidence, gather
 from lmk.local.features import FeatureTable
-from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.predictions import NO_LANDMARK, Predictions, photo_of_query
 from lmk.util.cluster import workers_apart
 from lmk.util.errors import LmkError
 from lmk.util.progress import Progress, silent
 from lmk.util.store import ArrayStore
+from lmk.util.workers import while_parent_lives
 
 GALLERY = 32
 """Gallery photos of a landmark that a query is compared with, at the most."""
@@ -26,13 +28,16 @@ SHARD = 512
 CHUNKS = 4
 """Parts of a shard that each process gets: small enough that none waits long for the last."""
 
+Choose = Callable[[str, int, Sequence[str]], Sequence[str]]
+"""From a query's photo, a landmark and the photos of its gallery to those that it is compared with."""
+
 Task = tuple[int, list[int]]
 """A query's row in its table, and the rows of gallery photos in theirs, -1 for one that is left out."""
 
 
 def photo_of(query: str) -> str:
-    """The photo behind a query's id: `PHOTO` or `PHOTO@VIEW`."""
-    return query.split("@", 1)[0]
+    """The photo behind a query's id: `PHOTO` or `PHOTO/VIEW`."""
+    return photo_of_query(query)
 
 
 def verify(
@@ -44,6 +49,7 @@ def verify(
     settings: Settings | None = None,
     exclude: Mapping[str, Sequence[str]] | None = None,
     nearest: int | None = None,
+    choose: Choose | None = None,
     jobs: int = 1,
     progress: Progress = silent,
 ) -> Evidence:
@@ -60,6 +66,8 @@ def verify(
         exclude: A query's id to gallery photos that it is not compared with; none is ever compared with itself.
         nearest: Compare with so many photos of a landmark, those whose features are most like the query's on the
             whole, the nearest first; None: with the first `GALLERY` in the gallery's order.
+        choose: Instead of `nearest`, the photos of a landmark that a query is compared with, in this order and at the
+            most `GALLERY`; such as `RandomGallery.choose`. The store's key names it.
         jobs: Processes; they change the time, never the evidence.
         progress: Told of each finished shard of proposals.
 
@@ -76,7 +84,11 @@ def verify(
     names = np.array([f"{query} {landmark}" for query, landmark in pairs], dtype=str)
     proposals = dict(zip(names.tolist(), pairs, strict=True))
     known = set(landmarks.tolist())
-    if nearest is None:
+    if choose is not None:
+        photos = {
+            pair: list(choose(photo_of(pair[0]), pair[1], gallery.get(pair[1], ())))[:GALLERY] for pair in set(pairs)
+        }
+    elif nearest is None:
         photos = {pair: list(gallery.get(pair[1], ()))[:GALLERY] for pair in set(pairs)}
     else:
         ranked = Ranked(query_features, gallery_features, {name: gallery.get(name, ()) for name in known})
@@ -95,7 +107,7 @@ def verify(
         parts = (
             map(_apart, chunks) if workers_apart() else ((query_features, gallery_features, part) for part in chunks)
         )
-        found = pool(delayed(_compare_all)(*part, settings) for part in parts)
+        found = pool(delayed(while_parent_lives)(os.getpid(), _compare_all, *part, settings) for part in parts)
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     def _apart(tasks: list[Task]) -> tuple[FeatureTable, FeatureTable, list[Task]]:

@@ -1,6 +1,7 @@
 """What TensorFlow alone says about its devices, and does between them."""
 
 from contextlib import AbstractContextManager
+from functools import cache
 
 import tensorflow as tf
 from tensorflow.python.client import device_lib  # the public API has no total memory of a device
@@ -29,4 +30,10 @@ def from_all_replicas(*values: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
 def mirrored_scope(devices: list[str] | None = None) -> AbstractContextManager:
     """Models built inside keep equal weights on every device, all GPUs by default, and share each batch."""
-    return tf.distribute.MirroredStrategy(devices).scope()
+    return _strategy(None if devices is None else tuple(devices)).scope()
+
+
+@cache
+def _strategy(devices: tuple[str, ...] | None) -> tf.distribute.Strategy:
+    """One strategy for the whole process: the collective operations of a second one on the same devices fail."""
+    return tf.distribute.MirroredStrategy(devices if devices is None else list(devices))

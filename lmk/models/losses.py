@@ -219,7 +219,7 @@ def rank_weights(confidence, kind: Literal["rank", "index"] = "rank"):
     `rank`: the place of each confidence, 0 the highest, equal ones in their order. `index`: the indices that sort the
     batch in place of the ranks, as published by mistake.
     """
-    order = ops.argsort(-ops.stop_gradient(confidence))
+    order = ops.argsort(-ops.stop_gradient(ops.convert_to_tensor(confidence)))  # torch stops no gradient of an array
     places = order if kind == "index" else ops.argsort(order)
     count = ops.cast(ops.shape(confidence)[0], keras.config.floatx())
     return (count - ops.cast(places, keras.config.floatx())) / count

@@ -57,7 +57,7 @@ def build_extractor(recipe: Recipe, weights: str) -> keras.Model:
 
     weights: `imagenet`, `none`, or a file or folder, as `build_backbone` takes them.
     """
-    backbone = build_backbone(recipe.backbone, weights, recipe.image_size, recipe.provider)
+    backbone = build_backbone(recipe.backbone, weights, recipe.image_size, recipe.provider, recipe.pixels)
     features = backbone.outputs[0]
     if recipe.dense:
         features = WindowGeM(dense_windows(recipe.views), name="pooling")(features)

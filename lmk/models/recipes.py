@@ -13,6 +13,10 @@ if TYPE_CHECKING:  # recipes are listed without loading Keras
     from lmk.models.heads import Background
 
 
+HEAD_ONLY = 10_000
+"""For `Stage.train_from`: past the last layer of every backbone. The backbone stays frozen, but the stage runs on
+augmented photos, not on stored features, so that the pooling (the exponent of GeM) learns with the head."""
+
 ENOUGH_FOR_STATISTICS = 32
 """Photos a batch from which batch normalization learns; the mean and variance of fewer are mostly chance."""
 
@@ -25,7 +29,7 @@ class Stage:
         epochs: Passes over the training photos (over all their stored views where the backbone is frozen).
         learning_rate: At its peak; a cosine falls from it to 0, after `warmup` epochs of rising.
         train_from: Index of the first backbone layer that learns; None leaves the backbone frozen, so that the
-            stage runs on its stored features.
+            stage runs on its stored features; `HEAD_ONLY` leaves it frozen and runs on photos.
         batch_size: Photos (or views) a step.
         warmup: Epochs.
         backbone_factor: Of the learning rate in the backbone.
@@ -90,7 +94,8 @@ class Recipe:
             each with a pass of its own; for a frozen backbone with GeM.
         vote: What makes one answer of several views: `vote` (each view's best landmark and its score, summed, divided
             by all views), `mean` of their scores, or `descriptors`, the scores of their mean features.
-        provider: Who builds the backbone: `keras`, or `efficientnet` (the package).
+        provider: Who builds the backbone, a key of `catalogue.PROVIDERS`; None: as the catalogue says.
+        pixels: How the backbone gets its pixels, one of `catalogue.Scaling`; None: as its weights were trained.
         about: One line for people.
         reaches: What it reached where, for people.
     """
@@ -118,7 +123,8 @@ class Recipe:
     views: int = 22
     dense: bool = False
     vote: Literal["mean", "vote", "descriptors"] = "mean"
-    provider: Literal["keras", "efficientnet"] = "keras"
+    provider: str | None = None
+    pixels: Literal["tf", "lite", "caffe", "torch", "unit", "included"] | None = None
     about: str = ""
     reaches: str = ""
 
@@ -236,6 +242,54 @@ RECIPES = {
             about="for a CPU with an hour or two: MobileNetV2, all layers, batch normalization among them",
         ),
         Recipe(
+            name="vgg16-published",
+            backbone="vgg16",
+            image_size=128,
+            pooling="flatten",
+            hidden=(256,),
+            dropout=0.5,
+            background="zero",
+            distractors=False,
+            stages=(
+                Stage(epochs=20, learning_rate=1e-3, batch_size=128),
+                Stage(epochs=10, learning_rate=1e-4, train_from=15, batch_size=32, patience=3),
+            ),
+            views=1,
+            pixels="unit",
+            about="vgg16-bottleneck as the blog has it: pixels / 255, one plain view, no class for distractors",
+            reaches="80 % validation accuracy on the 2018 edition, says the blog that published it; no GAP",
+        ),
+        Recipe(
+            name="xception-published",
+            backbone="xception",
+            image_size=299,
+            dropout=0.05,
+            head="softmax",
+            loss="rank-bce-published",
+            background="zero",
+            stages=(
+                Stage(epochs=10, learning_rate=1e-3, batch_size=128, train_from=HEAD_ONLY),
+                Stage(epochs=12, learning_rate=1e-4, train_from=85, patience=4),
+                Stage(epochs=4, learning_rate=1e-5, train_from=25, patience=2),
+            ),
+            vote="vote",
+            about="xception-gem as its notebook has it: a softmax under the published loss, an exponent that learns "
+            "from the first stage on; the head, then layers from 85 on, then from 25 on",
+            reaches="GAP 0.149 (private, 2018) as its author trained it",
+        ),
+        Recipe(
+            name="efficientnet-noisy-student",
+            backbone="efficientnetb0",
+            image_size=224,
+            dropout=0.2,
+            stages=(
+                Stage(epochs=10, learning_rate=1e-3, batch_size=128),
+                Stage(epochs=12, learning_rate=2e-4, train_from=0, warmup=1, backbone_factor=0.3, patience=4),
+            ),
+            provider="efficientnet",
+            about="efficientnet-gem built by the package efficientnet, whose noisy-student weights a folder may hold",
+        ),
+        Recipe(
             name="efficientnet-gem",
             backbone="efficientnetb0",
             image_size=224,
@@ -257,6 +311,24 @@ RECIPES = {
             name="mobilenet-gem",
             backbone="mobilenet",
             about="for a CPU: frozen MobileNet, an ArcFace head on the stored features of 12 dense views",
+        ),
+        replace(
+            _MARGIN,
+            name="efficientnetlite0-gem",
+            backbone="efficientnetlite0",
+            about="for a CPU: frozen EfficientNet-Lite0 (by lmk[weights]), an ArcFace head",
+        ),
+        replace(
+            _MARGIN,
+            name="efficientnetlite1-gem",
+            backbone="efficientnetlite1",
+            about="for a CPU: frozen EfficientNet-Lite1 (by lmk[weights]), an ArcFace head",
+        ),
+        replace(
+            _MARGIN,
+            name="efficientnetlite2-gem",
+            backbone="efficientnetlite2",
+            about="for a CPU: frozen EfficientNet-Lite2 (by lmk[weights]), an ArcFace head",
         ),
         replace(
             _FROZEN,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lmk.util.backend import CHANNELS, EPSILON, FLOATS, backend_here
 from lmk.util.errors import LmkError
 from lmk.util.team import ALONE, Team
 
@@ -24,18 +25,31 @@ def start_keras(team: Team = ALONE) -> None:
     TensorFlow's notices of its CPU and of absent GPUs have no switch that leaves its speed alone. Its hints on
     functions compiled again are dropped, too: a network for each fold is meant.
 
+    Whatever Keras' file says, images have their channels last and numbers are float32: results depend on both.
+
     Raises:
-        LmkError: Keras' backend cannot train over several processes.
+        LmkError: Keras' backend is absent or unknown, or cannot train over several processes.
         RemoteError: They did not meet.
     """
+    backend_here()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors are still shown
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _held_back() as leave:
         from lmk.models.device import has_gpu
         from lmk.models.distributed import meet
 
+        settle_keras()
         meet(team, leave)
         has_gpu()
+
+
+def settle_keras() -> None:
+    """Put what `keras.json` may change back to what lmk computes with."""
+    import keras  # takes seconds: not before it is needed
+
+    keras.config.set_image_data_format(CHANNELS)
+    keras.config.set_floatx(FLOATS)
+    keras.config.set_epsilon(EPSILON)
 
 
 def sees_gpu() -> bool:

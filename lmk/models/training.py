@@ -196,7 +196,8 @@ class Trainer:
                 layer.trainable = stage.learns_batch_norm
         if stage.train_from is not None:
             set_trainable(extractor, stage.train_from, stage.learns_batch_norm)
-            if stage.learns_batch_norm:
+            layers = network_of(extractor).layers
+            if any(isinstance(layer, keras.layers.BatchNormalization) and layer.trainable for layer in layers):
                 self._prepare_normalization(extractor, stage, number, stored)
         part = replace(network, extractor=extractor).trained_part(whole=stage.train_from is not None)
         with together(self.team):

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmk.data.splits import choose_galleries, photo_of
-from lmk.local.compare import SETTINGS, Settings
+from lmk.local.compare import Settings
+from lmk.local.compare import comparison_settings as settings_by_name
 from lmk.local.delf import DelfOptions
-from lmk.local.kinds import DELF, KINDS
-from lmk.local.rootsift import RootSift
+from lmk.local.kinds import DELF, KINDS, LOCAL_FEATURES
 from lmk.models.backbones.catalogue import weights_digest
 from lmk.models.delf.files import published_digest
+from lmk.models.delf.recipe import DelfRecipe
 from lmk.models.recipes import Recipe
 from lmk.pipeline.backend import choose_backend, refusal, running_backend
 from lmk.pipeline.cache import Cache
@@ -28,6 +29,7 @@ from lmk.pipeline.config import TOP_K, Backend, Config, Execution
 from lmk.pipeline.dataset import Dataset
 from lmk.pipeline.delf import PCA_FEATURES, PCA_PHOTOS, DelfExtractor, recipe_of
 from lmk.pipeline.key import Key
+from lmk.pipeline.likes import Like, find_like
 from lmk.pipeline.local_features import LocalSource
 from lmk.pipeline.places import Places
 from lmk.pipeline.results import Answers, Blended, Fitted, Neighbours, Verified
@@ -42,7 +44,7 @@ from lmk.pipeline.steps import (
     local_of,
     networks_of,
 )
-from lmk.pipeline.verify import Comparison, verify_proposals
+from lmk.pipeline.verify import Comparison, verify_in_passes, verify_proposals
 from lmk.predictions import NO_LANDMARK
 from lmk.retrieval.neighbours import Options
 from lmk.util.errors import LmkError
@@ -98,6 +100,15 @@ BLEND_CODE = (
 LOCAL_CODE: Mapping[str, tuple[str, ...]] = {
     "rootsift": ("lmk.local.features", "lmk.local.rootsift", "lmk.local.suppress"),
     "delf": ("lmk.local.delf", "lmk.local.features", "lmk.local.pca", "lmk.local.suppress"),
+    **{
+        kind: (
+            "lmk.local.features",
+            "lmk.local.learned",
+            "lmk.local.suppress",
+            f"lmk.models.local.{module}",
+        )
+        for kind, module in (("xfeat", "xfeat"), ("aliked-t16", "aliked"), ("aliked-n16", "aliked"))
+    },
 }
 DELF_CODE = (
     "lmk.data.augment",
@@ -107,6 +118,10 @@ DELF_CODE = (
     "lmk.models.backbones.efficientnet",
     "lmk.models.backbones.weights",
     "lmk.models.datum",
+    "lmk.models.delf.canvas",
+    "lmk.models.delf.checkpoint_tensorflow",
+    "lmk.models.delf.files",
+    "lmk.models.delf.keras_resnet",
     "lmk.models.delf.network",
     "lmk.models.delf.published",
     "lmk.models.delf.receptive",
@@ -123,6 +138,7 @@ COMPARISON_CODE = (
     "lmk.local.compare",
     "lmk.local.evidence",
     "lmk.local.matching",
+    "lmk.local.published",
     "lmk.local.ransac",
     "lmk.local.spatial",
     "lmk.local.verify",
@@ -157,7 +173,9 @@ def build(config: Config, dataset: Dataset, execution: Execution, team: Team = A
             "Run one recipe with --no-ensemble."
         )
     steps = [step for recipe in config.recipes for step in builder.recipe(recipe)]
-    if config.ensemble:
+    if config.like is not None:
+        steps += [builder.blend(), *builder.local_features(), builder.verification(), builder.fusion()]
+    elif config.ensemble:
         steps += [builder.retrieval(), builder.blend(), *builder.local_features(), builder.verification()]
         steps.append(builder.fusion())
     return steps
@@ -179,12 +197,16 @@ def comparison_of(config: Config, dataset: Dataset, execution: Execution) -> Com
 def targets_of(config: Config) -> list[str]:
     """Steps whose results a run's record tells: answers of every stage, and the evidence."""
     recipes = [recipe.name for recipe in config.recipes]
+    if config.like is not None:
+        return [*recipes, ENSEMBLE, VERIFICATION, FUSED]
     return [*recipes, RETRIEVAL, ENSEMBLE, VERIFICATION, FUSED] if config.ensemble else recipes
 
 
 def comparison_settings(kind: str, config: Config) -> Settings:
     """How two photos are compared by a kind of local features."""
-    return replace(SETTINGS[kind], seed=config.seed, enough=config.enough)
+    if config.like is not None:
+        return replace(find_like(config.like).comparison, seed=config.seed)
+    return settings_by_name(kind, config.comparison, config.seed, config.enough)
 
 
 @dataclass(frozen=True)
@@ -201,6 +223,9 @@ class Builder:
 
     def __init__(self, config: Config, dataset: Dataset, execution: Execution, team: Team = ALONE):
         self.config, self.dataset, self.execution, self.team = config, dataset, execution, team
+        self.like: Like | None = None
+        if config.like is not None:
+            self.like = find_like(config.like).as_asked(config.passes, config.divisor, config.seed)
         self.cache = Cache(execution.workspace)
         self.keys: dict[str, Key] = {}
         self.backends: dict[str, Backend] = {}
@@ -209,7 +234,7 @@ class Builder:
 
     def recipe(self, recipe: Recipe) -> list[Step]:
         """Features (where the backbone starts frozen), trained networks, and answers."""
-        weights = weights_digest(recipe.backbone, self.config.weights)
+        weights = weights_digest(recipe.backbone, self.config.weights, recipe.provider)
 
         def stored(backend: Backend) -> bool:
             key = self._recipe_keys(recipe, weights, backend).answers
@@ -280,10 +305,13 @@ class Builder:
 
         config, dataset = self.config, self.dataset
         sources = self._sources()
-        facts = {"k": config.candidates, "seed": config.seed}
+        facts = {"k": config.candidates, "seed": config.seed, "alone": self.like is not None}
         key = self._accepted(Key.of(ENSEMBLE, facts, [self.keys[name] for name in sources], BLEND_CODE))
 
         def compute(results: Mapping[str, Any]) -> Blended:
+            if self.like is not None:  # its one network, and nothing else
+                only = results[sources[0]]
+                return Blended(only.dev.top(1), only.test.top(1), weights={sources[0]: 1.0})
             return blend({name: results[name] for name in sources}, dataset.dev, config.candidates, config.seed)
 
         return self._keep([Step(ENSEMBLE, ENSEMBLE, sources, key, self.cache.answers(key, Blended), compute)])[0]
@@ -295,7 +323,7 @@ class Builder:
             if kind == DELF:
                 steps += self._delf_steps()
             else:
-                extractor = RootSift()
+                extractor = LOCAL_FEATURES[kind].extractor(_own_weights(self.config.weights))
                 key = Key.of(local_of(kind), extractor.key(), [self.dataset.photos_key], LOCAL_CODE[kind])
                 steps.append(self._local_step(kind, extractor, self._accepted(key), ()))
         return self._keep(steps)
@@ -304,10 +332,16 @@ class Builder:
         """Evidence for what the ensemble proposes."""
         kinds = KINDS[self.config.local_features]
         pairs = {kind: self.pairs_key(kind) for kind in kinds}
-        key = Key.of(VERIFICATION, {"kinds": list(kinds)}, [self.keys[ENSEMBLE], *pairs.values()], EVIDENCE_CODE)
+        facts = {"kinds": list(kinds), "passes": self.config.passes}
+        key = Key.of(VERIFICATION, facts, [self.keys[ENSEMBLE], *pairs.values()], EVIDENCE_CODE)
         key = self._accepted(key)
 
         def compute(results: Mapping[str, Any]) -> Verified:
+            if self.like is not None:
+                kind, chosen = kinds[0], self.like.gallery
+                passes = [self.comparison(kind, self.pairs_key(kind, number)) for number in range(chosen.passes)]
+                jobs, progress = self.execution.jobs, self.execution.progress
+                return verify_in_passes(results[ENSEMBLE], self.galleries(), passes, chosen, jobs, progress)
             nearest = self.config.gallery if self.config.nearest else None
             comparisons = {kind: self.comparison(kind, pairs[kind]) for kind in kinds}
             execution = self.execution
@@ -323,7 +357,7 @@ class Builder:
         """One confidence of recognition and evidence."""
         config, dataset = self.config, self.dataset
         needs = (*self._sources(), ENSEMBLE, VERIFICATION)
-        facts = {"rule": config.fusion, "seed": config.seed}
+        facts = {"rule": config.fusion, "seed": config.seed, "divisor": config.divisor}
         key = self._accepted(Key.of(FUSED, facts, [self.keys[name] for name in needs], FUSION_CODE))
 
         def compute(results: Mapping[str, Any]) -> Fitted:
@@ -331,12 +365,13 @@ class Builder:
 
             proposed = Proposed(
                 sources={name: results[name] for name in self._sources()},
-                neighbours=results[RETRIEVAL],
+                neighbours=results.get(RETRIEVAL),
                 blended=results[ENSEMBLE],
                 verified=results[VERIFICATION],
                 dev=dataset.dev,
                 photo_counts=photo_counts(dataset.competition.train_landmarks),
                 seed=config.seed,
+                divisor=config.divisor,
             )
             return FUSIONS[config.fusion](proposed)
 
@@ -347,12 +382,16 @@ class Builder:
         store = ArrayStore(self.execution.workspace.stores, "verification-pairs", key.to_dict())
         return Comparison(self.local[kind], comparison_settings(kind, self.config), store)
 
-    def pairs_key(self, kind: str) -> Key:
-        """Everything that the comparison of a query with a landmark depends on."""
+    def pairs_key(self, kind: str, number: int = 0) -> Key:
+        """Everything that the comparison of a query with a landmark depends on, in the pass `number`."""
         config = self.config
+        gallery: object = [config.gallery, "nearest" if config.nearest else config.seed]
+        if self.like is not None:
+            chosen = self.like.gallery
+            gallery = ["at random", chosen.kept, chosen.compared, chosen.seed, number]
         facts = {
             "comparison": comparison_settings(kind, self.config).key(),
-            "gallery": [config.gallery, "nearest" if config.nearest else config.seed],
+            "gallery": gallery,
             "reference": self.dataset.split_key.digest if self.dataset.is_holdout else sorted(self.dataset.unreadable),
         }
         return Key.of("verification-pairs", facts, [self.keys[local_of(kind)]], COMPARISON_CODE)
@@ -360,13 +399,14 @@ class Builder:
     def galleries(self) -> dict[int, list[str]]:
         """At most `Config.gallery` training photos of each landmark, a seeded choice."""
         part = self.dataset.reference
-        return choose_galleries(part.photos, part.landmarks, self.config.gallery, self.config.seed)
+        kept = self.config.gallery if self.like is None else self.like.gallery.kept
+        return choose_galleries(part.photos, part.landmarks, kept, self.config.seed)
 
     def _recipe_keys(self, recipe: Recipe, weights: str, backend: Backend, accept: bool = False) -> RecipeKeys:
         config, dataset, name = self.config, self.dataset, recipe.name
         accepted = self._accepted if accept else lambda key: key
         facts = {
-            "backbone": [recipe.backbone, recipe.provider, weights],
+            "backbone": [recipe.backbone, recipe.provider, recipe.pixels, weights],
             "views": [recipe.image_size, recipe.pooling, recipe.views, recipe.dense],
             "seed": config.seed if weights == "none" else None,
             "backend": list(backend),
@@ -419,7 +459,7 @@ class Builder:
         config, dataset, workspace = self.config, self.dataset, self.execution.workspace
         recipe = recipe_of(config.weights, config.delf, config.delf_tune)
         facts = self._delf_facts(recipe)
-        options = DelfOptions()
+        options = self._delf_options(recipe)
 
         def keys(backend: Backend) -> tuple[Key, Key]:
             parents = [dataset.split_key] if dataset.is_holdout else [dataset.photos_key]
@@ -442,6 +482,7 @@ class Builder:
             dataset.read,
             (base.with_name(f"{base.name}.weights.h5"), base.with_name(f"{base.name}.npz")),
             self.execution.jobs,
+            config.precision,
             refusal(DELF_NETWORK, backend, workspace),
             self.execution.progress,
         )
@@ -453,6 +494,12 @@ class Builder:
         slot = Handle(lambda: 0.0 if extractor.is_trained() else 1.0, lambda: extractor)
         trained = Step(DELF_NETWORK, VERIFICATION, (), network, slot, train)
         return [trained, self._local_step(DELF, extractor, features, (DELF_NETWORK,))]
+
+    def _delf_options(self, recipe: DelfRecipe) -> DelfOptions:
+        """Which features are kept; a published threshold on scores means something to published weights alone."""
+        if self.like is None:
+            return DelfOptions()
+        return self.like.delf if Path(recipe.backbone).is_dir() else self.like.without_threshold
 
     def _delf_facts(self, recipe: Any) -> dict[str, object]:
         """What DELF's network depends on besides its training photos.
@@ -489,7 +536,8 @@ class Builder:
 
     def _sources(self) -> tuple[str, ...]:
         """Steps whose answers are blended."""
-        return (*(recipe.name for recipe in self.config.recipes), RETRIEVAL)
+        recipes = [recipe.name for recipe in self.config.recipes]
+        return tuple(recipes) if self.like is not None else (*recipes, RETRIEVAL)
 
     def _accepted(self, key: Key) -> Key:
         """The key, or that of a stale result which the user accepts in its place."""
@@ -528,6 +576,11 @@ class Handle:
 
 def _untrained(places: Places, dataset: Dataset) -> float:
     return 1 - places.trained(dataset.parts)
+
+
+def _own_weights(weights: str) -> str | None:
+    """The file or folder in which learned local features look for their weights before installed packages."""
+    return None if weights in ("none", "imagenet", "tiny") else weights
 
 
 def _once(make: Callable[[], Any]) -> Callable[[], Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Literal, NamedTuple
 
 from lmk.models.recipes import Recipe, find_recipe
+from lmk.util import backend
 from lmk.util.progress import Progress, silent
 from lmk.util.workspace import Workspace
 
@@ -33,8 +33,12 @@ class Backend(NamedTuple):
 
 
 def backend_here() -> Backend:
-    """What computes networks in this process."""
-    return Backend(version("keras"), os.environ.get("KERAS_BACKEND") or "tensorflow")
+    """What computes networks in this process.
+
+    Raises:
+        LmkError: As `lmk.util.backend.backend_here`.
+    """
+    return Backend(version("keras"), backend.backend_here().name)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class Config:
         local_features: Local features that verify, one of `lmk.local.kinds.KINDS`.
         delf: Backbone that DELF trains on, or the folder of a published one; None takes what suits the weights.
         delf_tune: Epochs in which DELF's backbone learns before its attention does; 0 leaves it frozen.
+        like: Published system that the run follows, a name of `lmk.pipeline.likes.LIKES`; None for lmk's own way.
+        comparison: How photos are compared, one of `lmk.local.compare.COMPARISONS`.
+        passes: Passes of random galleries of a published system that has them.
+        divisor: What the published sum divides inliers by, one of `lmk.ensemble.rules.DIVISORS`.
         candidates: Landmarks verified a query.
         gallery: Photos compared a landmark, at most.
         nearest: Whether these are the ones most like the query, in place of a seeded choice.
@@ -82,6 +90,10 @@ class Config:
     local_features: str = "rootsift"
     delf: str | None = None
     delf_tune: int = 0
+    like: str | None = None
+    comparison: Literal["default", "published"] = "default"
+    passes: int = 1
+    divisor: Literal["dev", "batch"] = "dev"
     candidates: int = 5
     gallery: int = 32
     nearest: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,15 +13,14 @@ import numpy as np
 
 from lmk.data import competitions
 from lmk.data.competitions import DEMO, Competition
+from lmk.data.identity import Identity, identify, remembered
 from lmk.data.images import read_photo
-from lmk.data.photos import find_unreadable
 from lmk.data.splits import Queries, Split, make_holdout, make_split
 from lmk.demo.competition import make_demo
 from lmk.pipeline.config import HOLDOUT_FROM, READ_SIDE, Config, Execution
 from lmk.pipeline.key import Key
 from lmk.predictions import Predictions, best_of, concatenate
 from lmk.util.errors import LmkError
-from lmk.util.files import write_json
 from lmk.util.progress import Progress, silent
 
 READING = ("lmk.data.images", "lmk.data.views")
@@ -75,7 +73,7 @@ class Dataset:
 
     Attributes:
         competition: Its files.
-        unreadable: Reason by id of each photo that cannot be read; none of them is trained on or asked.
+        identity: What its photos hold.
         split: Folds of the readable training photos and distractors.
         parts: What each network is trained on and asked.
         dev: Queries of all parts, part by part.
@@ -86,7 +84,7 @@ class Dataset:
     """
 
     competition: Competition
-    unreadable: Mapping[str, str]
+    identity: Identity
     split: Split
     parts: tuple[Part, ...]
     dev: Queries
@@ -95,6 +93,11 @@ class Dataset:
     split_key: Key
     seconds: float = 0.0
     known_before: bool = False
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Reason by id of each photo that cannot be read; none of them is trained on or asked."""
+        return self.identity.unreadable
 
     @cached_property
     def photos(self) -> np.ndarray:
@@ -152,33 +155,35 @@ def open_dataset(config: Config, competition: Competition, execution: Execution)
         LmkError: The readable training photos show one landmark alone, so that none can be held out.
     """
     start = time.monotonic()
-    record = execution.workspace.root / "photos" / f"{competition.digest}.json"
-    known_before = record.exists()
-    unreadable = _unreadable(competition, record, execution)
+    folder = execution.workspace.root / "photos"
+    known_before = remembered(competition, folder) is not None
+    identity = identify(competition, folder, execution.jobs, execution.progress)
+    unreadable = identity.unreadable
     seconds = round(time.monotonic() - start, 3)
     if unreadable:
         first, reason = next(iter(unreadable.items()))
         execution.note(f"{len(unreadable)} photos cannot be read and are left out; first: {first}, {reason}.")
     split = _split(config, competition, unreadable)
-    return dataset_of(config, competition, unreadable, split, seconds, known_before)
+    return dataset_of(config, competition, identity, split, seconds, known_before)
 
 
 def dataset_of(
     config: Config,
     competition: Competition,
-    unreadable: Mapping[str, str],
+    identity: Identity,
     split: Split,
     seconds: float = 0.0,
     known_before: bool = False,
 ) -> Dataset:
-    """The dataset of a split that stands; further arguments are attributes of `Dataset`."""
+    """The dataset of a split that stands; `identity` names its photos, further arguments are as in `Dataset`."""
+    unreadable = identity.unreadable
     holdout = is_holdout(config, len(split.train_ids))
     parts = _holdout(split, config.refit) if holdout else _folds(split)
     dev = Queries(
         *(np.concatenate([getattr(part.queries, name) for part in parts]) for name in ("ids", "photos", "truth"))
     )
     ids = competition.test_ids
-    photos_key = Key.of("photos", {"competition": competition.digest, "read_side": READ_SIDE}, code=READING)
+    photos_key = Key.of("photos", {"competition": identity.digest, "read_side": READ_SIDE}, code=READING)
     facts = {
         "unreadable": sorted(unreadable),
         "seed": config.seed,
@@ -187,7 +192,7 @@ def dataset_of(
     }
     return Dataset(
         competition=competition,
-        unreadable=unreadable,
+        identity=identity,
         split=split,
         parts=parts,
         dev=dev,
@@ -250,15 +255,3 @@ def _everything(split: Split) -> Part:
 
 def _readable(ids: np.ndarray, unreadable: Mapping[str, str]) -> np.ndarray:
     return ~np.isin(ids, np.array(sorted(unreadable), dtype=str))
-
-
-def _unreadable(competition: Competition, record: Path, execution: Execution) -> dict[str, str]:
-    """Photos that cannot be read, with the reason; kept in `record`."""
-    if record.exists():
-        return json.loads(record.read_text(encoding="utf-8"))
-    ids = np.concatenate([competition.train_ids, competition.distractor_ids, competition.test_ids])
-    paths = {path: name for name in ids.tolist() if (path := competition.photo(name)) is not None}
-    found = find_unreadable(paths, len(paths), execution.jobs, execution.progress)
-    unreadable = {paths[error.path]: error.reason for error in found}
-    write_json(record, unreadable)
-    return unreadable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from joblib import cpu_count
 
-from lmk.local.delf import Delf, DelfOptions
+from lmk.local.delf import Canvases, Delf, DelfOptions
 from lmk.local.features import SHARD, LocalFeatures
 from lmk.local.pca import Pca
 from lmk.models.delf.recipe import DelfRecipe, cut_of
 from lmk.pipeline.dataset import Part
+from lmk.util.checked import DamagedFile, discard, is_sealed, seal, verify
 from lmk.util.errors import LmkError
 from lmk.util.files import write_json
 from lmk.util.progress import Progress
@@ -26,12 +28,16 @@ if TYPE_CHECKING:
     from lmk.models.delf.network import DelfNetwork
     from lmk.models.delf.training import Record
 
+log = logging.getLogger(__name__)
+
 PCA_PHOTOS, PCA_FEATURES = 100, 200
 """Training photos whose features the PCA is fitted to, and features of each: 20,000 vectors for 40 components."""
+MOST_WITHOUT_PCA = 256
+"""Channels of a published model up to which its descriptors are taken as they are where no PCA came with it."""
 PCA_BATCH = 10
 """Photos that it reads at once."""
-GPU_PHOTOS = 8
-"""Photos of one size that a GPU gets at once; a CPU is as fast with one, which makes rounding the same always."""
+GPU_THREADS = 8
+"""Threads that prepare images beside a GPU."""
 
 
 def default_recipe(weights: str) -> DelfRecipe:
@@ -72,6 +78,7 @@ class DelfExtractor:
         read: A photo's id to RGB (h, w, 3) uint8.
         files: Where the network's weights and the PCA lie.
         jobs: Threads on a CPU.
+        precision: As in `Config`.
         may_compute: As of `Networks`.
         progress: Told of training.
     """
@@ -83,6 +90,7 @@ class DelfExtractor:
     read: Callable[[str], np.ndarray]
     files: tuple[Path, Path]
     jobs: int
+    precision: str
     may_compute: Callable[[str], None]
     progress: Progress
 
@@ -110,14 +118,14 @@ class DelfExtractor:
 
     def is_trained(self) -> bool:
         """Whether nothing has to be trained."""
-        return self.published is not None or all(path.exists() for path in self.files)
+        return self.published is not None or all(is_sealed(path) for path in self.files)
 
     def train(self) -> list[Record]:
         """Train what is not trained yet, fit the PCA, and keep both; the history, empty for a published model."""
         if self.published is not None:
             return []
-        network, pca = self.files
-        if not pca.exists():
+        network, _ = self.files
+        if not self.is_trained():
             self._ready  # noqa: B018  - builds, trains and keeps
         return json.loads(_history(network).read_text(encoding="utf-8"))
 
@@ -127,37 +135,52 @@ class DelfExtractor:
         from lmk.models.start import start_keras  # Keras takes seconds to load
 
         start_keras()
+        from lmk.models.device import POLICIES
+
         if self.published is not None:
             published = import_module("lmk.models.delf.published")
-            return self._with(*published.load_published(self.published, self.recipe.dimensions))
+            network, pca = published.load_published(self.published, self.recipe.dimensions, POLICIES[self.precision])
+            if pca is None and network.backbone.output_shape[-1] > MOST_WITHOUT_PCA:
+                pca = self._own_pca(network)
+            return self._with(network, pca)
         return self._trained()
 
     def _with(self, network: DelfNetwork, pca: Pca | None) -> Delf:
-        """A network as it runs on the device: a GPU gets many photos at once, a processor's cores one each."""
-        from lmk.models.device import has_gpu
+        """A network as it runs on the device: compiled ones get canvases of few sizes, a CPU's cores a photo each."""
+        from lmk.models.device import jit_for_device
 
-        at_once, threads = (GPU_PHOTOS, 1) if has_gpu() else (1, min(self.jobs, cpu_count()))
-        return Delf(network.dense(self.max_features), network.fields, pca, self.options, at_once, threads)
+        compiled = jit_for_device()
+        threads = min(GPU_THREADS if compiled else self.jobs, cpu_count())
+        canvases = Canvases() if compiled else None
+        return Delf(network.dense(self.max_features), network.fields, pca, self.options, 1, threads, canvases)
 
     def _trained(self) -> Delf:
         import keras
 
         from lmk.models.delf.network import build_delf, load_delf, save_delf
         from lmk.models.delf.training import train_delf
+        from lmk.models.device import POLICIES
 
-        weights, pca = self.files
+        weights = self.files[0]
         keras.utils.set_random_seed(self.recipe.training.seed)  # attention begins the same, whatever came before
-        network = build_delf(self.recipe.backbone, self.weights)
-        if weights.exists():
+        network = build_delf(self.recipe.backbone, self.weights, POLICIES[self.precision])
+        if _is_whole(weights):
             load_delf(network, weights)
         else:
             training = self.recipe.training
             history = train_delf(network, self.part.photos, self.part.landmarks, self.read, training, self.progress)
             write_json(_history(weights), history)
             save_delf(network, weights)
-        if not pca.exists():
-            self._fit_pca(network).save(pca)
-        return self._with(network, Pca.load(pca))
+            seal(weights)
+        return self._with(network, self._own_pca(network))
+
+    def _own_pca(self, network: DelfNetwork) -> Pca:
+        """The PCA that is fitted to training photos, and kept."""
+        path = self.files[1]
+        if not _is_whole(path):
+            self._fit_pca(network).save(path)
+            seal(path)
+        return Pca.load(path)
 
     def _fit_pca(self, network: DelfNetwork) -> Pca:
         """The PCA of features of training photos, as they are extracted."""
@@ -176,3 +199,16 @@ class DelfExtractor:
 def _history(weights: Path) -> Path:
     """The file of a network's history beside its weights."""
     return weights.with_name(weights.name.replace(".weights.h5", ".json"))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a sealed file is there as it was written; a damaged one is removed."""
+    if not is_sealed(path):
+        return False
+    try:
+        verify(path)
+    except DamagedFile as damage:
+        log.warning("%s", damage)
+        discard(path)
+        return False
+    return True

@@ -202,7 +202,8 @@ def _costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, fetche
 
 def _ensemble_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, tables: float) -> Iterator[Cost]:
     asked = _queries(config, size)
-    yield _retrieval(size, config, rates, gpu, tables)
+    if config.like is None:
+        yield _retrieval(size, config, rates, gpu, tables)
     fitting = rates["stage"].value + asked * rates["fitting"].value
     yield Cost(ENSEMBLE, ENSEMBLE, fitting, memory=tables)
     kinds = KINDS[config.local_features]

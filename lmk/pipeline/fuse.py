@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmk.data.splits import Queries
-from lmk.ensemble.fuse import LearnedFusion, proposal_features, published_sum, published_threshold
-from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD
+from lmk.ensemble.fuse import FUSIONS as RULES_ON_ARRAYS
+from lmk.ensemble.fuse import LearnedFusion, Proposals, proposal_features
+from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD, Divisor
 from lmk.ensemble.tune import cross_fit
 from lmk.evaluation import gap_of
 from lmk.local.evidence import Evidence
@@ -24,27 +25,31 @@ class Proposed:
 
     Attributes:
         sources: Answers of recipes and retrieval, by step name.
-        neighbours: Those of retrieval.
+        neighbours: Those of retrieval; None where it takes no part, and then nothing is learned.
         blended: The proposals: the blend of the sources.
         verified: Evidence for them.
         dev: The dev queries.
         photo_counts: Training photos by landmark.
         seed: Random seed of cross-fitting.
+        divisor: As for the published sum: `dev` or `batch`.
     """
 
     sources: Mapping[str, Answers]
-    neighbours: Neighbours
+    neighbours: Neighbours | None
     blended: Answers
     verified: Verified
     dev: Queries
     photo_counts: Mapping[int, int]
     seed: int
+    divisor: Divisor = "dev"
 
 
 def fuse_learned(proposed: Proposed) -> Fitted:
     """A logistic regression on features of each proposal, fitted on dev and cross-fitted there."""
     blended, truth = proposed.blended, proposed.dev.truth
     sources, near, verified = proposed.sources, proposed.neighbours, proposed.verified
+    if near is None:
+        raise ValueError("The learned rule reads retrieval's likeness to distractors, and there is no retrieval.")
     dev_features = proposal_features(
         blended.dev, all_lists(sources, "dev"), proposed.photo_counts, near.likeness_dev, _proposals(verified.dev)
     )
@@ -68,21 +73,26 @@ def fuse_learned(proposed: Proposed) -> Fitted:
 
 
 def fuse_by_published_sum(proposed: Proposed) -> Fitted:
-    """`ensemble.fuse.published_sum`; the largest number of inliers is that of dev."""
-    dev, test = _first(proposed.verified.dev), _first(proposed.verified.test)
-    largest = float(dev.inliers[:, 0].max(initial=1))
-    return Fitted(
-        published_sum(proposed.blended.dev, dev.inliers, largest),
-        published_sum(proposed.blended.test, test.inliers, largest),
-    )
+    """`ensemble.fuse.published_sum`; the largest number of inliers is that of dev, or of the test photos for these."""
+    return _by_rule(proposed, PUBLISHED_SUM)
 
 
 def fuse_by_published_threshold(proposed: Proposed) -> Fitted:
     """`ensemble.fuse.published_threshold`."""
-    return Fitted(
-        published_threshold(proposed.blended.dev, _first(proposed.verified.dev).counts),
-        published_threshold(proposed.blended.test, _first(proposed.verified.test).counts),
+    return _by_rule(proposed, PUBLISHED_THRESHOLD)
+
+
+def _by_rule(proposed: Proposed, name: str) -> Fitted:
+    """Answers by a rule that learns nothing from the truth."""
+    rule, truth = RULES_ON_ARRAYS[name], proposed.dev.truth
+    dev, test = (
+        Proposals(found, one.inliers, one.counts)
+        for found, one in (
+            (proposed.blended.dev, _first(proposed.verified.dev)),
+            (proposed.blended.test, _first(proposed.verified.test)),
+        )
     )
+    return Fitted(rule(dev, truth, "dev")(dev), rule(dev, truth, proposed.divisor)(test))
 
 
 FUSIONS: Mapping[str, Callable[[Proposed], Fitted]] = {

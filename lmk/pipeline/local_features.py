@@ -71,9 +71,9 @@ class LocalSource:
 
     def table(self, ids: np.ndarray) -> FeatureTable:
         """Features of photos (n,) str, from the store or computed now."""
-        if isinstance(self.extractor, DelfExtractor):
-            if len(self.store.missing(ids)):
-                self.extractor.train()
+        if isinstance(self.extractor, DelfExtractor) and len(self.store.missing(ids)):
+            self.extractor.train()
+        if self.kind != ROOTSIFT:
             with parallel_config(backend="threading"):  # its network is on this machine's device, not on a cluster
                 return extract(self.read, ids, self.store, self.extractor, self.jobs, self.progress)
         return extract(self.read, ids, self.store, self.extractor, self.jobs, self.progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,10 +27,13 @@ from lmk.pipeline.features import Extractor
 from lmk.pipeline.places import Places
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.retrieval.neighbours import in_blocks, photo_descriptors
+from lmk.util.checked import DamagedFile, discard, is_sealed, seal, verify
 from lmk.util.files import write_json
 from lmk.util.progress import Progress
 from lmk.util.store import ArrayStore, make_room
 from lmk.util.team import ALONE, Team
+
+log = logging.getLogger(__name__)
 
 SHARD = 256
 """Photos a shard where a tuned network predicts."""
@@ -120,14 +124,20 @@ class Networks:
         path, history = self.places.network(part.name)
         for file in (path, history):
             file_of_first(self.team, file)
-        if path.exists() and history.exists():
-            load_network(network, path)
-            self.histories[part.name] = json.loads(history.read_text(encoding="utf-8"))
-            return network
+        if is_sealed(path) and history.exists():
+            try:
+                verify(path)
+                self.histories[part.name] = json.loads(history.read_text(encoding="utf-8"))
+                load_network(network, path)
+                return network
+            except (DamagedFile, ValueError) as damage:
+                log.warning("%s", damage)
+                discard(path)
         self.extractor.may_compute("networks")
         trainer = self._trainer(network, part, classes, path)
         self.histories[part.name] = trainer.run()
         save_network(network, path)
+        seal(path)
         write_json(path.with_name(path.name.replace(".weights.h5", ".key.json")), self.places.networks.to_dict())
         write_json(history, self.histories[part.name])
         trainer.checkpoint.unlink(missing_ok=True)  # not before: a kill in between would lose the training

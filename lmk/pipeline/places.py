@@ -11,6 +11,7 @@ import numpy as np
 
 from lmk.pipeline.dataset import Part
 from lmk.pipeline.key import Key
+from lmk.util.checked import is_sealed
 from lmk.util.store import ArrayStore
 
 
@@ -44,7 +45,8 @@ class Places:
 
     def trained(self, parts: Sequence[Part]) -> float:
         """Share of the parts whose network is trained."""
-        return float(np.mean([all(path.exists() for path in self.network(part.name)) for part in parts]))
+        names = [part.name for part in parts]
+        return float(np.mean([is_sealed(path) and history.exists() for path, history in map(self.network, names)]))
 
     def histories(self, parts: Sequence[Part]) -> dict[str, list[dict[str, float]]]:
         """Histories of training by the name of the part, where they are there."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,9 +13,12 @@ import numpy as np
 from lmk.data.splits import photo_of
 from lmk.local.compare import Settings, compare
 from lmk.local.draw import draw_matches
+from lmk.local.evidence import Evidence, strongest
+from lmk.local.published import RandomGallery
 from lmk.local.verify import verify
 from lmk.pipeline.local_features import LocalSource
 from lmk.pipeline.results import Answers, Verified
+from lmk.predictions import Predictions
 from lmk.util.errors import LmkError
 from lmk.util.files import atomic_path
 from lmk.util.progress import Progress
@@ -68,6 +72,38 @@ def verify_proposals(
             for found in (proposed.dev, proposed.test)
         )
     return Verified(dev, test)
+
+
+def verify_in_passes(
+    proposed: Answers,
+    gallery: Mapping[int, list[str]],
+    comparisons: Sequence[Comparison],
+    chosen: RandomGallery,
+    jobs: int,
+    progress: Progress,
+) -> Verified:
+    """Compare every query with random photos of the landmarks proposed for it, anew in each pass.
+
+    Args:
+        proposed, gallery, jobs, progress: As for `verify_proposals`.
+        comparisons: One a pass, of one kind of local features; each pass has its own store of pairs.
+        chosen: Which photos a query meets.
+    """
+    table = comparisons[0].local.table(photos_to_compare(proposed, gallery))
+
+    def compared(found: Predictions) -> Evidence:
+        passes = []
+        for number, one in enumerate(comparisons):
+            choose = partial(chosen.choose, number=number)
+            passes.append(
+                verify(
+                    found, gallery, table, table, one.pairs, one.settings, choose=choose, jobs=jobs, progress=progress
+                )
+            )
+        return strongest(passes)
+
+    kind = comparisons[0].local.kind
+    return Verified({kind: compared(proposed.dev)}, {kind: compared(proposed.test)})
 
 
 def draw_comparison(

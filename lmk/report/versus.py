@@ -9,7 +9,7 @@ import numpy as np
 
 from lmk.data.competitions import Competition
 from lmk.data.names import label, read_names
-from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.predictions import NO_LANDMARK, Predictions, photo_of_query
 from lmk.report.costs import QUIET, RIGHT, mistake_costs, outcomes
 from lmk.report.examples import kind_of
 from lmk.report.page import PICTURE_BYTES, album_of, check_record, render, run_rows
@@ -122,7 +122,7 @@ def changed_queries(
     rows = rows[np.argsort(-np.abs(cost[rows]), kind="stable")]
     changes = [
         Change(
-            str(ids[row]).split("@", 1)[0],
+            photo_of_query(str(ids[row])),
             kind_of(str(ids[row]), int(truth[row])),
             str(changed[row]),
             label(int(truth[row]), names),

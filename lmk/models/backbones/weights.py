@@ -15,10 +15,14 @@ import h5py
 import keras
 import numpy as np
 
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, is_of_the_machine, quoted
 
 StoredLayers = list[tuple[str, list[np.ndarray]]]
-"""Names of layers that have weights, in a file's order, with their arrays."""
+"""Names of layers that have weights, in a file's order, with their arrays (of a file that is open: h5py's)."""
+_SPARE_BYTES = 64 << 20
+"""Bytes that a file may make us hold beyond what the network needs."""
+_MOST_ENTRIES = 200_000
+"""Groups and arrays of a file at the most; the largest backbones have some thousands."""
 
 
 def load_weights(network: keras.Model, path: Path, backbone: str, file_name: str) -> None:
@@ -30,15 +34,20 @@ def load_weights(network: keras.Model, path: Path, backbone: str, file_name: str
         LmkError: The file is damaged or holds another network.
     """
     try:
-        stored = None if path.suffix == ".keras" else _read_legacy(path)
-        if stored is not None:
-            assign_layers(network, stored)
+        if path.exists() and not path.is_file():
+            raise OSError("not a regular file")
+        if path.suffix != ".keras" and _assign_legacy(network, path):
+            pass
         elif path.name.endswith((".keras", ".weights.h5")):
             with warnings.catch_warnings(action="ignore", category=UserWarning):  # of another network: raised below
                 network.load_weights(path)
         else:
             raise LmkError(f"{path} holds weights of Keras 3: rename it so that it ends in .weights.h5.")
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        if not all(np.isfinite(keras.ops.convert_to_numpy(weight)).all() for weight in network.weights):
+            raise LmkError(f"{path} holds weights that are not finite numbers. Fetch or copy it again.")
+    except (OSError, KeyError, RuntimeError, TypeError, AttributeError, MemoryError, zipfile.BadZipFile) as error:
+        if is_of_the_machine(error):
+            raise
         raise LmkError(f"{path} cannot be read as weights ({_first_line(error)}). Fetch or copy it again.") from error
     except ValueError as error:
         raise LmkError(
@@ -84,7 +93,7 @@ def assign_layers(network: keras.Model, stored: StoredLayers) -> None:
         raise ValueError(f"{len(layers)} layers have weights, {len(stored)} are stored, and their shapes differ")
     for layer, arrays in zip(layers, chosen, strict=True):
         for variable, array in zip(_variables(layer), arrays, strict=True):
-            variable.assign(array)
+            variable.assign(np.asarray(array))
 
 
 def layers_of(network: keras.Model) -> StoredLayers:
@@ -112,16 +121,80 @@ def _fit(layers: Sequence[keras.layers.Layer], arrays: Sequence[Sequence[np.ndar
     )
 
 
-def _read_legacy(path: Path) -> StoredLayers | None:
-    """The layers of an HDF5 file older than Keras 3, None for one of Keras 3."""
+def _assign_legacy(network: keras.Model, path: Path) -> bool:
+    """Read a file older than Keras 3 into `network`, False if it is one of Keras 3, which is checked alone.
+
+    Layers are chosen by the shapes that the file declares; only then are values read, so that nothing is made room for
+    that the network does not have.
+    """
     with h5py.File(path) as file:
+        _check_tree(file)
         group = file.get("model_weights", file)
         if "layer_names" not in group.attrs and "layer_names0" not in group.attrs:
-            return None
-        return [
-            (name, [np.asarray(group[name][weight]) for weight in _names(group[name], "weight_names")])
+            declared = sum(entry.nbytes for entry in _datasets(file))
+            needed = sum(int(np.prod(weight.shape)) * 8 for weight in network.weights)
+            if declared > 4 * needed + _SPARE_BYTES:  # an optimizer's state and a classifier may lie beside
+                raise OSError(f"it declares {declared:,} bytes")
+            return False
+        stored = [
+            (name, [_dataset(group[name], weight) for weight in _names(group[name], "weight_names")])
             for name in _names(group, "layer_names")
         ]
+        assign_layers(network, stored)
+    return True
+
+
+def _check_tree(file: h5py.File) -> None:
+    """Refuse what a file of weights never has and what reaches beyond it, before any value is read.
+
+    Raises:
+        OSError: Links to other files or names, values kept in other files, virtual ones, other kinds of values than
+            numbers, pieces larger than what they are of, or too many entries.
+    """
+    waiting, seen = [file["/"]], set()
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise OSError(f"{quoted(name)} is a link")
+            entry = group[name]
+            place = h5py.h5o.get_info(entry.id).addr
+            if place in seen:
+                continue
+            seen.add(place)
+            if len(seen) > _MOST_ENTRIES:
+                raise OSError(f"it has more than {_MOST_ENTRIES:,} entries")
+            if isinstance(entry, h5py.Group):
+                waiting.append(entry)
+            elif isinstance(entry, h5py.Dataset):
+                _check_dataset(name, entry)
+            else:
+                raise OSError(f"{quoted(name)} is neither a group nor an array")
+
+
+def _check_dataset(name: str, entry: h5py.Dataset) -> None:
+    if entry.external or entry.is_virtual:
+        raise OSError(f"the values of {quoted(name)} lie in another file")
+    if entry.shape is None:
+        raise OSError(f"{quoted(name)} has no values")
+    piece = int(np.prod(entry.chunks)) * entry.dtype.itemsize if entry.chunks else 0
+    if piece > max(entry.nbytes, _SPARE_BYTES):  # one piece is unpacked whole
+        raise OSError(f"{quoted(name)} is packed in pieces of {piece:,} bytes")
+
+
+def _datasets(file: h5py.File) -> Iterator[h5py.Dataset]:
+    """All arrays of a file whose links were checked."""
+    found: list[h5py.Dataset] = []
+    file.visititems(lambda _, entry: found.append(entry) if isinstance(entry, h5py.Dataset) else None)
+    return iter(found)
+
+
+def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+    """An array of numbers."""
+    entry = group[name]
+    if not isinstance(entry, h5py.Dataset) or entry.dtype.kind not in "fiu":
+        raise OSError(f"{quoted(name)} is no array of numbers")
+    return entry
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
@@ -129,6 +202,10 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     chunks = [attribute] if attribute in group.attrs else []
     while not chunks or f"{attribute}{len(chunks)}" in group.attrs:
         chunks.append(f"{attribute}{len(chunks)}")
+    for chunk in chunks:
+        told = group.attrs.get_id(chunk)
+        if int(np.prod(told.shape or (1,))) * told.dtype.itemsize > _SPARE_BYTES:
+            raise OSError(f"the list {quoted(chunk)} is too long")
     names = np.concatenate([np.atleast_1d(group.attrs[chunk]) for chunk in chunks])
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 

@@ -16,6 +16,9 @@ CUTS = {
     "xception": "add_10",
     "vgg16": "block5_conv3",
     "efficientnetb0": "block6a_expand_activation",
+    "efficientnetlite0": "block11_expand_relu",
+    "efficientnetlite1": "block15_expand_relu",
+    "efficientnetlite2": "block15_expand_relu",
 }
 """The layer at which each backbone is cut, all of stride 16; of ResNet-50 the one that was published."""
 
@@ -32,6 +35,9 @@ class DelfTraining:
         epochs, learning_rate, batch_size: Of attention.
         tune_epochs, tune_rate: Of the backbone before it, which learns to name the landmark from the mean of all
             cells, as in the paper; 0 epochs leave it frozen.
+        normalize: Whether the vector that the classifier sees has a fixed length. As published it has not: it is the
+            mean of the weighted cells, so that attention's own scale matters to the loss, and a threshold on scores
+            means the same for every network that was trained so. A fixed length learns in fewer epochs.
         seed: Of choices, views and weights.
     """
 
@@ -44,6 +50,7 @@ class DelfTraining:
     batch_size: int = 32
     tune_epochs: int = 0
     tune_rate: float = 1e-4
+    normalize: bool = True
     seed: int = 0
 
 

@@ -1,6 +1,6 @@
-"""ResNet-50 as TF-Slim builds it, whose published weights are named by its scopes.
+"""ResNet-50 and ResNet-101 as TF-Slim builds them, whose published weights are named by their scopes.
 
-He et al., arXiv:1512.03385. It differs from `keras.applications.ResNet50`: a block halves the map in the 3 x 3
+He et al., arXiv:1512.03385. They differ from `keras.applications.ResNet50`: a block halves the map in the 3 x 3
 convolution of its last unit, and convolutions have no bias. Pixels come in as (value - 128) / 128.
 """
 
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import keras
 
-SCOPE = "resnet_v1_50"
 BLOCKS = ((64, 3), (128, 4), (256, 6))
-"""Channels of the bottleneck and units of the first three blocks, each of which halves the map."""
+"""Channels of the bottleneck and units of the first three blocks of ResNet-50, each of which halves the map; the third
+of ResNet-101 has 23 units."""
 EPSILON = 1e-5
 
 
-def slim_resnet50(halved: tuple[bool, bool, bool] = (True, True, True)) -> keras.Model:
+def slim_resnet(last_units: int = 6, halved: tuple[bool, bool, bool] = (True, True, True)) -> keras.Model:
     """Pixels (b, h, w, 3) in [-1, 1] to the map after the third block, (b, h / 32, w / 32, 1024).
 
     Args:
+        last_units: Of the third block: 6 of ResNet-50, 23 of ResNet-101.
         halved: Whether each block halves the map; DELF as published in 2019 halves in all of them, stride 32.
 
     A layer's name is its scope with dots in place of slashes, such as `block1.unit_1.bottleneck_v1.conv1`; its batch
@@ -27,10 +28,11 @@ def slim_resnet50(halved: tuple[bool, bool, bool] = (True, True, True)) -> keras
     x = _convolved(pixels, 64, 7, 2, "conv1", relu=True)
     x = keras.layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
     for block, ((width, units), halves) in enumerate(zip(BLOCKS, halved, strict=True), 1):
+        units = last_units if block == len(BLOCKS) else units
         for unit in range(1, units + 1):
             stride = 2 if halves and unit == units else 1
             x = _unit(x, width, stride, f"block{block}.unit_{unit}.bottleneck_v1")
-    return keras.Model(pixels, x, name=SCOPE)
+    return keras.Model(pixels, x, name="slim_resnet")
 
 
 def _unit(x, width: int, stride: int, name: str):

@@ -28,16 +28,31 @@ PASS = 16
 
 @keras.saving.register_keras_serializable("lmk")
 class AttentionPooling(keras.layers.Layer):
-    """A feature map (b, h, w, c) and the attention (b, h, w, 1) of its cells to the sum of the cells' directions, each
-    weighted by its attention: (b, c), of length 1 to the root of c, so that a classifier sees numbers near 1."""
+    """A feature map (b, h, w, c) and the attention (b, h, w, 1) of its cells to the cells' directions, each weighted by
+    its attention: their sum at the length of the root of c, so that a classifier sees numbers near 1; or as published,
+    without `normalize`, their mean as it is. Both (b, c)."""
 
-    def __init__(self, dtype=None, **kwargs):
+    def __init__(self, normalize: bool = True, dtype=None, **kwargs):
         super().__init__(dtype=dtype or full_precision(), **kwargs)
+        self.normalize = normalize
 
     def call(self, inputs):
         features, attention = inputs
-        pooled = ops.sum(ops.normalize(features, axis=-1) * attention, axis=(1, 2))
-        return ops.normalize(pooled, axis=-1) * features.shape[-1] ** 0.5
+        weighted = _unit(features) * attention
+        if not self.normalize:
+            return ops.mean(weighted, axis=(1, 2))
+        return _unit(ops.sum(weighted, axis=(1, 2))) * features.shape[-1] ** 0.5
+
+    def get_config(self):
+        return super().get_config() | {"normalize": self.normalize}
+
+
+def _unit(vectors):
+    """Vectors (..., c) divided by their lengths; a vector of zeros stays.
+
+    The gradient of `ops.normalize` at zeros is not a number, and a map that a ReLU left dead is pooled to zeros.
+    """
+    return vectors * ops.rsqrt(ops.maximum(ops.sum(ops.square(vectors), axis=-1, keepdims=True), 1e-12))
 
 
 def train_delf(
@@ -104,7 +119,7 @@ def _attended(
 ) -> list[Record]:
     """Train attention on feature maps, with a classifier that is forgotten."""
     features = keras.Input(maps.shape[2:], name="maps")
-    pooled = AttentionPooling(name="pooled")([features, network.attention(features)])
+    pooled = AttentionPooling(training.normalize, name="pooled")([features, network.attention(features)])
     model = keras.Model(features, _classifier(classes)(pooled))
 
     def batches(epoch: int) -> keras.utils.PyDataset:

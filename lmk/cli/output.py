@@ -1,0 +1,38 @@
+"""Plain output of the commands: results on stdout, errors on stderr, safe to print whatever names and files hold.
+
+Nothing in `lmk/cli` prints but by this file and `console.py` (rich): both write foreign text literally, with control
+characters shown. A test finds what bypasses them.
+"""
+
+import io
+import json
+import sys
+
+from lmk.util.text import safe
+
+
+def prepare_streams() -> None:
+    """Let stdout and stderr write any text, whatever their encoding: what it lacks is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(text: object = "") -> None:
+    """Print a line of a result on stdout; ends of lines within it are shown, so that it stays one line."""
+    print(safe(text))
+
+
+def say_block(text: object) -> None:
+    """Print a text of several lines on stdout, such as a log."""
+    print(safe(text, lines=True))
+
+
+def print_json(value: object) -> None:
+    """Print one JSON object on stdout; a number that JSON does not know (NaN, infinity) is a mistake in lmk."""
+    print(json.dumps(value, indent=2, allow_nan=False))  # in ASCII: control characters are escaped
+
+
+def fail(text: object) -> None:
+    """Print the line of an error on stderr, whatever the loudness."""
+    print(f"error: {safe(text)}", file=sys.stderr)

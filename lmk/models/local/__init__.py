@@ -1,0 +1,1 @@
+"""Networks of learned local features: from photos to keypoints and descriptors."""

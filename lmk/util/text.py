@@ -1,0 +1,38 @@
+"""Text from others (names, messages, files, servers) made safe to print: literal, every control character shown."""
+
+import re
+
+_CONTROLS = re.compile(
+    "["
+    "\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: terminal escapes begin with ESC, CSI or OSC
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks of direction: what follows reads in another order
+    "\u2028\u2029"  # line and paragraph separators
+    "\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"  # invisible: two names look alike
+    "\ud800-\udfff"  # surrogates: bytes of a name that is not UTF-8, which no stream can encode
+    "]"
+)
+_BLOCK = re.compile(_CONTROLS.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+"""As `_CONTROLS`, but for tabs and ends of lines."""
+
+
+def safe(text: object, lines: bool = False) -> str:
+    r"""`str(text)` with each control character written as Python writes it: `\x1b`, `\n`, `\u202e`.
+
+    Whatever is printed that comes from others goes through this; what it returns is literal text for a terminal, so no
+    library may take it for markup after that. A byte of a file name that is not UTF-8 is shown as `\xe9`. Nothing else
+    changes, and safe text stays as it is.
+
+    Args:
+        text: Anything with a text.
+        lines: Whether tabs and ends of lines stay (and `\r\n` becomes `\n`): for text of several lines, such as a log.
+    """
+    found = str(text)
+    return _BLOCK.sub(_shown, found.replace("\r\n", "\n")) if lines else _CONTROLS.sub(_shown, found)
+
+
+def _shown(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is no UTF-8
+        code -= 0xDC00
+    short = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
+    return short or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")

@@ -1,0 +1,53 @@
+"""Threads and processes that end with what started them: by Ctrl-C, by an error, or by a kill."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+LOOK_SECONDS = 1.0
+"""Between two looks of a worker at whether its parent is still there."""
+_watching = threading.Lock()
+
+
+def while_parent_lives(parent: int, compute: Callable[..., Result], *arguments: Any) -> Result:
+    """`compute(*arguments)`, in a process that from then on ends within seconds of its parent.
+
+    The kernel ends no child of a process that was killed, and a pool's workers wait for more for minutes.
+
+    Args:
+        parent: `os.getpid()` of the process that hands this out; where it is not the parent (a cluster's worker on
+            another machine, a thread of that process itself) nothing is watched.
+    """
+    if os.getppid() == parent and _watching.acquire(blocking=False):  # once a process, and never let go
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+    return compute(*arguments)
+
+
+def _end_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK_SECONDS)
+    os._exit(1)
+
+
+@contextmanager
+def in_threads(count: int) -> Iterator[Callable[[Callable[..., Result], Iterable[Any]], list[Result]]]:
+    """A `map` over threads, in order; by an error or Ctrl-C what has begun is finished and the rest is not begun.
+
+    Native code in a thread that is left running while Python ends aborts the process, exit code 134.
+    """
+    with ThreadPoolExecutor(max(1, count)) as pool:
+
+        def run(compute: Callable[..., Result], items: Iterable[Any]) -> list[Result]:
+            waiting: list[Future[Result]] = [pool.submit(compute, item) for item in items]
+            try:
+                return [future.result() for future in waiting]
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+        yield run

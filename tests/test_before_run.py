@@ -1,0 +1,148 @@
+"""What would fail at the end is refused before anything is computed: where to write, and what there is to answer."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lmk.data.checks import check_before_run
+from lmk.data.competitions import read_competition
+from lmk.data.names import read_names
+from lmk.util.errors import LmkError
+from lmk.util.out_path import check_out
+
+
+def test_a_file_that_can_be_written_is_taken_with_its_home_and_its_link_resolved(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    assert check_out(tmp_path / "new" / "folder" / "a.csv") == tmp_path / "new" / "folder" / "a.csv"
+    assert check_out(Path("~/a.csv")) == tmp_path / "a.csv"
+    assert check_out(tmp_path / "link.csv") == tmp_path / "real.csv"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.csv", "real.csv"]
+
+
+@pytest.mark.parametrize(
+    ("out", "text"),
+    [
+        (".", "names no file"),
+        ("..", "names no file"),
+        ("folder", "is a folder"),
+        ("pipe", "device or pipe"),
+        ("to-pipe", "device or pipe"),
+        ("to-folder", "is a folder"),
+        ("circle", "cannot be written"),
+        ("file/a.csv", "is a file, not a folder"),
+        ("~nobody-of-that-name/a.csv", "no home folder"),
+        ("x" * 230, "more than 200 bytes"),
+        ("x" * 300, "bytes|too long"),
+        ("a\0b", "cannot be written"),
+        ("/dev/null", "device or pipe"),
+        ("/proc/lmk/a.csv", "no right to write|cannot be written"),
+    ],
+)
+def test_what_cannot_become_a_file_is_refused(tmp_path, monkeypatch, out, text):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("file").write_text("")
+    os.mkfifo("pipe")
+    Path("to-pipe").symlink_to("pipe")
+    Path("to-folder").symlink_to("folder")
+    Path("circle").symlink_to("circle")
+    if out.startswith("/proc") and os.access("/proc", os.W_OK):
+        pytest.skip("root may write anywhere, by its rights")
+    with pytest.raises(LmkError, match=text) as caught:
+        check_out(Path(out))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    for name in ("train/a", "train/b", "train/c", "test/t"):
+        path = tmp_path / "c" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(path)
+    (tmp_path / "c" / "train.csv").write_text("id,landmark_id\na,1\nb,1\nc,2\n")
+    (tmp_path / "c" / "sample_submission.csv").write_text("id,landmarks\nt,\n")
+    return tmp_path / "c"
+
+
+def test_a_competition_that_can_be_run_passes(root):
+    check_before_run(read_competition("c", root), [], with_dev=True)
+
+
+def test_without_photos_to_answer_nothing_is_begun(root):
+    (root / "test" / "t.png").unlink()
+    with pytest.raises(LmkError, match=r"no photo of the 1 ids to answer; the first would be t\.jpg"):
+        check_before_run(read_competition("c", root), [], with_dev=False)
+
+
+@pytest.mark.parametrize(
+    ("unreadable", "with_dev", "text"),
+    [
+        (["t"], False, "None of the 1 photos to answer"),
+        (["c"], False, "of 1 landmark"),
+        (["a", "b", "c"], False, "of 0 landmark"),
+        (["a"], True, "No landmark .* has two readable photos"),
+    ],
+)
+def test_what_is_left_without_unreadable_photos_must_do(root, unreadable, with_dev, text):
+    with pytest.raises(LmkError, match=text):
+        check_before_run(read_competition("c", root), unreadable, with_dev)
+    if with_dev:
+        check_before_run(read_competition("c", root), unreadable, with_dev=False)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "landmark_id,name\n1,église\n".encode("latin-1"),
+        b"id,name\n1,Church\n",
+        b"",
+        b"landmark_id;name\n1;Church\n",
+        b'landmark_id,name\n1,"Church\n',
+        b"PK\x03\x04",
+    ],
+)
+def test_a_table_of_names_that_is_no_good_is_a_finding_and_costs_the_names_alone(root, table):
+    (root / "landmarks.csv").write_bytes(table)
+    finding = next(found for found in read_competition("c", root).findings if found.kind == "names-unreadable")
+    assert "landmarks.csv" in finding.mend
+    assert read_names(root) == {}
+
+
+def test_long_names_are_cut(root):
+    (root / "landmarks.csv").write_text("landmark_id,name\n1," + "N" * 2000 + "\n2,\n")
+    assert read_names(root) == {1: "N" * 197 + "..."}
+
+
+def test_names_that_are_not_utf8_and_twins_of_a_name_are_findings(root):
+    Path(os.fsdecode(os.fsencode(root / "test") + b"/caf\xe9.png")).write_bytes(b"x")
+    Path(os.fsdecode(os.fsencode(root / "test") + b"/caf\xe9.txt")).write_bytes(b"x")
+    (root / "train" / "a\nb.png").write_bytes(b"x")
+    (root / "train" / "e\u0301glise.png").write_bytes(b"x")
+    (root / "train.csv").write_text("id,landmark_id\na,1\nb,1\nc,2\néglise,2\n", encoding="utf-8")
+    found = {finding.kind: finding for finding in read_competition("c", root).findings}
+    assert found["misnamed-photos"].count == 2
+    assert found["names-in-two-forms"].items.tolist() == ["e\u0301glise"]
+    assert found["train-rows-without-photo"].items.tolist() == ["église"]
+    assert found["other-files"].count == 1
+
+
+def test_a_table_cut_in_its_last_number_is_a_finding(root):
+    text = (root / "train.csv").read_text()
+    assert "train-csv-without-last-line-end" not in {f.kind for f in read_competition("c", root).findings}
+    (root / "train.csv").write_text(text[:-1])
+    found = {finding.kind: finding for finding in read_competition("c", root).findings}
+    assert found["train-csv-without-last-line-end"].items.tolist() == ["c"]
+
+
+def test_ids_with_commas_quotes_and_at_signs_are_photos_like_others(root):
+    for name in ("a, b", 'the "old" gate', "b@unseen"):
+        Image.new("RGB", (4, 4)).save(root / "train" / f"{name}.png")
+    rows = 'id,landmark_id\na,1\nb,1\nc,2\n"a, b",2\n"the ""old"" gate",2\nb@unseen,1\n'
+    (root / "train.csv").write_text(rows)
+    assert read_competition("c", root).train_ids.tolist() == ["a", "b", "c", "a, b", 'the "old" gate', "b@unseen"]
+    assert np.array(read_competition("c", root).findings).size == 0
