@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from lmk.models.heads import HEADS, CosineHead, Head, descriptor_neck
+from lmk.models.heads import HEADS, LEAST_SAMPLE, NO_OUTPUT, CosineHead, Head, SampledOutputs, descriptor_neck
 
 pytestmark = pytest.mark.networks  # also run on the other backends, see tests/test_backends.py
 
@@ -92,3 +92,37 @@ def test_a_saved_head_predicts_the_same_when_loaded(name, tmp_path):
     loaded = keras.models.load_model(tmp_path / "head.keras", safe_mode=True)
     values = RNG.normal(size=(3, 16)).astype("float32")
     np.testing.assert_array_equal(loaded.predict(values, verbose=0), model.predict(values, verbose=0))
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("background", ["zero", "class"])
+def test_sampled_outputs_are_those_of_the_head(name, background):
+    head = HEADS[name].layer(70, background)
+    descriptors = RNG.normal(size=(6, 4)).astype("float32")
+    classes = np.array([0, 3, -1, 69, 3, 2])
+    every = keras.ops.convert_to_numpy(head(descriptors))
+    sampled = SampledOutputs(head, 0.5, background == "class")
+    found = keras.ops.convert_to_numpy(sampled([descriptors, classes[:, None]]))
+    assert found.shape == (6, 1 + LEAST_SAMPLE + (background == "class"))
+    shown = classes >= 0
+    np.testing.assert_allclose(found[shown, 0], every[shown, classes[shown]], atol=1e-5)
+    assert found[2, 0] == NO_OUTPUT
+    if background == "class":
+        np.testing.assert_allclose(found[:, -1], every[:, -1], atol=1e-5)
+    others = found[:, 1 : 1 + LEAST_SAMPLE]
+    assert ((others == NO_OUTPUT).sum(axis=1) == shown).all()  # a photo's own class is no rival of itself
+    for row in range(6):  # what is left are outputs of the head, of distinct classes
+        left = others[row][others[row] != NO_OUTPUT]
+        assert np.abs(left[:, None] - every[row]).min(axis=1).max() < 1e-5
+        assert len(np.unique(left)) == len(left)
+
+
+def test_each_step_draws_other_classes_and_the_same_seed_the_same():
+    head = HEADS["cosine"].layer(2000)
+    descriptors, classes = RNG.normal(size=(3, 4)).astype("float32"), np.array([[5], [6], [7]])
+    head.build(descriptors.shape)
+    first, second = (SampledOutputs(head, 0.1, False, seed=1) for _ in range(2))
+    steps = [keras.ops.convert_to_numpy(first([descriptors, classes])) for _ in range(2)]
+    assert steps[0].shape == (3, 201)
+    assert (np.sort(steps[0]) != np.sort(steps[1])).any()
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(second([descriptors, classes])), steps[0])

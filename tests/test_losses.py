@@ -16,7 +16,7 @@ from lmk.models.losses import (
     dynamic_margins,
     make_loss,
     rank_weights,
-    target_rows,
+    target_classes,
     with_margin,
 )
 from lmk.predictions import NO_LANDMARK
@@ -92,15 +92,14 @@ def test_class_indices_of_any_shape_and_rows_are_the_same_targets():
         assert value(loss, classes=ROWS) == pytest.approx(expected)
 
 
-def test_no_landmark_is_an_all_zero_row_or_the_last_class():
-    np.testing.assert_array_equal(ops.convert_to_numpy(target_rows(CLASSES, 4, "zero")), ROWS)
-    with_background = ops.convert_to_numpy(target_rows(CLASSES, 5, "class"))
-    np.testing.assert_array_equal(with_background[:, :4], ROWS)
-    np.testing.assert_array_equal(with_background[:, 4], CLASSES == NO_LANDMARK)
+def test_no_landmark_has_no_class_or_the_last_one():
+    np.testing.assert_array_equal(ops.convert_to_numpy(target_classes(CLASSES, 4, "zero")), CLASSES)
+    with_background = ops.convert_to_numpy(target_classes(CLASSES, 5, "class"))
+    np.testing.assert_array_equal(with_background, np.where(CLASSES == NO_LANDMARK, 4, CLASSES))
 
 
 def test_a_single_landmark_is_still_an_index():
-    np.testing.assert_array_equal(ops.convert_to_numpy(target_rows(np.array([[0], [-1]]), 1, "zero")), [[1], [0]])
+    np.testing.assert_array_equal(ops.convert_to_numpy(target_classes(np.array([[0], [-1]]), 1, "zero")), [0, -1])
 
 
 def test_softmax_cross_entropy_of_a_distractor_by_background():

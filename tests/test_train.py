@@ -17,7 +17,8 @@ from lmk.models.pooling import GeM
 from lmk.models.recipes import HEAD_ONLY, Recipe, Stage, find_recipe
 from lmk.models.saved import load_network, save_network
 from lmk.models.training import Trainer, TrainingSet, backbone_multipliers, best_epochs
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, StoppedEarly
+from lmk.util.stopping import Stop
 
 SIDE = 12
 FROZEN = Recipe(
@@ -211,6 +212,108 @@ def test_training_that_was_killed_within_an_epoch_goes_on_to_the_same_bytes(tmp_
     run = trainer(TUNED, tmp_path, dev_gap=gaps(*DEV[1:]))
     assert run.run() == uninterrupted.history
     assert_equal(weights(run.network), uninterrupted.weights)
+
+
+AVERAGED = replace(TUNED, stages=(replace(TUNED.stages[0], ema=0.7), replace(TUNED.stages[1], ema=0.7, patience=None)))
+
+
+@pytest.mark.parametrize("recipe", [TUNED, AVERAGED], ids=["plain", "averaged"])
+def test_training_goes_on_from_a_checkpoint_within_an_epoch_to_the_same_bytes(recipe, tmp_path):
+    """Each run is asked to stop after a few steps, in frozen and tuned stages, in whatever place of an epoch."""
+    whole = trainer(recipe, tmp_path / "whole", dev_gap=gaps(*DEV))
+    whole.run()
+    dev, runs = gaps(*DEV), 0
+    while True:
+        stop = Stop()
+        run = trainer(recipe, tmp_path, dev_gap=dev, stop=stop, progress=stopping_progress(stop, steps=4))
+        runs += 1
+        try:
+            run.run()
+            break
+        except StoppedEarly as stopped:
+            assert "Run the same command to go on" in str(stopped)
+    assert runs == 6  # 21 steps in all
+    assert run.history == whole.history
+    assert_equal(weights(run.network), weights(whole.network))
+
+
+def stopping_progress(stop: Stop, steps: int) -> Callable:
+    """A progress that asks the run to stop after so many steps of it."""
+    done = [0]
+
+    @contextmanager
+    def progress(label: str, total: int, unit: str):
+        def advance(count: int) -> None:
+            done[0] += count == 1
+            if done[0] == steps:
+                stop.reason = "a test wants it"
+
+        yield advance
+
+    return progress
+
+
+def test_checkpoints_are_written_by_the_clock(tmp_path, monkeypatch):
+    clock, saved = [0.0], []
+    monkeypatch.setattr(train.time, "monotonic", lambda: clock[0])
+    run = trainer(FROZEN, tmp_path, checkpoint_minutes=10)
+    really = run._save
+    run._save = lambda *given: (saved.append(given[1:4]), really(*given))
+
+    @contextmanager
+    def progress(label: str, total: int, unit: str):
+        yield lambda count: clock.__setitem__(0, clock[0] + 360 * count)  # a step takes six minutes
+
+    run.progress = progress
+    run.run()
+    assert saved == [(0, step // 3, step % 3) for step in range(2, 37, 2)]  # an epoch has three steps
+
+
+def test_epochs_over_stored_views_are_capped_by_steps(tmp_path):
+    recipe = replace(FROZEN, balance=False, stages=(Stage(3, 0.05, batch_size=16, steps=2),))
+    told = []
+
+    @contextmanager
+    def progress(label: str, total: int, unit: str):
+        told.append(total)
+        yield lambda count: None
+
+    assert len(trainer(recipe, tmp_path, progress=progress).run()) == 3
+    assert told == [6]
+
+
+def test_a_batch_in_parts_learns_what_the_whole_batch_does(tmp_path, monkeypatch):
+    stage = Stage(2, 0.05, batch_size=20, ema=0.9)
+    recipe = replace(FROZEN, normalize=False, dropout=0.0, balance=False, optimizer="sgd", stages=(stage,))
+    learnt = []
+    for parts in (1, 2, 4):
+        monkeypatch.setattr(train, "accumulation", lambda *given, parts=parts: parts)
+        run = trainer(recipe, tmp_path)
+        run.run()
+        learnt.append(weights(run.network))
+    for other in learnt[1:]:
+        for one, two in zip(learnt[0], other, strict=True):
+            np.testing.assert_allclose(one, two, atol=0.02)  # the rate and the average move within a step, too
+
+
+def test_a_device_that_is_too_small_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "device_bytes", lambda: 1000)
+    with pytest.raises(
+        LmkError, match=r"Training frozen needs .* GB with one photo at a time.*Lower the recipe's image_size"
+    ):
+        trainer(FROZEN, tmp_path).run()
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_sampled_classes_learn_too_and_predict_with_all(tuned, tmp_path):
+    recipe = replace(TUNED if tuned else FROZEN, head="cosine", loss="arcface", sampled_classes=0.5)
+    run = trainer(recipe, tmp_path, dev_gap=gaps(*DEV))
+    history = run.run()
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert run.network.top.output_shape == (None, 4)  # three landmarks and the background
+    scores = run.network.top(run.data.features[:, 0].astype(np.float32), training=False) if not tuned else None
+    if scores is not None:
+        assert (np.argmax(scores, axis=1)[CLASSES >= 0] == CLASSES[CLASSES >= 0]).mean() > 0.9
 
 
 def test_the_weights_of_the_best_epoch_are_kept(uninterrupted):

@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from joblib import cpu_count
 
 from lmk.data.augment import augment
-
-READERS = 16
-"""The most threads that read photos for training."""
+from lmk.data.reading import READERS, available_cores
 
 Seed = tuple[int, ...]
-"""Of one epoch: the run's seed, the stage and the epoch."""
+"""Seed of one epoch: the run's seed, the stage and the epoch."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,11 @@ def count_batches(rows: int, batch_size: int, share: Share = WHOLE) -> int:
     return -(-(rows + -rows % share.parts) // _even(batch_size, share))
 
 
+def first_rows(order: np.ndarray, batch_size: int, most: int | None, share: Share = WHOLE) -> np.ndarray:
+    """The rows of an epoch's order that its first `most` batches show; all of them if None."""
+    return order if most is None else order[: most * _even(batch_size, share)]
+
+
 def part_of_batch(rows: int, batch_size: int, batch: int, share: Share = WHOLE) -> np.ndarray:
     """(b,) int, the places in a dealt order of so many rows that a process gets of a batch."""
     size = _even(batch_size, share)
@@ -68,8 +70,28 @@ def _even(batch_size: int, share: Share) -> int:
     return max(share.parts, batch_size - batch_size % share.parts)
 
 
-class FeatureBatches(keras.utils.PyDataset):
-    """One epoch over every stored view: features (b, ...) float32 and class indices (b,) int32."""
+class Batches(keras.utils.PyDataset):
+    """Batches of one epoch, from the one numbered `first` on: an epoch that was interrupted goes on there."""
+
+    first = 0
+
+    def __len__(self) -> int:
+        return self.whole_length() - self.first
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.batch(batch + self.first)
+
+    def whole_length(self) -> int:
+        """Batches of the whole epoch."""
+        raise NotImplementedError
+
+    def batch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The batch of that number in the whole epoch."""
+        raise NotImplementedError
+
+
+class FeatureBatches(Batches):
+    """One epoch over stored views: features (b, ...) float32 and class indices (b,) int32."""
 
     def __init__(
         self,
@@ -79,25 +101,35 @@ class FeatureBatches(keras.utils.PyDataset):
         balance: bool,
         seed: Seed,
         share: Share = WHOLE,
+        most: int | None = None,
     ):
-        """features: (n, views, ...) float16; classes: (n,) int, `NO_LANDMARK` for none; batch_size: of all
-        processes."""
+        """
+        Args:
+            features: (n, views, ...) float16.
+            classes: (n,) int, `NO_LANDMARK` for none.
+            batch_size: Views a batch of all processes.
+            balance: Draw landmarks evenly, not photos.
+            seed: Of the order.
+            share: What this process reads.
+            most: Batches of the epoch at the most, of views drawn anew for each epoch; None for every view.
+        """
         super().__init__()
         self.share = share
         views = features.shape[1]
         self.features, self.classes, self.batch_size = features.reshape(-1, *features.shape[2:]), classes, batch_size
         self.views = views
-        self.order = dealt(epoch_order(np.repeat(classes, views), balance, np.random.default_rng(seed)), share)
+        order = dealt(epoch_order(np.repeat(classes, views), balance, np.random.default_rng(seed)), share)
+        self.order = first_rows(order, batch_size, most, share)
 
-    def __len__(self) -> int:
+    def whole_length(self) -> int:
         return count_batches(len(self.order), self.batch_size, self.share)
 
-    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self.order[part_of_batch(len(self.order), self.batch_size, batch, self.share)]
+    def batch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.order[part_of_batch(len(self.order), self.batch_size, number, self.share)]
         return self.features[rows].astype(np.float32), self.classes[rows // self.views].astype(np.int32)
 
 
-class PhotoBatches(keras.utils.PyDataset):
+class PhotoBatches(Batches):
     """One epoch over photos: augmented views (b, side, side, 3) uint8 and class indices (b,) int32."""
 
     def __init__(
@@ -111,22 +143,54 @@ class PhotoBatches(keras.utils.PyDataset):
         seed: Seed,
         workers: int | None = None,
         share: Share = WHOLE,
+        most: int | None = None,
     ):
-        """read: a photo's id to RGB (h, w, 3) uint8; batch_size: of all processes; the augmentation of each photo
-        follows from `seed` alone, whichever process gets it."""
-        # threads, since OpenCV works outside the interpreter's lock; two could not read fast enough for a GPU
-        super().__init__(workers=workers or min(cpu_count(), READERS), use_multiprocessing=False)
+        """
+        Args:
+            read: A photo's id to RGB (h, w, 3) uint8.
+            ids: (n,) str.
+            classes: (n,) int, `NO_LANDMARK` for none.
+            side: Of a view, in pixels.
+            batch_size: Photos a batch of all processes.
+            balance: Draw landmarks evenly, not photos.
+            seed: Of order and augmentation; a photo's view follows from it alone, whichever process gets it.
+            workers: Threads, each of which makes whole batches; one a core if None, but `READERS` at the most.
+            share: What this process reads.
+            most: Batches of the epoch at the most; None for every photo.
+        """
+        workers = workers or min(available_cores(), READERS)
+        # OpenCV and decoders work outside the interpreter's lock, so threads do. Each makes one batch, and one waits.
+        super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=workers + 1)
         self.read, self.ids, self.classes, self.side, self.batch_size = read, ids, classes, side, batch_size
         self.seed, self.share = seed, share
-        self.order = dealt(epoch_order(classes, balance, np.random.default_rng(seed)), share)
+        order = dealt(epoch_order(classes, balance, np.random.default_rng(seed)), share)
+        self.order = first_rows(order, batch_size, most, share)
 
-    def __len__(self) -> int:
+    def whole_length(self) -> int:
         return count_batches(len(self.order), self.batch_size, self.share)
 
-    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        places = part_of_batch(len(self.order), self.batch_size, batch, self.share)
+    def batch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        places = part_of_batch(len(self.order), self.batch_size, number, self.share)
         rows = self.order[places]
         views = np.empty((len(rows), self.side, self.side, 3), np.uint8)
         for out, row, place in zip(views, rows, places.tolist(), strict=True):
             augment(self.read(self.ids[row]), self.side, np.random.default_rng((*self.seed, place)), out=out)
         return views, self.classes[rows].astype(np.int32)
+
+
+class WithClasses(Batches):
+    """Batches for a head of sampled classes: ((x, classes (b, 1) int32), targets (b,) int32).
+
+    The target is 0, the photo's own class among the sampled ones, or `NO_LANDMARK`.
+    """
+
+    def __init__(self, batches: Batches):
+        super().__init__(workers=batches.workers, max_queue_size=batches.max_queue_size)
+        self.batches = batches
+
+    def whole_length(self) -> int:
+        return self.batches.whole_length()
+
+    def batch(self, number: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+        x, classes = self.batches.batch(number)
+        return (x, classes[:, None]), np.minimum(classes, 0)

@@ -5,7 +5,7 @@ from keras import ops
 
 from lmk.models.device import from_all_replicas
 from lmk.models.heads import Background, Head
-from lmk.models.losses import target_rows
+from lmk.models.losses import target_classes
 
 
 class TrainingGAP(keras.metrics.Metric):
@@ -57,8 +57,8 @@ def published_batch_gap(y_true, scores):
     It never sorts the batch by confidence, divides by its size in place of the number of photos that show a
     landmark, and takes class 0 for the truth of photos that show none. Arguments as for `batch_gap`.
     """
-    targets = target_rows(y_true, scores.shape[-1], "zero")
-    correct = ops.cast(ops.equal(ops.argmax(targets, axis=-1), ops.argmax(scores, axis=-1)), scores.dtype)
+    classes = ops.maximum(target_classes(y_true, scores.shape[-1], "zero"), 0)
+    correct = ops.cast(ops.equal(classes, ops.cast(ops.argmax(scores, axis=-1), "int32")), scores.dtype)
     return ops.mean(ops.cumsum(correct) * correct / _ranks(correct))
 
 
@@ -66,10 +66,10 @@ def answers(y_true, scores, background: Background = "zero"):
     """Confidence, whether the answer is right, and whether a landmark is shown, each (batch,) float."""
     scores = ops.convert_to_tensor(scores)
     num_landmarks = scores.shape[-1]
-    targets = target_rows(y_true, num_landmarks + (background == "class"), background)[:, :num_landmarks]
-    best = ops.argmax(scores, axis=-1)
-    hit = ops.take_along_axis(targets, best[:, None], axis=-1)[:, 0]
-    return ops.max(scores, axis=-1), ops.cast(hit > 0, scores.dtype), ops.cast(ops.max(targets, -1) > 0, scores.dtype)
+    classes = target_classes(y_true, num_landmarks + (background == "class"), background)
+    shown = (classes >= 0) & (classes < num_landmarks)
+    hit = shown & (ops.cast(ops.argmax(scores, axis=-1), "int32") == classes)
+    return ops.max(scores, axis=-1), ops.cast(hit, scores.dtype), ops.cast(shown, scores.dtype)
 
 
 def ranked_gap(confidence, hit, shown):

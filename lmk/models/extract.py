@@ -1,12 +1,11 @@
 """Features of photos' views by a frozen extractor, computed once and stored, not once an epoch."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from joblib import cpu_count
 
 from lmk.data.images import resize
+from lmk.data.reading import batches_ahead
 from lmk.data.views import make_views
 from lmk.models.device import Predictor, gpus, has_gpu, pixels_at_once, predict
 from lmk.models.recipes import Recipe
@@ -22,8 +21,6 @@ PASS_VIEWS = 256
 """The most views in a pass on a CPU."""
 GPU_VIEWS = 1024
 """The most views in a pass of each GPU: more are no faster, and the next batch waits in host memory meanwhile."""
-READERS = 16
-"""The most threads that read photos for a GPU."""
 
 Read = Callable[[str], np.ndarray]
 
@@ -52,14 +49,15 @@ def view_features(
     return store.collect(ids, compute, SHARD, f"{recipe.name}: features", progress)["features"]
 
 
-def forward(extractor: Predictor, recipe: Recipe, read: Read, ids: np.ndarray) -> np.ndarray:
+def forward(extractor: Predictor, recipe: Recipe, read: Read, ids: np.ndarray, jobs: int | None = None) -> np.ndarray:
     """Features (n, views, ...) float16 of photos, n > 0, which are read while the network computes.
 
     Every pass has the same number of photos, the last one filled up with blank ones: another number would be compiled
     anew, and might round differently, so that a photo's features would depend on how many were asked for with it.
+    `jobs` threads read; as many as there are cores if None.
     """
     parts = []
-    for views in _ahead(_batches(recipe, read, ids, photos_at_once(recipe))):
+    for views in _batches(recipe, read, ids, photos_at_once(recipe), jobs):
         features = predict(extractor, views.reshape(-1, *views.shape[2:]))
         features = features.reshape(*views.shape[:2], *features.shape[1:])
         if recipe.dense:  # (b, mirrored or not, windows, d): each window, then its mirror
@@ -74,7 +72,7 @@ def photos_at_once(recipe: Recipe) -> int:
     return max(1, min(pixels_at_once(PASS_PIXELS) // recipe.image_size**2, most) // recipe.passes)
 
 
-def _batches(recipe: Recipe, read: Read, ids: np.ndarray, size: int) -> Iterator[np.ndarray]:
+def _batches(recipe: Recipe, read: Read, ids: np.ndarray, size: int, jobs: int | None) -> Iterator[np.ndarray]:
     """(size, passes, side, side, 3) uint8: the views of crops, or the photo and its mirror for dense ones."""
     side, passes = recipe.image_size, recipe.passes
 
@@ -85,18 +83,4 @@ def _batches(recipe: Recipe, read: Read, ids: np.ndarray, size: int) -> Iterator
         else:
             make_views(read(name), side, passes, out=out)
 
-    # A CPU's cores are busy with the network; beside a GPU, one thread could not read fast enough.
-    with ThreadPoolExecutor(min(READERS, cpu_count()) if has_gpu() else 1) as readers:
-        for start in range(0, len(ids), size):
-            batch = np.zeros((size, passes, side, side, 3), np.uint8)
-            list(readers.map(fill, ids[start : start + size].tolist(), batch))  # raises what a reader raised
-            yield batch
-
-
-def _ahead(batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same batches, each made by a thread while the one before is in use."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        upcoming = reader.submit(next, batches, None)
-        while (batch := upcoming.result()) is not None:
-            upcoming = reader.submit(next, batches, None)
-            yield batch
+    return batches_ahead(fill, ids, (passes, side, side, 3), size, jobs)

@@ -1,7 +1,8 @@
-"""Losses over class indices, from a head's outputs; a photo of no landmark is `NO_LANDMARK`.
+"""Losses over class indices, computed from a head's outputs; a photo of no landmark is `NO_LANDMARK`.
 
-Targets are class indices (batch,) or (batch, 1), or rows over all outputs (batch, n), which may be
-soft. Every loss gives one value a photo, a sum over classes, and works for thousands of them.
+Targets are class indices (batch,) or (batch, 1), or one-hot rows (batch, n), all zero for no landmark. Every loss gives
+one value a photo, a sum over classes. The outputs of the right classes are gathered: rows of targets for 203,094
+landmarks would take as much memory as the outputs themselves, several times over.
 """
 
 from typing import Literal
@@ -11,13 +12,14 @@ import numpy as np
 from keras import ops
 
 from lmk.models.heads import Background, Head
+from lmk.predictions import NO_LANDMARK
 
 SMALLEST = 1e-6
-"""Of 1 - p in a logarithm: below, float32 knows too little of it, and its gradient overflows."""
+"""Least value of 1 - p in a logarithm: below it float32 has too few digits, and the gradient overflows."""
 
 
 class LandmarkLoss(keras.losses.Loss):
-    """What the losses share: targets from class indices, and weights of classes."""
+    """Base of the losses: targets from class indices, and weights of classes."""
 
     def __init__(self, background: Background = "zero", class_weights: np.ndarray | None = None):
         """`class_weights`: (num_landmarks,) float, the weight of a photo by its landmark; 1 for a photo of none."""
@@ -26,12 +28,12 @@ class LandmarkLoss(keras.losses.Loss):
         self.class_weights = None if class_weights is None else np.asarray(class_weights, dtype="float32")
 
     def call(self, y_true, y_pred):
-        targets = target_rows(y_true, y_pred.shape[-1], self.background)
-        values = self.photo_losses(targets, y_pred)
-        return values if self.class_weights is None else values * photo_weights(targets, self.class_weights)
+        classes = target_classes(y_true, y_pred.shape[-1], self.background)
+        values = self.photo_losses(classes, y_pred)
+        return values if self.class_weights is None else values * photo_weights(classes, self.class_weights)
 
-    def photo_losses(self, targets, outputs):
-        """Targets and outputs (batch, n) to losses (batch,)."""
+    def photo_losses(self, classes, outputs):
+        """Losses (batch,) from classes (batch,) int32, -1 for no target, and outputs (batch, n)."""
         raise NotImplementedError
 
 
@@ -55,19 +57,33 @@ class SummedBCE(LandmarkLoss):
         super().__init__(background, class_weights)
         self.activation, self.label_smoothing = activation, label_smoothing
 
-    def photo_losses(self, targets, outputs):
-        return ops.sum(self._terms(targets, outputs), axis=-1)
+    def photo_losses(self, classes, outputs):
+        negative = ops.sum(self._negative(outputs), axis=-1)
+        return negative + self._correction(classes, classes, outputs)
 
-    def _terms(self, targets, logits):
-        targets = targets * (1 - self.label_smoothing)
+    def _negative(self, logits):
+        """Terms (batch, n) of targets that are all 0."""
         if self.activation == "sigmoid":
-            return ops.softplus(logits) - targets * logits
-        rest = ops.log(ops.maximum(1 - ops.softmax(logits, axis=-1), SMALLEST))
-        return -targets * ops.log_softmax(logits, axis=-1) - (1 - targets) * rest
+            return ops.softplus(logits)
+        return -ops.log(ops.maximum(1 - ops.softmax(logits, axis=-1), SMALLEST))
+
+    def _correction(self, classes, columns, logits):
+        """What the terms of `columns` (batch,) change by, (batch,), where they are the right classes: 0 elsewhere.
+
+        A term is linear in its target t: that of t = 0 plus t times the difference of both. So only the column of
+        the right class needs more than `_negative`.
+        """
+        target = (1 - self.label_smoothing) * ops.cast((classes >= 0) & (columns == classes), logits.dtype)
+        logit = _of_classes(logits, columns)
+        if self.activation == "sigmoid":
+            return -target * logit
+        log_probability = logit - ops.logsumexp(logits, axis=-1)
+        rest = ops.log(ops.maximum(1 - ops.exp(log_probability), SMALLEST))
+        return target * (rest - log_probability)
 
 
 class RankWeightedBCE(SummedBCE):
-    """BCE that looks harder at answers given with confidence, as GAP does.
+    """BCE that weighs confident answers more, as GAP does.
 
     Each photo's highest scored class counts again, times `rank_weight * (b - rank) / b`, where rank is the place
     of its confidence in the batch of b, 0 the most confident. This is the loss that the 19th place of 2018 describes.
@@ -79,12 +95,13 @@ class RankWeightedBCE(SummedBCE):
         super().__init__(**kwargs)
         self.kind, self.rank_weight = kind, rank_weight
 
-    def photo_losses(self, targets, outputs):
-        terms = self._terms(targets, outputs)
+    def photo_losses(self, classes, outputs):
+        negative = self._negative(outputs)
         probabilities = outputs if self.activation == "sigmoid" else ops.softmax(outputs, axis=-1)  # order is enough
-        answer = ops.argmax(outputs, axis=-1)[:, None]
+        answer = ops.cast(ops.argmax(outputs, axis=-1), "int32")
         weights = self.rank_weight * rank_weights(ops.max(probabilities, axis=-1), self.kind)
-        return ops.sum(terms, axis=-1) + weights * ops.take_along_axis(terms, answer, axis=-1)[:, 0]
+        again = _of_classes(negative, answer) + self._correction(classes, answer, outputs)
+        return ops.sum(negative, axis=-1) + self._correction(classes, classes, outputs) + weights * again
 
 
 class SoftmaxCrossEntropy(LandmarkLoss):
@@ -104,13 +121,18 @@ class SoftmaxCrossEntropy(LandmarkLoss):
         super().__init__(background, class_weights)
         self.label_smoothing, self.scale = label_smoothing, scale
 
-    def photo_losses(self, targets, outputs):
-        shown = ops.sum(targets, axis=-1, keepdims=True)
+    def photo_losses(self, classes, outputs):
+        logits = self.scale * outputs
+        shown = ops.cast(classes >= 0, logits.dtype)
+        right = (1 - self.label_smoothing) * shown
         spread = self.label_smoothing * shown
         if self.background == "uniform":
             spread = spread + 1 - shown
-        targets = targets * (1 - self.label_smoothing) + spread / outputs.shape[-1]
-        return -ops.sum(targets * ops.log_softmax(self.scale * outputs, axis=-1), axis=-1)
+        # -sum(t log p) with p the softmax is sum(t) logsumexp - sum(t logit).
+        loss = (right + spread) * ops.logsumexp(logits, axis=-1) - right * _of_classes(logits, classes)
+        if self.background == "uniform" or self.label_smoothing > 0:
+            loss = loss - spread * ops.mean(logits, axis=-1)
+        return loss
 
 
 class MarginLoss(SoftmaxCrossEntropy):
@@ -136,17 +158,19 @@ class MarginLoss(SoftmaxCrossEntropy):
         super().__init__(scale=scale, **kwargs)
         self.kind, self.margin = kind, np.asarray(margin, dtype="float32")
 
-    def photo_losses(self, targets, outputs):
-        cosine = ops.sum(targets * outputs, axis=-1)
-        shown = ops.sum(targets, axis=-1)
-        lowered = with_margin(cosine, self._photo_margins(targets), self.kind)
-        return super().photo_losses(targets, outputs + targets * (shown * (lowered - cosine))[:, None])
+    def photo_losses(self, classes, outputs):
+        margins = self._photo_margins(classes, outputs)
+        lowered = with_margin(_of_classes(outputs, classes), margins, self.kind)
+        # No column is that of class -1. The comparison takes a byte an output, and XLA fuses it away.
+        columns = ops.arange(outputs.shape[-1], dtype="int32")
+        return super().photo_losses(classes, ops.where(columns == classes[:, None], lowered[:, None], outputs))
 
-    def _photo_margins(self, targets):
+    def _photo_margins(self, classes, outputs):
         if self.margin.ndim == 0:
-            return ops.convert_to_tensor(self.margin, dtype=targets.dtype)
-        margins = np.pad(self.margin, (0, targets.shape[-1] - len(self.margin)), constant_values=self.margin.mean())
-        return ops.sum(targets * ops.convert_to_tensor(margins, dtype=targets.dtype), axis=-1)
+            return ops.convert_to_tensor(self.margin, dtype=outputs.dtype)
+        lacking = outputs.shape[-1] - len(self.margin)
+        margins = np.pad(self.margin, (0, lacking), constant_values=self.margin.mean())
+        return ops.take(ops.convert_to_tensor(margins, dtype=outputs.dtype), ops.maximum(classes, 0))
 
 
 def with_margin(cosine, margin, kind: str):
@@ -162,26 +186,31 @@ def with_margin(cosine, margin, kind: str):
     return ops.where(cosine > -ops.cos(margin), turned, cosine - margin * ops.sin(margin))
 
 
-def target_rows(y_true, num_outputs: int, background: Background):
-    """Class indices to rows (batch, num_outputs) float; no landmark is all zero, or 1 at the background class.
+def target_classes(y_true, num_outputs: int, background: Background):
+    """Targets to class indices (batch,) int32; no landmark is -1, or the last output with a background class.
 
-    y_true: (batch,) or (batch, 1) class indices, `NO_LANDMARK` for none; or rows (batch, num_outputs), which are
-    returned as they are.
+    y_true: (batch,) or (batch, 1) class indices, `NO_LANDMARK` for none; or one-hot rows (batch, num_outputs), all
+    zero for none.
     """
     y_true = ops.convert_to_tensor(y_true)
     if len(y_true.shape) == 2 and y_true.shape[-1] == num_outputs and num_outputs > 1:
-        return ops.cast(y_true, keras.config.floatx())
-    classes = ops.cast(ops.reshape(y_true, (-1,)), "int32")
-    if background == "class":
-        classes = ops.where(classes < 0, num_outputs - 1, classes)
-    return ops.one_hot(classes, num_outputs, dtype=keras.config.floatx())
+        classes = ops.where(ops.max(y_true, axis=-1) > 0, ops.argmax(y_true, axis=-1), NO_LANDMARK)
+    else:
+        classes = ops.reshape(y_true, (-1,))
+    classes = ops.cast(classes, "int32")
+    return ops.where(classes < 0, num_outputs - 1 if background == "class" else -1, classes)
 
 
-def photo_weights(targets, class_weights: np.ndarray):
-    """Rows (batch, n) to weights (batch,): that of the landmark shown, 1 for none; `class_weights` (num_landmarks,)."""
-    landmarks = targets[:, : len(class_weights)]
-    weights = ops.convert_to_tensor(class_weights, dtype=targets.dtype)
-    return ops.sum(landmarks * weights, axis=-1) + 1 - ops.sum(landmarks, axis=-1)
+def photo_weights(classes, class_weights: np.ndarray):
+    """Weights (batch,) from classes (batch,) int: that of the landmark; 1 for none, be it -1 or a background class."""
+    known = (classes >= 0) & (classes < len(class_weights))
+    weights = ops.take(ops.convert_to_tensor(class_weights), ops.where(known, classes, 0))
+    return ops.where(known, weights, 1.0)
+
+
+def _of_classes(outputs, classes):
+    """The outputs (batch,) of the classes (batch,) int32; any finite one for class -1."""
+    return ops.take_along_axis(outputs, ops.maximum(classes, 0)[:, None], axis=-1)[:, 0]
 
 
 def rank_weights(confidence, kind: Literal["rank", "index"] = "rank"):

@@ -1,4 +1,4 @@
-"""Recipes: what is trained and how, each as data. Any backbone goes with any head."""
+"""Recipes: what is trained, and with which settings, as data. Any backbone goes with any head."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ class Stage:
         patience: Stop after as many epochs without a better GAP on dev; None trains all epochs.
         batch_norm: Whether batch normalization learns, too, where the backbone does; None: in batches of
             `ENOUGH_FOR_STATISTICS` or more. Else it keeps the statistics and scales that it has, in the head as well.
+        weight_decay: In place of the recipe's: what a head on frozen features wants would shrink a backbone.
+        steps: Steps an epoch at the most, of photos or views drawn anew for each epoch; None for all of them.
     """
 
     epochs: int
@@ -52,6 +54,8 @@ class Stage:
     image_size: int | None = None
     patience: int | None = None
     batch_norm: bool | None = None
+    weight_decay: float | None = None
+    steps: int | None = None
 
     @property
     def learns_batch_norm(self) -> bool:
@@ -75,9 +79,12 @@ class Recipe:
         dropout: Share of features dropped before the head.
         head, loss: Of `heads.HEADS` and `losses.LOSSES`.
         margin: Of `arcface` (radians) and `cosface`.
+        sampled_classes: Share of the landmarks, in (0, 1), that a training step compares photos with (Partial FC,
+            arXiv:2203.15565); None for all. With tens of thousands of landmarks it saves most of a step's memory. It
+            goes with the losses `softmax`, `arcface` and `cosface`, without `weigh_classes`.
         descriptor: Width of a dense layer with batch normalization before the head, the descriptor; None for none.
-        background: How photos of no landmark are taught.
-        distractors: Whether they are taught at all.
+        background: Target of photos of no landmark.
+        distractors: Whether the network learns from photos of no landmark at all.
         label_smoothing, weigh_classes: As for `losses.make_loss`.
         balance: Draw landmarks evenly, not photos.
         stages: Of training, in order; those with a frozen backbone first.
@@ -104,6 +111,7 @@ class Recipe:
     head: str = "softmax"
     loss: str = "softmax"
     margin: float = 0.3
+    sampled_classes: float | None = None
     descriptor: int | None = None
     background: Background = "class"
     distractors: bool = True
@@ -147,12 +155,24 @@ class Recipe:
             raise LmkError(f"{self.name} takes {' or '.join(map(str, allowed))} views, not {views}.")
         return replace(self, views=views)
 
+    def __post_init__(self) -> None:
+        if self.sampled_classes is None:
+            return
+        if not 0 < self.sampled_classes < 1:
+            raise LmkError(f"{self.name}: sampled_classes is a share between 0 and 1, not {self.sampled_classes}.")
+        if self.loss not in ("softmax", "arcface", "cosface") or self.weigh_classes or self.background == "uniform":
+            raise LmkError(
+                f"{self.name}: sampled_classes goes with the losses softmax, arcface and cosface, backgrounds zero and "
+                "class, and without weigh_classes."
+            )
+
     def key(self) -> dict[str, object]:
         """All that the trained network depends on, for digests; what is only told to people is left out."""
         return {name: value for name, value in asdict(self).items() if name not in ("about", "reaches")}
 
 
-_HEAD_ON_STORED_VIEWS = Stage(epochs=20, learning_rate=2e-3, batch_size=256)
+_HEAD_ON_STORED_VIEWS = Stage(epochs=20, learning_rate=2e-3, batch_size=256, steps=2000)
+"""2,000 steps of 256 are 512,000 views: all of 42,000 photos of 12 views. Larger competitions are not shown more."""
 
 _FROZEN = Recipe(
     name="",
@@ -202,6 +222,24 @@ RECIPES = {
             vote="vote",
             about="learned GeM, a sigmoid a landmark, rank-weighted BCE; the head, then blocks 10 to 14",
             reaches="GAP 0.149 (private, 2018) as its author trained it",
+        ),
+        Recipe(
+            name="mobilenetv2-tuned",
+            backbone="mobilenetv2",
+            image_size=160,
+            normalize=True,
+            dropout=0.5,
+            head="cosine",
+            loss="arcface",
+            descriptor=256,
+            optimizer="adamw",
+            weight_decay=0.5,
+            stages=(
+                _HEAD_ON_STORED_VIEWS,
+                Stage(epochs=4, learning_rate=5e-4, train_from=0, batch_size=32, warmup=1, weight_decay=0.01),
+            ),
+            views=12,
+            about="for a CPU with an hour or two: MobileNetV2, all layers, batch normalization among them",
         ),
         Recipe(
             name="vgg16-published",

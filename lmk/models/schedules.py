@@ -1,4 +1,4 @@
-"""How fast what learns: schedules, learning rates by depth, averaged weights."""
+"""Learning rates: schedules, factors by depth, and optimizers that take them."""
 
 from collections.abc import Mapping
 
@@ -65,6 +65,7 @@ def make_optimizer(
     multipliers: Mapping[str, float] | None = None,
     weight_decay: float | None = None,
     ema_momentum: float | None = None,
+    accumulate: int = 1,
 ) -> Optimizer:
     """An optimizer, with its own learning rate for some variables.
 
@@ -75,6 +76,7 @@ def make_optimizer(
         weight_decay: Decoupled from the gradient.
         ema_momentum: In (0, 1): keep an exponential moving average of the weights, which `fit` puts in their place when
             it ends.
+        accumulate: Batches whose gradients are averaged for one update.
     """
 
     def one(factor: float) -> Optimizer:
@@ -84,6 +86,8 @@ def make_optimizer(
             config |= {"momentum": 0.9, "nesterov": True}
         if ema_momentum is not None:
             config |= {"use_ema": True, "ema_momentum": ema_momentum}
+        if accumulate > 1:
+            config |= {"gradient_accumulation_steps": accumulate}
         optimizer = keras.optimizers.get(name)
         return type(optimizer)(**config)
 

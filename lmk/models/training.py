@@ -1,32 +1,47 @@
-"""Training of a recipe: its stages in order, a checkpoint an epoch, early stop on the true GAP of dev."""
+"""Training of a recipe: its stages in order, checkpoints by time, early stop on the GAP of dev."""
 
 from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from lmk.data.batches import FeatureBatches, PhotoBatches, count_batches
+from lmk.data.batches import FeatureBatches, PhotoBatches, WithClasses, count_batches
 from lmk.models.backbones.build import network_of, set_trainable
 from lmk.models.batch_metrics import TrainingGAP
 from lmk.models.device import jit_for_device
 from lmk.models.distributed import file_of_first, from_first, share_of, together
 from lmk.models.extract import Read
 from lmk.models.losses import make_loss
-from lmk.models.network import Network, build_extractor
+from lmk.models.memory import accumulation, device_bytes, memory_errors
+from lmk.models.network import Network, build_extractor, match_normalization
 from lmk.models.recipes import Stage
 from lmk.models.schedules import depth_multipliers, make_optimizer, warmup_cosine
+from lmk.util.errors import StoppedEarly
 from lmk.util.files import atomic_path
 from lmk.util.progress import Progress, silent
+from lmk.util.stopping import Stop
 from lmk.util.team import ALONE, Team
 
 Record = dict[str, float]
+Best = tuple[float, list[np.ndarray] | None]
+"""The best GAP on dev in a stage, -1 before it was asked, and the model's weights then."""
+
+MATCHED_PHOTOS = 512
+"""Photos whose statistics batch normalization starts from where it learns."""
+BATCH_NORM_MOMENTUM = 0.9
+"""Of the moving statistics of a backbone that learns: they follow the last tens of batches. With Keras' 0.999 for
+MobileNetV2 they would be those of the weights of a thousand steps ago, which small competitions do not even have."""
+STEPS_TO_AGREE = 16
+"""Steps after which several processes ask the first one whether to stop; asking takes a message to all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +68,16 @@ class Learner:
     Attributes:
         model: Compiled.
         part: The same part of the network, which has the variables of `model` unless several processes train.
-        extractor: Of the part; a twin of the network's where the stage's views have another size.
+        extractor: The extractor inside `part`; a twin of the network's where the stage's views have another size.
+        gap: The metric that `model` is compiled with.
+        parts: Batches a step: gradients of so many are summed.
     """
 
     model: keras.Model
     part: keras.Model
     extractor: keras.Model
+    gap: TrainingGAP
+    parts: int
 
     def give_back(self, network: Network) -> None:
         """Give the network the weights that were learnt."""
@@ -67,21 +86,37 @@ class Learner:
         if self.extractor is not network.extractor:
             network.extractor.set_weights(self.extractor.get_weights())
 
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The epoch's mean loss, and its GAP; Keras lists the latter only after a first step."""
+        return [*(metric for metric in self.model.metrics if metric.name == "loss"), self.gap]
+
+    def sums(self) -> list[keras.Variable]:
+        """The variables of `metrics`."""
+        return [variable for metric in self.metrics() for variable in metric.variables]
+
+    def state(self) -> list[keras.Variable]:
+        """Everything that the next step depends on, and the metrics of the epoch."""
+        return [*self.model.variables, *self.model.optimizer.variables, *self.sums()]
+
 
 @dataclass(eq=False)
 class Trainer:
-    """Trains a network in place; a run that was killed goes on after its last whole epoch, to the same weights.
+    """Trains a network in place; a run that was killed goes on after its last checkpoint, to the same weights.
 
     Attributes:
         network: With its initial weights.
         data: Photos, and features where the first stages leave the backbone frozen.
         seed: Of order, augmentation and dropout.
-        checkpoint: File for the state after each epoch; for the caller to remove once what was trained is stored.
+        checkpoint: File for the state; for the caller to remove once what was trained is stored.
         dev_gap: GAP of the network on dev, asked after each epoch of a stage with patience; None: no early stop.
         epochs: Epochs by stage in place of the recipe's, as the folds found best.
         label: For `progress`.
         progress: Told of each batch.
         team: The processes that train the network together; the first one's checkpoint and GAP on dev hold for all.
+        checkpoint_minutes: Minutes between checkpoints within an epoch; one more is written after each epoch in which
+            the backbone learns.
+        stop: Asked after each step whether the run should end; a checkpoint is written first.
+        jobs: Threads that read and augment photos; as many as there are cores if None.
         history: A record an epoch: stage, loss, GAP in training, and GAP on dev where it was asked.
     """
 
@@ -94,66 +129,95 @@ class Trainer:
     label: str = ""
     progress: Progress = silent
     team: Team = ALONE
+    checkpoint_minutes: float = 10.0
+    stop: Stop = field(default_factory=Stop)
+    jobs: int | None = None
     history: list[Record] = field(default_factory=list)
-    _average: list[np.ndarray] | None = field(default=None, init=False)
-    """Of the stage's trainable weights over its steps, where it wants one."""
+    _saved: float = field(default=0.0, init=False)
+    """When the last checkpoint was written, by the monotonic clock."""
 
     def run(self) -> list[Record]:
-        """Train what the checkpoint lacks of all stages; returns the history."""
+        """Train what the checkpoint lacks of all stages; returns the history.
+
+        Raises:
+            StoppedEarly: `stop` asked for it; the checkpoint holds what was trained.
+            LmkError: The device's memory does not suffice.
+        """
         file_of_first(self.team, self.checkpoint)
         stored = _load(self.checkpoint)
-        for number in range(len(self.network.recipe.stages)):
-            if stored is None or number >= stored["stage"]:
-                self._train_stage(number, stored if stored and number == stored["stage"] else None)
+        self._saved = time.monotonic()
+        with self.stop.deferred():
+            for number in range(len(self.network.recipe.stages)):
+                if stored is None or number >= stored["stage"]:
+                    self._train_stage(number, stored if stored and number == stored["stage"] else None)
         return self.history
 
     def _train_stage(self, number: int, stored: dict | None) -> None:
         stage = self.network.recipe.stages[number]
         epochs = self.epochs.get(number, stage.epochs)
         keras.utils.set_random_seed(self.seed + 1000 * number)
-        self._average = None
-        learner = self._learner(stage, epochs)
-        model = learner.model
-        best: tuple[float, list[np.ndarray] | None] = (-1.0, None)
-        first = 0
+        learner = self._learner(stage, number, epochs, stored)
+        best: Best = (-1.0, None)
+        first = done = 0
         if stored:
-            first, best = self._restore(model, stored)
-        with self.progress(f"{self.label}: stage {number + 1}", epochs * self._steps(stage), "steps") as advance:
-            advance(first * self._steps(stage))
+            first, done, best = self._restore(learner, stored)
+        steps = self._steps(stage, learner.parts)
+        with self.progress(f"{self.label}: stage {number + 1}", epochs * steps, "steps") as advance:
+            advance(first * steps + done)
             for epoch in range(first, epochs):
                 if self._waited_enough(number, stage):
                     break
+                epoch_in = _Epoch(self, learner, number, epoch, done, steps, best, advance)
+                done = 0
                 with together(self.team):
-                    record = self._fit(model, number, epoch, advance)
+                    record, own = self._fit(epoch_in)
                 if stage.patience is not None and self.dev_gap is not None:
-                    with self._averaged(learner):
-                        record["dev_gap"] = self._by_first(self.dev_gap)
-                        if record["dev_gap"] > best[0]:
-                            best = record["dev_gap"], [np.array(weight) for weight in model.get_weights()]
+                    learner.give_back(self.network)
+                    record["dev_gap"] = self._by_first(self.dev_gap)
+                    if record["dev_gap"] > best[0]:
+                        best = record["dev_gap"], [np.array(weight) for weight in learner.model.get_weights()]
                 self.history.append(record)
-                if stage.train_from is not None:  # a frozen stage takes seconds and starts anew
-                    self._save(model, number, epoch + 1, best)
+                if own is not None:
+                    _assign(learner.model.trainable_variables, own)
+                # An epoch on stored features may take less time than its checkpoint.
+                self.after_step(learner, number, epoch + 1, 0, best, save=stage.train_from is not None)
         if best[1] is not None:
-            model.set_weights(best[1])
-        elif self._average is not None:
-            _assign(model.trainable_variables, self._average)
+            learner.model.set_weights(best[1])
+        elif stage.ema is not None:
+            learner.model.optimizer.finalize_variable_values(learner.model.trainable_variables)
         learner.give_back(self.network)
 
-    def _learner(self, stage: Stage, epochs: int) -> Learner:
+    def _learner(self, stage: Stage, number: int, epochs: int, stored: dict | None) -> Learner:
         """The part of the network that a stage trains, compiled; where several processes train it, a twin of it."""
         network = self.network
         extractor = self._extractor(stage)
         for layer in network.top.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = stage.learns_batch_norm
-        part = network.top
         if stage.train_from is not None:
             set_trainable(extractor, stage.train_from, stage.learns_batch_norm)
-            part = replace(network, extractor=extractor).whole()
+            layers = network_of(extractor).layers
+            if any(isinstance(layer, keras.layers.BatchNormalization) and layer.trainable for layer in layers):
+                self._prepare_normalization(extractor, stage, number, stored)
+        part = replace(network, extractor=extractor).trained_part(whole=stage.train_from is not None)
         with together(self.team):
             model = part if self.team.processes == 1 else _twin(part)
-            self._compile(model, extractor, stage, epochs)
-        return Learner(model, part, extractor)
+            each = -(-stage.batch_size // share_of(self.team).parts)
+            # A run that goes on keeps its parts, whatever device it goes on with: its steps are those of its schedule.
+            parts = stored["parts"] if stored else accumulation(model, each, device_bytes(), network.recipe.name)
+            gap = TrainingGAP(network.head, network.recipe.background)
+            self._compile(model, extractor, stage, epochs, gap, parts)
+        return Learner(model, part, extractor, gap, parts)
+
+    def _prepare_normalization(self, extractor: keras.Model, stage: Stage, number: int, stored: dict | None) -> None:
+        """Let batch normalization learn from where prediction is; a checkpoint brings its statistics itself."""
+        for layer in network_of(extractor).layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = min(layer.momentum, BATCH_NORM_MOMENTUM)
+        if stored is None:
+            views = self._photos(replace(stage, batch_size=64), (self.seed, number, stage.epochs))
+            count = min(len(views), -(-MATCHED_PHOTOS // 64))
+            match_normalization(extractor, (views[batch][0] for batch in range(count)))
 
     def _extractor(self, stage: Stage) -> keras.Model:
         """The network's extractor; where the stage's views have another size, a twin of that size with its weights."""
@@ -170,40 +234,26 @@ class Trainer:
         """The network's GAP on dev, as the first process finds it."""
         return struct.unpack("d", from_first(self.team, lambda: struct.pack("d", dev_gap())))[0]
 
-    @contextmanager
-    def _averaged(self, learner: Learner) -> Iterator[None]:
-        """The network with its weights averaged, where the stage wants that; what learns is then as it was."""
-        if self._average is None:
-            learner.give_back(self.network)
-            yield
-            return
-        variables = learner.model.trainable_variables
-        own = [variable.numpy() for variable in variables]
-        _assign(variables, self._average)
-        learner.give_back(self.network)
-        yield
-        _assign(variables, own)
-
-    def _stepped(self, model: keras.Model, stage: Stage) -> None:
-        """After a step: move the average of the weights a little towards them."""
-        if stage.ema is None:
-            return
-        weights = [variable.numpy() for variable in model.trainable_variables]
-        if self._average is None:
-            self._average = [np.array(weight) for weight in weights]
-        for average, weight in zip(self._average, weights, strict=True):
-            average += (1 - stage.ema) * (weight - average)
-
-    def _compile(self, model: keras.Model, extractor: keras.Model, stage: Stage, epochs: int) -> None:
+    def _compile(
+        self, model: keras.Model, extractor: keras.Model, stage: Stage, epochs: int, gap: TrainingGAP, parts: int
+    ) -> None:
         """Give what learns its loss and its optimizer."""
         network, recipe = self.network, self.network.recipe
         multipliers = {} if stage.train_from is None else backbone_multipliers(extractor, stage)
-        steps = self._steps(stage)
+        steps = self._steps(stage, parts)
         rate = warmup_cosine(stage.learning_rate, epochs * steps, min(stage.warmup, epochs - 1) * steps)
         outputs = network.top.output_shape[-1] - (recipe.background == "class")
         counts = np.bincount(self.data.classes[self.data.classes >= 0], minlength=outputs)
         model.compile(
-            optimizer=make_optimizer(recipe.optimizer, rate, multipliers, recipe.weight_decay),
+            optimizer=make_optimizer(
+                recipe.optimizer,
+                rate,
+                multipliers,
+                recipe.weight_decay if stage.weight_decay is None else stage.weight_decay,
+                # The average moves with each part of a step.
+                None if stage.ema is None else stage.ema ** (1 / parts),
+                parts,
+            ),
             loss=make_loss(
                 recipe.loss,
                 network.head,
@@ -213,67 +263,170 @@ class Trainer:
                 recipe.weigh_classes,
                 recipe.margin,
             ),
-            metrics=[TrainingGAP(network.head, recipe.background)],
+            metrics=[gap],
             jit_compile=jit_for_device(),
         )
 
-    def _fit(self, model: keras.Model, number: int, epoch: int, advance: Callable[[int], None]) -> Record:
-        stage = self.network.recipe.stages[number]
-        batches = self._batches(stage, number, epoch)
-        if stage.train_from is None:  # steps of milliseconds: `fit` takes longer to set out than to run
-            model.reset_metrics()
-            logs = {}
-            for batch in range(len(batches)):
+    def _fit(self, epoch: _Epoch) -> tuple[Record, list[np.ndarray] | None]:
+        """What is left of an epoch: its record; and the weights that go on learning where the model then has others.
+
+        Where the stage wants the average of the weights, the model has that afterwards.
+        """
+        stage, model = self.network.recipe.stages[epoch.number], epoch.learner.model
+        batches = self._batches(stage, epoch.number, epoch.epoch, epoch.learner.parts)
+        with memory_errors(self.network.recipe.name, stage.batch_size // epoch.learner.parts):
+            if stage.train_from is None:  # steps of milliseconds: `fit` takes longer to set out than to run
+                logs = self._step_by_step(epoch, batches, stage.ema is not None)
+            else:
+                batches.first = epoch.done
+                logs = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[epoch]).history
+        loss, gap = (float(np.ravel(logs[name])[-1]) for name in ("loss", "gap"))
+        return {"stage": epoch.number, "epoch": epoch.epoch, "loss": loss, "train_gap": gap}, epoch.own
+
+    def _step_by_step(self, epoch: _Epoch, batches: keras.utils.PyDataset, average: bool) -> dict[str, Any]:
+        """`fit` for batches that are computed in no time; at the end it, too, puts the weights' average in place."""
+        model, logs = epoch.learner.model, {}
+        for metric in epoch.learner.metrics():
+            metric.reset_state()
+        epoch.on_epoch_begin(0)
+        with _metrics_kept(model):
+            for batch in range(epoch.done, len(batches)):
                 logs = model.train_on_batch(*batches[batch], return_dict=True)
-                self._stepped(model, stage)
-                advance(1)
-            return {"stage": number, "epoch": epoch, "loss": float(logs["loss"]), "train_gap": float(logs["gap"])}
+                epoch.on_train_batch_end(batch)
+        epoch.on_epoch_end(0)
+        if average:
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+        return logs
 
-        def after_step(batch: int, logs: object) -> None:
-            self._stepped(model, stage)
-            advance(1)
-
-        told = keras.callbacks.LambdaCallback(on_train_batch_end=after_step)
-        logs = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[told]).history
-        return {"stage": number, "epoch": epoch, "loss": logs["loss"][-1], "train_gap": logs["gap"][-1]}
-
-    def _batches(self, stage: Stage, number: int, epoch: int) -> keras.utils.PyDataset:
-        data, recipe, share = self.data, self.network.recipe, share_of(self.team)
+    def _batches(self, stage: Stage, number: int, epoch: int, parts: int) -> keras.utils.PyDataset:
+        data, recipe = self.data, self.network.recipe
         seed = (self.seed, number, epoch)
-        if stage.train_from is None:
-            if data.features is None:
-                raise ValueError(f"{recipe.name} trains on stored features, and there are none.")
-            return FeatureBatches(data.features, data.classes, stage.batch_size, recipe.balance, seed, share)
-        side, balance = stage.image_size or recipe.image_size, recipe.balance
-        return PhotoBatches(data.read, data.ids, data.classes, side, stage.batch_size, balance, seed, share=share)
+        if stage.train_from is not None:
+            batches = self._photos(replace(stage, batch_size=-(-stage.batch_size // parts)), seed)
+        elif data.features is None:
+            raise ValueError(f"{recipe.name} trains on stored features, and there are none.")
+        else:
+            size = -(-stage.batch_size // parts)
+            most = stage.steps if stage.steps is None else stage.steps * parts
+            batches = FeatureBatches(data.features, data.classes, size, recipe.balance, seed, share_of(self.team), most)
+        return batches if recipe.sampled_classes is None else WithClasses(batches)
 
-    def _steps(self, stage: Stage) -> int:
+    def _photos(self, stage: Stage, seed: tuple[int, int, int]) -> PhotoBatches:
+        data, recipe = self.data, self.network.recipe
+        side = stage.image_size or recipe.image_size
+        return PhotoBatches(
+            data.read, data.ids, data.classes, side, stage.batch_size, recipe.balance, seed, self.jobs,
+            share_of(self.team), stage.steps,
+        )  # fmt: skip
+
+    def _steps(self, stage: Stage, parts: int) -> int:
+        """Batches of an epoch; a step of the optimizer takes `parts` of them."""
         views = self.data.features.shape[1] if stage.train_from is None and self.data.features is not None else 1
-        return count_batches(len(self.data.ids) * views, stage.batch_size, share_of(self.team))
+        size = -(-stage.batch_size // parts)
+        steps = count_batches(len(self.data.ids) * views, size, share_of(self.team))
+        return steps if stage.steps is None else min(steps, stage.steps * parts)
 
     def _waited_enough(self, number: int, stage: Stage) -> bool:
         gaps = [record["dev_gap"] for record in self.history if record["stage"] == number and "dev_gap" in record]
         return stage.patience is not None and bool(gaps) and len(gaps) - 1 - int(np.argmax(gaps)) >= stage.patience
 
-    def _save(self, model: keras.Model, number: int, epoch: int, best: tuple[float, list[np.ndarray] | None]) -> None:
-        """Everything that the next epochs depend on: weights, random states, the optimizer, the best weights yet."""
+    def after_step(self, learner: Learner, number: int, epoch: int, done: int, best: Best, save: bool = False) -> None:
+        """Write a checkpoint where it is time for one, and end the run where that is asked.
+
+        Args:
+            learner: What the stage trains.
+            number: Of the stage.
+            epoch: The one in work, from 0.
+            done: Batches of it that are done.
+            best: So far.
+            save: Whether it is time for a checkpoint whatever the clock says.
+
+        Raises:
+            StoppedEarly: It was asked.
+        """
+        stop = self._stop_asked(done)
+        if save or stop or time.monotonic() - self._saved >= 60 * self.checkpoint_minutes:
+            if keras.backend.backend() == "jax":
+                learner.model.jax_state_sync()  # within `fit` the variables themselves are not up to date
+            self._save(learner, number, epoch, done, best)
+        if stop:
+            self._end(number, epoch, done)
+
+    def _stop_asked(self, done: int) -> bool:
+        if self.team.processes == 1:
+            return self.stop.asked
+        return done % STEPS_TO_AGREE == 0 and from_first(self.team, lambda: b"1" if self.stop.asked else b"0") == b"1"
+
+    def _end(self, number: int, epoch: int, done: int) -> None:
+        raise StoppedEarly(
+            f"Stopped, as {self.stop.reason or 'the first process was asked to'}: {self.label or 'training'} has a "
+            f"checkpoint in stage {number + 1}, epoch {epoch + 1}, after {done} batches. Run the same command to go on."
+        )
+
+    def _save(self, learner: Learner, number: int, epoch: int, done: int, best: Best) -> None:
+        """Everything that the next steps depend on: weights, random states, the optimizer, the best weights yet."""
+        self._saved = time.monotonic()
         if self.team.process > 0:
             return
-        arrays = {f"model{place:04d}": variable.numpy() for place, variable in enumerate(_state(model))}
+        arrays = {f"model{place:04d}": variable.numpy() for place, variable in enumerate(learner.state())}
         arrays |= {f"best{place:04d}": weight for place, weight in enumerate(best[1] or ())}
-        arrays |= {f"average{place:04d}": weight for place, weight in enumerate(self._average or ())}
-        told = {"stage": number, "epoch": epoch, "best": best[0], "history": self.history}
+        said = {"stage": number, "epoch": epoch, "done": done, "parts": learner.parts, "best": best[0]}
+        said |= {"history": self.history}
         with atomic_path(self.checkpoint) as draft, draft.open("wb") as file:
-            np.savez(file, allow_pickle=False, told=np.array(json.dumps(told)), **arrays)
+            np.savez(file, allow_pickle=False, said=np.array(json.dumps(said)), **arrays)
 
-    def _restore(self, model: keras.Model, stored: dict) -> tuple[int, tuple[float, list[np.ndarray] | None]]:
+    def _restore(self, learner: Learner, stored: dict) -> tuple[int, int, Best]:
+        """Take up a checkpoint's state; returns its epoch, the batches of it that are done, and the best yet."""
         with together(self.team):
-            model.optimizer.build(model.trainable_variables)
-        for variable, value in zip(_state(model), stored["model"], strict=True):
-            variable.assign(value)
+            learner.model.optimizer.build(learner.model.trainable_variables)
+        _assign(learner.state(), stored["model"])
+        if stored["done"] == 0:  # they are those of the epoch before
+            for metric in learner.metrics():
+                metric.reset_state()
         self.history = stored["history"]
-        self._average = stored["average"] or None
-        return stored["epoch"], (stored["best"], stored["best_weights"] or None)
+        return stored["epoch"], stored["done"], (stored["best"], stored["best_weights"] or None)
+
+
+class _Epoch(keras.callbacks.Callback):
+    """What happens around the steps of one epoch.
+
+    Attributes:
+        done: Batches of the epoch that are done, also before this run of it.
+        steps: Batches of the epoch.
+        own: The weights that go on learning, where `fit` put their average in their place.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        learner: Learner,
+        number: int,
+        epoch: int,
+        done: int,
+        steps: int,
+        best: Best,
+        advance: Callable[[int], None],
+    ):
+        super().__init__()
+        self.trainer, self.learner, self.number, self.epoch = trainer, learner, number, epoch
+        self.done, self.steps, self.best, self.advance = done, steps, best, advance
+        self.own: list[np.ndarray] | None = None
+        # Keras sets the sums of loss and GAP to zero when an epoch begins, also one that goes on.
+        self._sums = [variable.numpy() for variable in learner.sums()] if done else None
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        if self._sums is not None:
+            _assign(self.learner.sums(), self._sums)
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        self.done += 1
+        self.advance(1)
+        if self.done < self.steps:  # after the last one the epoch's record comes first
+            self.trainer.after_step(self.learner, self.number, self.epoch, self.done, self.best)
+
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+        if self.trainer.network.recipe.stages[self.number].ema is not None:
+            self.own = [variable.numpy() for variable in self.learner.model.trainable_variables]
 
 
 def best_epochs(histories: list[list[Record]]) -> dict[int, int]:
@@ -296,6 +449,16 @@ def backbone_multipliers(extractor: keras.Model, stage: Stage) -> dict[str, floa
     return {variable.path: stage.backbone_factor for variable in network_of(extractor).trainable_variables}
 
 
+@contextmanager
+def _metrics_kept(model: keras.Model) -> Iterator[None]:
+    """Let metrics run over an epoch of `train_on_batch`, which sets them to zero at each call."""
+    model.reset_metrics = lambda: None  # the instance's own hides the class' method
+    try:
+        yield
+    finally:
+        del model.reset_metrics
+
+
 def _twin(model: keras.Model) -> keras.Model:
     """A copy of a model and all its state, made as the present distribution wants it."""
     copy = type(model).from_config(model.get_config())
@@ -308,19 +471,13 @@ def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
         variable.assign(value)
 
 
-def _state(model: keras.Model) -> list[keras.Variable]:
-    """Weights and random states of a model, and its optimizer's variables."""
-    return [*model.variables, *model.optimizer.variables]
-
-
 def _load(checkpoint: Path) -> dict | None:
     """What `_save` wrote; None if there is nothing whole."""
     if not checkpoint.exists():
         return None
     with np.load(checkpoint, allow_pickle=False) as file:
-        told = json.loads(str(file["told"]))
+        stored = json.loads(str(file["said"]))
         names = sorted(file.files)
-        told["model"] = [file[name] for name in names if name.startswith("model")]
-        told["average"] = [file[name] for name in names if name.startswith("average")]
-        told["best_weights"] = [file[name] for name in names if name.startswith("best")]
-    return told
+        stored["model"] = [file[name] for name in names if name.startswith("model")]
+        stored["best_weights"] = [file[name] for name in names if name.startswith("best")]
+    return stored

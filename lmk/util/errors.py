@@ -29,6 +29,12 @@ class RemoteError(LmkError):
     exit_code = 5
 
 
+class StoppedEarly(LmkError):
+    """The run ended early because that was asked; the same command goes on (75 is EX_TEMPFAIL of sysexits.h)."""
+
+    exit_code = 75
+
+
 _MACHINE = frozenset(
     (
         *(errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EAGAIN, errno.EBUSY),

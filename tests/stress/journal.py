@@ -135,14 +135,15 @@ def _watch_training(journal: Journal, put: Callable[[Any, str, Any], None]) -> N
         journal.tell("phase", f"training of {trainer.network.recipe.name}")
         return run(trainer)
 
-    def telling_fit(trainer: Trainer, model: Any, number: int, epoch: int, advance: Any) -> Any:
-        record = fit(trainer, model, number, epoch, advance)
-        journal.tell("computed", f"{trainer.checkpoint.name} stage {number} epoch {epoch + 1}")
-        return record
+    def telling_fit(trainer: Trainer, epoch: Any) -> Any:
+        found = fit(trainer, epoch)
+        journal.tell("computed", f"{trainer.checkpoint.name} stage {epoch.number} epoch {epoch.epoch + 1}")
+        return found
 
-    def telling_save(trainer: Trainer, model: Any, number: int, epoch: int, best: Any) -> None:
-        save(trainer, model, number, epoch, best)
-        journal.tell("stored", f"{trainer.checkpoint.name} stage {number} epoch {epoch}")
+    def telling_save(trainer: Trainer, learner: Any, number: int, epoch: int, done: int, best: Any) -> None:
+        save(trainer, learner, number, epoch, done, best)
+        if done == 0:  # a checkpoint within an epoch stores a part of it
+            journal.tell("stored", f"{trainer.checkpoint.name} stage {number} epoch {epoch}")
 
     def telling_save_delf(*words: Any) -> None:
         journal.tell("computed", "DELF's network")
