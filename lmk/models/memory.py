@@ -75,7 +75,7 @@ def memory_errors(name: str, batch_size: int) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, MemoryError, ValueError, *_backend_errors()) as error:
+    except (RuntimeError, MemoryError, ValueError, *_backend_errors()) as error:  # type: ignore[misc]
         if isinstance(error, MemoryError) or _EXHAUSTED.search(f"{type(error).__name__}: {error}"):
             raise LmkError(
                 f"The device's memory does not hold a batch of {batch_size} in training {name}. Lower the "

@@ -445,7 +445,18 @@ class Builder:
             refuse,
             progress,
         )
-        return Networks(recipe, dataset, places, extractor, config.seed, progress, self.team)
+        execution = self.execution
+        return Networks(
+            recipe,
+            dataset,
+            places,
+            extractor,
+            config.seed,
+            progress,
+            self.team,
+            execution.stop,
+            execution.checkpoint_minutes,
+        )
 
     def _features_step(
         self, recipe: Recipe, key: Key, store: Callable[[], ArrayStore], networks: Callable[[], Networks]
