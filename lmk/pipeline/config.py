@@ -56,6 +56,7 @@ class Config:
         refit: Whether a holdout's networks are trained once more on all photos, to answer the test photos.
         share_without_landmark: Share of the dev queries that show no landmark, in (0, 1).
         ensemble: Whether the recipes and retrieval are blended, verified and fused.
+        spread: Whether the answers of an ensemble are spread over photos that show the same place.
         each_network: Whether retrieval by each network's descriptors alone is blended, too.
         fusion: Fusion rule, one of `ensemble.rules.RULES`.
         local_features: Local features that verify, one of `lmk.local.kinds.KINDS`.
@@ -86,6 +87,7 @@ class Config:
     refit: bool = False
     share_without_landmark: float = 0.6
     ensemble: bool = True
+    spread: bool = True
     each_network: bool = False
     fusion: str = "learned"
     local_features: str = "rootsift"
@@ -104,6 +106,11 @@ class Config:
     answer_unreadable: bool = True
     computed_by: Mapping[str, Backend] = field(default_factory=dict)
     accepted: tuple[str, ...] = ()
+
+    @property
+    def spreads(self) -> bool:
+        """Whether the run has the steps that spread: an ensemble of lmk's own that is not told otherwise."""
+        return self.spread and self.ensemble and self.like is None
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of that name among those of the run.
