@@ -26,7 +26,7 @@ from lmk.models.delf.recipe import DelfRecipe
 from lmk.models.recipes import Recipe
 from lmk.pipeline.backend import choose_backend, refusal, running_backend
 from lmk.pipeline.cache import Cache
-from lmk.pipeline.config import TOP_K, Backend, Config, Execution
+from lmk.pipeline.config import CONTEXT_CANDIDATES, TOP_K, Backend, Config, Execution
 from lmk.pipeline.dataset import Dataset
 from lmk.pipeline.delf import PCA_FEATURES, PCA_PHOTOS, DelfExtractor, recipe_of
 from lmk.pipeline.described import BUDGET, NEIGHBOURS
@@ -109,7 +109,6 @@ SPREAD_CODE = (
     "lmk.ensemble.spreading",
     "lmk.ensemble.tune",
     "lmk.evaluation",
-    "lmk.local.pairs",
     "lmk.metrics",
     "lmk.pipeline.described",
     "lmk.pipeline.dev_parts",
@@ -190,8 +189,6 @@ FUSION_CODE = (
     "lmk.pipeline.fuse",
     "lmk.predictions",
 )
-CONTEXT_CANDIDATES = 3
-"""Landmarks verified of a test photo as each fold answers it: the neighbours of dev queries need no more."""
 
 
 def build(config: Config, dataset: Dataset, execution: Execution, team: Team = ALONE) -> list[Step]:

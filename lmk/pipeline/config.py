@@ -15,6 +15,8 @@ from lmk.util.workspace import Workspace
 
 TOP_K = 20
 """Landmarks that each source keeps a query; the right one is among the first 20 or not at all (docs/results.md)."""
+CONTEXT_CANDIDATES = 3
+"""Landmarks verified of a test photo as each fold answers it: the neighbours of dev queries need no more."""
 READ_SIDE = 1024
 """Longest side that photos are read at, in pixels; larger ones are scaled down while they are decoded."""
 HOLDOUT_FROM = 20_000
