@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import JsonOption, app, print_json
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     from lmk.util.settings import Value
@@ -41,7 +42,7 @@ def list_settings(as_json: JsonOption = False) -> None:
         return
     note(f"from {settings.path}")
     for key, value in _flat(settings.values, ""):
-        typer.echo(f"{key} = {_text(value)}")
+        say(f"{key} = {_text(value)}")
 
 
 @config.command()
@@ -54,7 +55,7 @@ def get(key: KeyArgument) -> None:
     found = dict(_flat(settings.values, ""))
     if key not in found:
         raise LmkError(f"`{key}` is not set in {settings.path or NAME}. `lmk config set {key} VALUE` sets it.")
-    typer.echo(_text(found[key]))
+    say(_text(found[key]))
 
 
 @config.command(name="set")
@@ -75,7 +76,7 @@ def set_setting(
     values = [_parsed(word) for word in value]
     path = settings_path() or Path.cwd() / NAME
     set_value(path, key, values[0] if len(values) == 1 else values)  # type: ignore[arg-type]
-    typer.echo(f"{key} = {_text(values[0] if len(values) == 1 else values)}  ({path})")
+    say(f"{key} = {_text(values[0] if len(values) == 1 else values)}  ({path})")
 
 
 @config.command()

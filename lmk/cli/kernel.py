@@ -10,6 +10,7 @@ import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
+from lmk.cli.output import say, say_piece
 
 if TYPE_CHECKING:
     from lmk.kaggle.api import Client
@@ -65,7 +66,7 @@ def new(
     for word in recipe:
         find_recipe(word)
     made = make_kernel(kernels_root(), name, kind, recipe, kaggle_slug(competition), dataset, gpu, model)
-    typer.echo(str(made.folder))
+    say(str(made.folder))
 
 
 @kernel.command()
@@ -98,7 +99,7 @@ def push(
         prepared = prepare(folder, "local", secrets(), seconds=limit)
         told = {"bundle": prepared.bundle.digest, "bytes": prepared.bundle.size, "pushed": False}
         text = f"{name}: bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes; nothing was sent"
-        print_json(told) if as_json else typer.echo(text)
+        print_json(told) if as_json else say(text)
         return
     client = connect(timeout)
     known = [*secrets(), *client.secrets()]
@@ -115,7 +116,7 @@ def push(
         "url": version.url,
     }
     if not as_json:
-        typer.echo(f"{version.ref} version {version.version}, bundle {version.bundle}  {version.url}")
+        say(f"{version.ref} version {version.version}, bundle {version.bundle}  {version.url}")
     if wait or pull_after:
         result["status"] = wait_for_run(client, name, version.ref, version.version, every)
     if pull_after:
@@ -151,7 +152,7 @@ def status(
     if as_json:
         print_json({"ref": version.ref, "version": version.version, "status": state})
     else:
-        typer.echo(f"{version.ref} version {version.version}: {state}")
+        say(f"{version.ref} version {version.version}: {state}")
 
 
 def wait_for_run(client: Client, name: str, ref: str, version: int, every: float) -> str:
@@ -198,14 +199,14 @@ def logs(
         raise LmkError("--json prints one value at the end, and --follow lines as they come. Choose one.")
     if follow:
         for piece in follow_log(client, version.ref, every):
-            typer.echo(piece, nl=False)
+            say_piece(piece)
         wait_for_run(client, name, version.ref, version.version, every)
         return
     text = log_of(client, version.ref)
     if as_json:
         print_json({"ref": version.ref, "version": version.version, "log": text})
     elif text:
-        typer.echo(text.rstrip("\n"))
+        say(text.rstrip("\n"))
     else:
         note(f"{version.ref} has no log yet.")
 
@@ -287,13 +288,13 @@ def run(
             hidden = hide_first(prepared, inputs, folder, seed)
         stage = play(prepared.bundle, inputs, place.root / "kernels" / name, limit, rerun, note, readable)
     if hidden is not None:
-        typer.echo(score_rerun(stage.working / "submission.csv", hidden))
+        say(score_rerun(stage.working / "submission.csv", hidden))
     elif keep:
         taken = take(read_manifest(stage.working / MANIFEST), stage.working, place.root, progress=progress)
         tell_pulled(taken, workspace)
     else:
         for path in sorted(path for path in stage.working.rglob("*") if path.is_file()):
-            typer.echo(f"{path}  {path.stat().st_size:,} bytes")
+            say(f"{path}  {path.stat().st_size:,} bytes")
 
 
 def tell_pulled(pulled: Pulled, workspace: Path) -> None:
@@ -306,7 +307,7 @@ def tell_pulled(pulled: Pulled, workspace: Path) -> None:
         folders = sorted({name.split("/")[0] for name in names})
         counts = [f"{sum(name.startswith(folder + '/') for name in names)} in {folder}" for folder in folders]
         if counts:
-            typer.echo(f"{kind}: {', '.join(counts)}")
+            say(f"{kind}: {', '.join(counts)}")
     if manifest.versions:
         note(f"computed by {', '.join(f'{package} {version}' for package, version in manifest.versions.items())}")
     there, here = (manifest.keras, manifest.backend), backend_here()

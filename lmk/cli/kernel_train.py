@@ -17,6 +17,7 @@ from lmk.cli.kernel import (
     kernel,
     tell_pulled,
 )
+from lmk.cli.output import say
 
 
 @kernel.command()
@@ -87,7 +88,7 @@ def train(
             }
         )
     elif pulled is not None:
-        typer.echo(f"{name}: trained in {len(sessions)} session{'s' if len(sessions) != 1 else ''}")
+        say(f"{name}: trained in {len(sessions)} session{'s' if len(sessions) != 1 else ''}")
         tell_pulled(pulled, workspace)
     if pulled is None:
         note(f"Not finished. Call `lmk kernel train {name}` again.")

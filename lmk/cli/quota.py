@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import typer
-
 from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect
+from lmk.cli.output import say
 
 
 @app.command()
@@ -32,4 +31,4 @@ def quota(timeout: TimeoutOption = DEFAULT_TIMEOUT, as_json: JsonOption = False)
         )
         return
     for kind, entry in found.items():
-        typer.echo(f"{kind.upper()}  {entry.left:.1f} of {entry.allowed:.0f} h left; the week begins anew {entry.when}")
+        say(f"{kind.upper()}  {entry.left:.1f} of {entry.allowed:.0f} h left; the week begins anew {entry.when}")

@@ -25,6 +25,7 @@ from lmk.cli.kaggle_options import (
     connect,
     kaggle_slug,
 )
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +100,7 @@ def send_file(
     from lmk.kaggle.records import Record, digest_of_csv, git_state, now, versions
     from lmk.kaggle.runs import find_run, run_of
     from lmk.kaggle.submit import SETTLE_SECONDS, snapshot, submit_file
-    from lmk.predictions import read_submission
+    from lmk.predictions import in_order, read_submission
     from lmk.util.errors import LmkError
     from lmk.util.workspace import Workspace
 
@@ -112,9 +113,12 @@ def send_file(
         slug = kaggle_slug(competition)
         ids = sample_ids(competition, place.competitions, run.root if run and not asked else None)
         try:
-            check_submission(read_submission(copy), ids)
+            ordered = check_submission(read_submission(copy), ids)
         except LmkError as error:
             raise LmkError(f"{path} is not sent: {str(error).replace(str(copy), str(path))}") from error
+        if not ordered:
+            note(f"The rows of {path} are sent in the sample's order.")
+            copy.write_bytes(in_order(copy.read_bytes(), ids))
         record = Record(
             competition=slug,
             message=message or (run.name if run else path.stem),
@@ -217,6 +221,6 @@ def tell(told: dict[str, object]) -> None:
     from lmk.cli.console import note
 
     known = "".join(f"  {name} {told[name]:.5f}" for name in ("public", "private") if told[name] is not None)
-    typer.echo(f"submission {told['ref']} to {told['competition']}: {told['status']}{known}")
+    say(f"submission {told['ref']} to {told['competition']}: {told['status']}{known}")
     if told["left_today"] is not None:
         note(f"{told['left_today']} submission{'s' if told['left_today'] != 1 else ''} left today.")

@@ -9,6 +9,7 @@ import typer
 
 from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     from lmk.kaggle.kernels import Kernel
@@ -46,12 +47,12 @@ def list_weights(
     for entry in sent:
         names = [name for name, sources in attached.items() if {entry.ref, entry.ref.split("/")[1]} & set(sources)]
         size = sum(entry.files.values()) / 1e6
-        typer.echo(
+        say(
             f"{entry.ref}  {len(entry.files)} files, {size:.1f} MB, sent {entry.sent[:16]} from {entry.folder}; "
             f"attached to {', '.join(names) or 'no kernel'}"
         )
     for backbone, file in here.items():
-        typer.echo(f"{backbone}  {file}")
+        say(f"{backbone}  {file}")
     if not sent:
         note("No dataset of weights was sent from here. `lmk weights push FOLDER` sends one.")
     if folder is not None and not here:
@@ -84,9 +85,9 @@ def push(
         return
     size = sum(made.files.values()) / 1e6
     said = "sent and ready" if sent else "there already"
-    typer.echo(f"{made.ref}: {len(made.files)} files, {size:.1f} MB, {said}")
+    say(f"{made.ref}: {len(made.files)} files, {size:.1f} MB, {said}")
     for kernel in kernels:
-        typer.echo(f"{kernel.name}: {'attached' if kernel.name in changed else 'attached before'}")
+        say(f"{kernel.name}: {'attached' if kernel.name in changed else 'attached before'}")
 
 
 @weights.command()
@@ -110,7 +111,7 @@ def attach(
         print_json({"source": source, "attached": changed})
         return
     for entry in kernels:
-        typer.echo(f"{entry.name}: {'attached' if entry.name in changed else 'attached before'}")
+        say(f"{entry.name}: {'attached' if entry.name in changed else 'attached before'}")
 
 
 def _kernels() -> list[Kernel]:

@@ -17,6 +17,7 @@ import numpy as np
 from lmk.kaggle.resume import KEPT, MANIFEST, earlier_session, restore, sha256_of
 from lmk.kaggle.session import STOP_AFTER, UNFINISHED, Unfinished, time_left
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
+from lmk.util.backend import backend_here
 from lmk.util.errors import LmkError
 from lmk.util.files import write_json
 
@@ -186,7 +187,7 @@ def leave(kernel: str, competition: str, recipes: Sequence[str], workspace: Path
         "competition": competition,
         "recipes": list(recipes),
         "keras": metadata.version("keras"),
-        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "backend": backend_here().name,
         "versions": _versions(),
         "commands": [_portable(command) for command in _session.commands],
         "finished": finished,

@@ -140,8 +140,12 @@ def pixels_at_once(otherwise: int) -> int:
     """Pixels of input that fit in a prediction pass of all GPUs, at least `otherwise`, which a CPU gets."""
     if not has_gpu():
         return otherwise
-    memory = _of_backend("device_memory", 0)
-    return max(otherwise, int(MEMORY_SHARE * memory / BYTES_A_PIXEL) * len(gpus()))
+    return max(otherwise, int(MEMORY_SHARE * gpu_memory() / BYTES_A_PIXEL) * len(gpus()))
+
+
+def gpu_memory() -> int:
+    """Bytes of the smallest GPU that the backend may take, 0 where there is none or it is unknown."""
+    return _of_backend("device_memory", 0)
 
 
 def _of_backend(name: str, otherwise):

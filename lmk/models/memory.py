@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 
-from lmk.models.device import has_gpu
+from lmk.models.device import gpu_memory, has_gpu
 from lmk.util.errors import LmkError
 
 USABLE = 0.8
 """Share of the device's memory that is planned with; allocators fragment, and convolutions want workspaces."""
 KEPT = 2.0
 """Bytes held a byte of activations: the forward pass keeps them all, the backward pass adds gradients of the same
-size, few layers at a time, and copies in other layouts. See tests/test_memory.py for what was measured."""
+size, few layers at a time, and copies in other layouts."""
 COPIES = 5
 """Arrays of a trainable variable's size: itself, its gradient, both moments of Adam, and a temporary of the update."""
 _EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|ResourceExhausted|out of memory|OOM when allocating", re.IGNORECASE)
@@ -29,7 +28,7 @@ def device_bytes() -> int:
 
     All memory and not what is free now: the batch must be the same when a run goes on, and so its result.
     """
-    return _gpu_bytes() if has_gpu() else _machine_bytes()
+    return gpu_memory() if has_gpu() else _machine_bytes()
 
 
 def training_bytes(model: keras.Model) -> tuple[int, int]:
@@ -75,21 +74,13 @@ def memory_errors(name: str, batch_size: int) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, MemoryError, ValueError, *_backend_errors()) as error:  # type: ignore[misc]
+    except Exception as error:  # each backend has a class of its own for it; others go on as they are
         if isinstance(error, MemoryError) or _EXHAUSTED.search(f"{type(error).__name__}: {error}"):
             raise LmkError(
                 f"The device's memory does not hold a batch of {batch_size} in training {name}. Lower the "
                 "batch_size of its stages or its image_size, or close what else uses the device."
             ) from error
         raise
-
-
-def _backend_errors() -> tuple[type[Exception], ...]:
-    if keras.backend.backend() != "tensorflow":
-        return ()  # JAX and torch raise RuntimeErrors
-    import tensorflow
-
-    return (tensorflow.errors.ResourceExhaustedError,)
 
 
 def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
@@ -108,15 +99,6 @@ def _output_bytes(layer: keras.layers.Layer) -> int:
     except (AttributeError, ValueError):  # never called, or by several: its outputs are those of another
         return 0
     return sum(size * math.prod(extent or 1 for extent in output.shape[1:]) for output in outputs)
-
-
-def _gpu_bytes() -> int:
-    asked = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        told = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True).stdout
-        return min(int(line) for line in told.split()) << 20
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return 0
 
 
 def _machine_bytes() -> int:
