@@ -50,7 +50,7 @@ package: $(VENV)/.installed-tests ## Build sdist and wheel, and try the wheel in
 	PYTHON=$(BIN)/python .ci/package
 
 bench: $(VENV)/.installed-tests ## Measure: make bench ARGS=verification
-	$(BIN)/lmk bench $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 kaggle-server: $(VENV)/.installed-tests ## Start a stand-in for Kaggle's server on this machine
 	$(BIN)/python -m tests.kaggle_server $(ARGS)

@@ -1,1 +1,1 @@
-"""What lmk is measured by. Each module is one benchmark, run by `lmk bench NAME`."""
+"""Speed and accuracy of lmk beside its peers. Each module is one benchmark: `python -m benchmarks.NAME`."""

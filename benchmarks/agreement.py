@@ -9,7 +9,7 @@ and their means. Milliseconds of the processor are of one core, the least of so 
 FEATURES is a store of DELF features of the competition's training photos, `WORKSPACE/stores/delf-...`, such as
 `lmk delf extract` writes.
 
-    lmk bench agreement COMPETITION FEATURES --json
+    python -m benchmarks.agreement COMPETITION FEATURES --json
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def read_landmarks(competition: Path) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `lmk bench agreement`."""
+    """The command `python -m benchmarks.agreement`."""
     options = parser("agreement", __doc__)
     options.add_argument("competition", type=Path)
     options.add_argument("features", type=Path)

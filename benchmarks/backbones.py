@@ -4,7 +4,8 @@ Each set of recipes is compared with the first, paired over seeds and queries, i
 photos, four photos a landmark, few distractors, small photos. Features are extracted once a network and size and stored
 in the workspace; `photo_ms` are the processor's milliseconds of the passes over a photo. No solution is read.
 
-    lmk bench backbones COMPETITION --weights WEIGHTS --set mobilenetv2-gem,mobilenet-gem --set efficientnetlite0-gem
+    python -m benchmarks.backbones COMPETITION --weights WEIGHTS \\
+        --set mobilenetv2-gem,mobilenet-gem --set efficientnetlite0-gem
 
 A recipe may be followed by a size in pixels: `efficientnetlite0-gem@288`.
 """
@@ -18,7 +19,7 @@ from research.ablation import SETTINGS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `lmk bench backbones`."""
+    """The command `python -m benchmarks.backbones`."""
     options = parser("backbones", __doc__)
     options.add_argument("competition")
     options.add_argument("--weights", default="imagenet", help="of the backbones, as for make-submission")

@@ -6,7 +6,7 @@ the best list, each step tries every list at every share of a grid, with a full 
 best until nothing helps. Its table of all labels is given to it ready, and it is timed on its first steps; that our
 trial makes the same choices is checked on these, and carries it to its end for its GAP and its number of steps.
 
-    lmk bench blend --json
+    python -m benchmarks.blend --json
 """
 
 import time
@@ -169,7 +169,7 @@ def _as_it_is(scores: np.ndarray) -> np.ndarray:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `lmk bench blend`."""
+    """The command `python -m benchmarks.blend`."""
     options = parser("blend", __doc__)
     options.add_argument("--queries", type=int, default=QUERIES)
     options.add_argument("--lists", type=int, default=LISTS)

@@ -3,7 +3,7 @@
 Captions, a logo and a date are printed on photos of no landmark, each on pairs of unrelated photos, the
 second one resized; then on pairs of photos of one landmark, which must keep their evidence.
 
-    lmk bench captions COMPETITION_FOLDER --json
+    python -m benchmarks.captions COMPETITION_FOLDER --json
 """
 
 import dataclasses
@@ -85,7 +85,7 @@ def _printed(photo: np.ndarray, stamp: str) -> np.ndarray:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `lmk bench captions`."""
+    """The command `python -m benchmarks.captions`."""
     options = parser("captions", __doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--pairs", type=int, default=60)

@@ -4,7 +4,7 @@ Local features of real photos are extracted and pairs of them verified, by one p
 In each cluster a worker is killed (SIGKILL) when half of the shards are there. What is stored must be the same, byte by
 byte. Seconds are those of the clock; on one machine a cluster is no faster than processes, it only has to be right.
 
-    lmk bench cluster --json
+    python -m benchmarks.cluster --json
 """
 
 import os
@@ -98,7 +98,7 @@ def _kill_half_way(folder: Path, files: int, pid: int) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench cluster`."""
+    """The command `python -m benchmarks.cluster`."""
     options = parser("cluster", __doc__).parse_args(words)
     found = run()
     show(found, options.json)

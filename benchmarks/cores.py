@@ -3,7 +3,7 @@
 RootSIFT of a competition's training photos, compared as `make-submission` compares them: each photo with the photos
 of its own landmark and of three others. Every number of processes starts with an empty store, in turns.
 
-    lmk bench cores COMPETITION_FOLDER [--queries 100] [--gallery 8]
+    python -m benchmarks.cores COMPETITION_FOLDER [--queries 100] [--gallery 8]
 """
 
 import os
@@ -85,7 +85,7 @@ def _compared_and_multiplied(table: FeatureTable) -> tuple[float, float]:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench cores`."""
+    """The command `python -m benchmarks.cores`."""
     options = parser("cores", __doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--queries", type=int, default=100)

@@ -6,7 +6,7 @@ Then lmk and img2dataset (in an environment of its own: `--img2dataset PYTHON`) 
 threads, side and time-outs, in turns; seconds run from the first request that the server sees to the end, so that
 neither's start counts.
 
-    lmk bench download --img2dataset /path/to/its/bin/python --json
+    python -m benchmarks.download --img2dataset /path/to/its/bin/python --json
 """
 
 import argparse
@@ -183,7 +183,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench download`."""
+    """The command `python -m benchmarks.download`."""
     options = _options(words)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
 Each training photo is compared with the other photos of its own landmark (right) and with three other landmarks
 (wrong), each photo of no landmark with four (wrong). Nothing here reads a solution.
 
-    lmk bench evidence COMPETITION_FOLDER [--kind delf --weights WEIGHTS] [--queries 150] [--gallery 8]
+    python -m benchmarks.evidence COMPETITION_FOLDER [--kind delf --weights WEIGHTS] [--queries 150] [--gallery 8]
 
 DELF's attention learns from training photos; with --unseen from those alone that do not ask.
 """
@@ -144,7 +144,7 @@ def delf_of(folder: Path, weights: str, workspace: Workspace, unseen: np.ndarray
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `lmk bench evidence`."""
+    """The command `python -m benchmarks.evidence`."""
     options = parser("evidence", __doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--kind", choices=(ROOTSIFT, DELF), default=ROOTSIFT)

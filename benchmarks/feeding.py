@@ -117,7 +117,7 @@ def _rate(work) -> float:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench feeding`."""
+    """The command `python -m benchmarks.feeding`."""
     options = parser("feeding", __doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--small", type=Path, help="of photos for training at 96 pixels; default: the same")

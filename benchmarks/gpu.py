@@ -359,7 +359,7 @@ def _card_gigabytes() -> float:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench gpu`."""
+    """The command `python -m benchmarks.gpu`."""
     options = parser("gpu", __doc__)
     options.add_argument("--backend", default="jax", choices=("jax", "torch", "tensorflow"))
     options.add_argument("--device", default="cuda", choices=("cuda", "cpu"))

@@ -4,7 +4,7 @@ Each trial draws an affinity as it lies between two photos of one building, true
 pixels, scales and angles of features with the noise that SIFT's have, and wrong matches all over the photos. A fit is
 right if it takes most true matches to within the residual of where they belong, and takes few wrong ones along.
 
-    lmk bench inliers --json
+    python -m benchmarks.inliers --json
 """
 
 import time
@@ -64,7 +64,7 @@ def _drawn(matches: int, share: float, rng: np.random.Generator) -> tuple[Points
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `lmk bench inliers`."""
+    """The command `python -m benchmarks.inliers`."""
     options = parser("inliers", __doc__)
     options.add_argument("--trials", type=int, default=200)
     options.add_argument("--matches", type=int, default=100)

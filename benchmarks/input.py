@@ -3,7 +3,7 @@
 All three make the same views of the same photos: the whole and five windows of two larger sizes, each mirrored.
 Seconds are the processor's, of all threads, so that they speak of one core. PyTorch is compared where it is installed.
 
-    lmk bench input FOLDER_OF_PHOTOS --json
+    python -m benchmarks.input FOLDER_OF_PHOTOS --json
 """
 
 import time
@@ -129,7 +129,7 @@ def _torch(paths: Sequence[Path], side: int) -> Callable[[], Iterator[object]]:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench input`."""
+    """The command `python -m benchmarks.input`."""
     options = parser("input", __doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--side", type=int, default=SIDE)

@@ -1,6 +1,7 @@
 """A whole `make-submission --ensemble`, cold and with all stages stored: where the time goes.
 
-lmk bench job ../shared/data/provence --weights ../shared/weights --recipe mobilenetv2-gem --recipe mobilenet-gem
+python -m benchmarks.job ../shared/data/provence --weights ../shared/weights
+    --recipe mobilenetv2-gem --recipe mobilenet-gem
 """
 
 import subprocess
@@ -93,7 +94,7 @@ def run(competition: str, weights: str, recipes: Sequence[str], seed: int, folde
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench job`."""
+    """The command `python -m benchmarks.job`."""
     options = parser("job", __doc__)
     options.add_argument("competition", nargs="?", default="demo")
     options.add_argument("--weights", default="tiny")

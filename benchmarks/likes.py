@@ -4,7 +4,7 @@ Each recipe of the run answers dev as it did; its first landmark is compared wit
 stored DELF features, in the published way, and both published rules decide. `ensemble` and `fused` are lmk's own stages
 of the same run. FEATURES is a store of DELF features, `WORKSPACE/stores/delf-...`; photos that it lacks are left out.
 
-    lmk bench likes WORKSPACE FEATURES --competition COMPETITION [--run RUN] [--seeds 3] --json
+    python -m benchmarks.likes WORKSPACE FEATURES --competition COMPETITION [--run RUN] [--seeds 3] --json
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _decided(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `lmk bench likes`."""
+    """The command `python -m benchmarks.likes`."""
     options = parser("likes", __doc__)
     options.add_argument("workspace", type=Path)
     options.add_argument("features", type=Path)

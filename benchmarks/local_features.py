@@ -4,7 +4,7 @@ For each seed: dev GAP of the ensemble alone, and fused with the evidence of Roo
 Recognition, features and comparisons are kept in the workspace, so that a second run computes what is new. With
 --solution the test photos are verified, too, and their GAP is told; nothing is tuned on it.
 
-    lmk bench local_features COMPETITION --weights WEIGHTS [--solution CSV] --json
+    python -m benchmarks.local_features COMPETITION --weights WEIGHTS [--solution CSV] --json
 """
 
 import dataclasses
@@ -169,7 +169,7 @@ def leads(found: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `lmk bench local_features`."""
+    """The command `python -m benchmarks.local_features`."""
     options = parser("local_features", __doc__)
     options.add_argument("competition")
     options.add_argument("--weights", required=True)

@@ -13,11 +13,11 @@ def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
     """A parser with the option that all benchmarks share; `doc` is the benchmark's own docstring.
 
     Args:
-        name: Of the benchmark, as `lmk bench` knows it.
+        name: Name of the benchmark.
         doc: Its module's docstring.
     """
     words = argparse.ArgumentParser(
-        prog=f"lmk bench {name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m benchmarks.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     words.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
     return words

@@ -4,7 +4,7 @@ Every kind of local features with its defaults, where its weights are there; DEL
 photos trained. A pair's evidence is the mean of its inliers with either photo as the query; `photo_s` are processor
 seconds of extraction. FOLDER holds `SCENE_NUMBER.jpg`.
 
-    lmk bench pairs FOLDER --competition COMPETITION --weights WEIGHTS --json
+    python -m benchmarks.pairs FOLDER --competition COMPETITION --weights WEIGHTS --json
 """
 
 import itertools
@@ -51,7 +51,7 @@ def run(photos: Sequence[Path], extractor: Extractor, settings: Comparing) -> di
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `lmk bench pairs`."""
+    """The command `python -m benchmarks.pairs`."""
     options = parser("pairs", __doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--competition", required=True, help="whose photos train DELF")

@@ -3,7 +3,7 @@
 Every way gets the same weights and the same views. Runtimes are compared where they are installed: openvino,
 onnxruntime (with onnx and tf2onnx), ai_edge_litert.
 
-    lmk bench predict --recipe xception-gem --json
+    python -m benchmarks.predict --recipe xception-gem --json
 """
 
 import tempfile
@@ -120,7 +120,7 @@ def _least_cosine(found: np.ndarray, reference: np.ndarray) -> float:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench predict`."""
+    """The command `python -m benchmarks.predict`."""
     options = parser("predict", __doc__)
     options.add_argument("--recipe", default=RECIPE)
     options.add_argument("--weights", default="none")

@@ -6,7 +6,7 @@ which reads what it needs from that folder; its peak memory is the whole process
 Beside the seconds of the clock stand those of the processor, all threads together: on a machine that does other work
 the clock's say more of that work.
 
-    lmk bench scale --json
+    python -m benchmarks.scale --json
 """
 
 import argparse
@@ -355,7 +355,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench scale`."""
+    """The command `python -m benchmarks.scale`."""
     options = _options(words)
     if options.step:
         sys.stdout.write(json.dumps(_measured(options.step, options.folder)) + "\n")

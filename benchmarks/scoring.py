@@ -3,7 +3,7 @@
 The public forms are written here as kernels of the competitions write them: pandas for GAP and CSV, a full argsort for
 the k best, a loop of bootstrap samples. Both ways of each row get the same data, and the row tells whether they agree.
 
-    lmk bench scoring --json
+    python -m benchmarks.scoring --json
 """
 
 import tempfile
@@ -144,7 +144,7 @@ def _pandas_read(path: Path) -> np.ndarray:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench scoring`."""
+    """The command `python -m benchmarks.scoring`."""
     options = parser("scoring", __doc__)
     options.add_argument("--rounds", type=int, default=ROUNDS)
     given = options.parse_args(words)

@@ -1,6 +1,6 @@
 """How soon `lmk` answers: its help and its shell completion beside the official Kaggle client's help.
 
-lmk bench start --json
+python -m benchmarks.start --json
 """
 
 import os
@@ -56,7 +56,7 @@ def _call(command: Sequence[str], environment: dict[str, str]) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench start`."""
+    """The command `python -m benchmarks.start`."""
     options = parser("start", __doc__)
     options.add_argument("--rounds", type=int, default=ROUNDS)
     given = options.parse_args(words)

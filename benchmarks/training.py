@@ -154,7 +154,7 @@ def _say(found: dict[str, object]) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench training`."""
+    """The command `python -m benchmarks.training`."""
     options = parser("training", __doc__)
     options.add_argument("folder", type=Path, help="a competition in the layout of 2020")
     options.add_argument("--weights", default="none", help="of MobileNetV2, as `lmk make-submission` takes them")

@@ -7,7 +7,7 @@ Both ways run in one thread, in turns. Seconds are those of the processor, of ea
 either way: what else runs on the machine counts as little as it can. OpenBLAS takes the kernels that suit
 the processor, also where OPENBLAS_CORETYPE asks for older ones: `kernels` tells which.
 
-    lmk bench verification --json
+    python -m benchmarks.verification --json
 """
 
 import os
@@ -188,7 +188,7 @@ def _pairs(photos: list[Photo]) -> list[tuple[LocalFeatures, LocalFeatures]]:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench verification`."""
+    """The command `python -m benchmarks.verification`."""
     options = parser("verification", __doc__).parse_args(words)
     show(run(), options.json)
 

@@ -6,7 +6,8 @@ and stored. Of a group, every idea is compared with the group's first row: `lead
 `passes` those of backbones over a photo in prediction, `photo_ms` the processor's milliseconds to answer one photo,
 passes and all.
 
-    lmk bench ablation COMPETITION --weights DIR [--only GROUP] [--setting NAME] [--seeds 5] [--json | --markdown]
+    python -m research.ablation COMPETITION --weights DIR [--only GROUP] [--setting NAME] [--seeds 5]
+        [--json | --markdown]
 
 Settings make harder competitions of the one given: choices must hold there, too.
 """
@@ -108,7 +109,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `lmk bench ablation`."""
+    """The command `python -m research.ablation`."""
     options = parser("ablation", __doc__)
     options.add_argument("competition", nargs="?", default="demo")
     options.add_argument("--weights", default="imagenet", help="of the backbones, as for make-submission")

@@ -1,7 +1,7 @@
 """Makes the weights that lmk ships: two tiny backbones that learned to tell drawn buildings apart.
 
-    lmk bench tiny_weights --out lmk/models/weights_tiny --backbone tinymobilenet
-    lmk bench tiny_weights --out lmk/models/weights_tiny --backbone tinymobilenetv2 --side 96 --epochs 14
+    python -m research.tiny_weights --out lmk/models/weights_tiny --backbone tinymobilenet
+    python -m research.tiny_weights --out lmk/models/weights_tiny --backbone tinymobilenetv2 --side 96 --epochs 14
 
 No demo shows a building of these. A demo draws the building `n` of its seed from `[seed, 1, n]` and numbers its
 buildings from 0 to a few tens; the buildings here are drawn from `[0, 1, n]` with n from `FIRST_BUILDING` on.
@@ -133,7 +133,7 @@ def _arrays(file: h5py.File) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `lmk bench tiny_weights`."""
+    """The command `python -m research.tiny_weights`."""
     shipped = [name for name in BACKBONES if name.startswith("tiny")]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")

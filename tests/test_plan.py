@@ -169,7 +169,16 @@ def test_an_edition_is_planned_without_a_file_and_nothing_is_written(monkeypatch
     code, out, _ = lmk(monkeypatch, capsys, *words)
     assert code == 0
     assert "4,132,914 training photos of 203,094 landmarks" in out
-    for word in ("two cores", "with p100", "total", "On Kaggle:", "Memory:", "Disk:", "assumed", "measured: lmk bench"):
+    for word in (
+        "two cores",
+        "with p100",
+        "total",
+        "On Kaggle:",
+        "Memory:",
+        "Disk:",
+        "assumed",
+        "measured: python -m benchmarks",
+    ):
         assert word in out
     code, out, _ = lmk(monkeypatch, capsys, *words, "--json")
     told = json.loads(out)

@@ -50,7 +50,7 @@ class Kind:
     Attributes:
         name: As the command line and stores call it.
         comparison: How two photos are compared by it.
-        seconds: Processor seconds of extraction of a photo, measured by `lmk bench pairs`.
+        seconds: Processor seconds of extraction of a photo, measured by `python -m benchmarks.pairs`.
         giga_macs: Billions of multiply-adds of its network a photo, 0 without a network.
         feature_bytes: Bytes that a photo's features take in the store, at the most.
         about: One line for people.

@@ -55,7 +55,7 @@ PROCESS = 0.8e9
 BLOCKS = 1.0e9
 """Bytes of blocks of cosines and of descriptors that retrieval works on."""
 ROW = 430.0
-"""Bytes of a row of the tables in memory, as they are read: measured by `lmk bench scale`."""
+"""Bytes of a row of the tables in memory, as they are read: measured by `python -m benchmarks.scale`."""
 FETCH, PHOTOS, SUBMISSION = "fetch", "photos", "submission"
 
 

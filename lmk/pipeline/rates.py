@@ -24,20 +24,20 @@ Rates = Mapping[str, Rate]
 """By name."""
 
 MEASURED: Rates = {
-    "network": Rate(45.0, "billion multiply-adds a second of a backbone", "measured: lmk bench job"),
-    "product": Rate(64.0, "billion multiply-adds a second of matrices", "measured: lmk bench scale"),
-    "choice": Rate(1.3, "billion scores a second of which the best are chosen", "measured: lmk bench scale"),
+    "network": Rate(45.0, "billion multiply-adds a second of a backbone", "measured: python -m benchmarks.job"),
+    "product": Rate(64.0, "billion multiply-adds a second of matrices", "measured: python -m benchmarks.scale"),
+    "choice": Rate(1.3, "billion scores a second of which the best are chosen", "measured: python -m benchmarks.scale"),
     "update": Rate(10.0, "GB a second of weights and moments that a step updates", "assumed"),
-    "step": Rate(0.006, "seconds a step of training at the least", "measured: lmk bench job"),
-    "network start": Rate(1.0, "seconds to build and compile a network", "measured: lmk bench job"),
+    "step": Rate(0.006, "seconds a step of training at the least", "measured: python -m benchmarks.job"),
+    "network start": Rate(1.0, "seconds to build and compile a network", "measured: python -m benchmarks.job"),
     "start": Rate(4.0, "seconds to load Keras and a recipe's weights", "measured: runs of the demo"),
     "stage": Rate(1.0, "seconds that retrieval, blend or fusion takes at the least", "measured: runs of the demo"),
-    "reading": Rate(40.0, "MB of JPEGs a second and core", "measured: lmk bench input"),
-    "rootsift": Rate(0.07, "seconds a photo and core", "measured: lmk bench local_features"),
-    "pairs": Rate(1000.0, "pairs verified a second and core", "measured: lmk bench verification"),
+    "reading": Rate(40.0, "MB of JPEGs a second and core", "measured: python -m benchmarks.input"),
+    "rootsift": Rate(0.07, "seconds a photo and core", "measured: python -m benchmarks.local_features"),
+    "pairs": Rate(1000.0, "pairs verified a second and core", "measured: python -m benchmarks.verification"),
     "fitting": Rate(0.002, "seconds a dev query to fit blend or fusion", "measured: runs of the demo"),
-    "writing": Rate(5e-6, "seconds an answer written and checked", "measured: lmk bench scale"),
-    "addresses": Rate(57.5, "photos a second by address", "measured beside a local server: lmk bench download"),
+    "writing": Rate(5e-6, "seconds an answer written and checked", "measured: python -m benchmarks.scale"),
+    "addresses": Rate(57.5, "photos a second by address", "measured, local server: python -m benchmarks.download"),
     "line": Rate(50.0, "MB a second from Kaggle", "assumed"),
 }
 """Of two CPU cores where nothing else is said."""

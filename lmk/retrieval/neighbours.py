@@ -29,7 +29,7 @@ HALF_FROM = 1 << 30
 
 @dataclass(frozen=True)
 class Options:
-    """How landmarks are found by their photos; the defaults are what paid on dev (`lmk bench ablation`).
+    """How landmarks are found by their photos; the defaults are what paid on dev (`python -m research.ablation`).
 
     Attributes:
         shrinkage, power: As for `Whitening.fit`; power 0 leaves descriptors as they are.

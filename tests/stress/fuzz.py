@@ -6,7 +6,7 @@ doubled, put together from two, words of their format put in; half of the archiv
 A worker process with bounded memory reads; what makes it raise anything but an `LmkError`, die, take long, or write
 outside its folder is kept in --findings. `tests/fuzz_seeds/` holds what was found, as `READER-NAME`.
 
-    lmk bench fuzz --minutes 60 --json
+    python -m tests.stress.fuzz --minutes 60 --json
 """
 
 import argparse
@@ -364,7 +364,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench fuzz`."""
+    """The command `python -m tests.stress.fuzz`."""
     options = _options(words)
     show(run(options.minutes, options.findings, options.seed), options.json)
 

@@ -381,7 +381,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command `lmk bench kills`."""
+    """The command `python -m tests.stress.kills`."""
     options = _options(words)
     load()
     with tempfile.TemporaryDirectory() as folder:
