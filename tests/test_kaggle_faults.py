@@ -136,7 +136,8 @@ def test_each_fault_ends_in_its_own_message_and_exit_code(
 
 
 def test_the_table_names_every_fault_of_the_server():
-    assert {row[0] for row in TABLE} - {""} == set(kaggle_server.FAULTS)
+    of_sessions = {"kernel-cut", "source-lost"}  # a training goes on after them: tests/test_kaggle_train.py
+    assert {row[0] for row in TABLE} - {""} | of_sessions == set(kaggle_server.FAULTS)
 
 
 @pytest.mark.parametrize("fault", [name for name, _, command, *_ in TABLE if command == SUBMIT and name])

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmk.runs import RECORD, RunRecord, all_records, find_record
+from lmk.util.errors import LmkError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ def find_run(runs: Path, name: str) -> RunFacts:
     Raises:
         LmkError: There is none, or its record is damaged.
     """
+    if not is_run(runs, name):
+        known = [path.parent.name for path in runs.glob(f"*/{RECORD}")]
+        last = f" The runs there: {', '.join(sorted(known)[:5])}." if known else ""
+        raise LmkError(f"'{name}' is neither a file nor a run in {runs}.{did_you_mean(name, known)}{last}")
     return facts_of(find_record(runs, name), runs)
 
 
