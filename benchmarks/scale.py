@@ -196,7 +196,8 @@ def top_k(folder: Path) -> Figures:
 
 def knn(folder: Path) -> Figures:
     """The 50 nearest of 1.2 million descriptors of 128 dimensions for 10,000 queries, exact, by blocks."""
-    from lmk.retrieval.neighbours import nearest, normalize
+    from lmk.retrieval.descriptors import normalize
+    from lmk.retrieval.neighbours import nearest
 
     rng = np.random.default_rng(0)
     gallery = normalize(rng.standard_normal((KNN_GALLERY, KNN_DIMENSIONS), dtype=np.float32))
@@ -208,7 +209,8 @@ def knn(folder: Path) -> Figures:
 
 def knn_half(folder: Path) -> Figures:
     """The same with the gallery in half precision, mapped from a file; and its recall, of 1,000 queries."""
-    from lmk.retrieval.neighbours import nearest, normalize
+    from lmk.retrieval.descriptors import normalize
+    from lmk.retrieval.neighbours import nearest
 
     rng = np.random.default_rng(0)
     gallery = normalize(rng.standard_normal((KNN_GALLERY, KNN_DIMENSIONS), dtype=np.float32))
@@ -231,7 +233,8 @@ def features(folder: Path) -> Figures:
     """Views' features of 60,000 photos from the store, their descriptors, and the whitening of these, with large arrays
     mapped from files; `anonymous_gb` is the memory that is not of such files."""
     import lmk.util.store
-    from lmk.retrieval.neighbours import Whitening, in_blocks, photo_descriptors
+    from lmk.retrieval.descriptors import in_blocks, photo_descriptors
+    from lmk.retrieval.whitening import Whitening
 
     rng = np.random.default_rng(0)
     store = lmk.util.store.ArrayStore(folder, "features", {})

@@ -27,7 +27,8 @@ from lmk.pipeline.dataset import Dataset, Part, dataset_of, open_competition, op
 from lmk.pipeline.networks import Networks
 from lmk.pipeline.steps import networks_of
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate
-from lmk.retrieval.neighbours import Options, find_landmarks, photo_descriptors, side_by_side
+from lmk.retrieval.descriptors import photo_descriptors, side_by_side
+from lmk.retrieval.neighbours import Options, find_landmarks
 from lmk.util.files import digest_of, write_json
 from lmk.util.workspace import Workspace
 

@@ -71,6 +71,8 @@ FAULTS = {
     "push-error": "SaveKernel answers 200 with an error in it",
     "push-sources": "SaveKernel drops the data sources and says so",
     "kernel-fails": "the kernel's run ends in an error",
+    "kernel-cut": "the kernel's run is cut off after `seconds`, and nothing that it wrote is kept",
+    "source-lost": "an attached kernel's output is empty",
 }
 
 
@@ -115,14 +117,17 @@ class Competition:
 class Kaggle:
     """The stand-in's state; all methods of one request run under `lock`."""
 
-    def __init__(self, competitions: list[Competition], score_seconds: float = 0.0, kernel_seconds: float = 600.0):
+    def __init__(self, competitions: list[Competition], score_seconds: float = 0.0, kernel_seconds: float = 43200.0):
         self.competitions = {competition.slug: competition for competition in competitions}
         self.score_seconds, self.kernel_seconds = score_seconds, kernel_seconds
+        self.gpu_hours_used, self.gpu_hours = 1.0, 30.0
+        self.dataset_seconds = 0.0
         self.faults: dict[str, dict] = {}
         self.calls: list[str] = []
         self.blobs: dict[str, Path] = {}
         self.kernels: dict[str, dict] = {}
         self.datasets: dict[str, dict] = {}
+        self.models: dict[str, Path] = {}
         self.lock = threading.RLock()
         self.released = threading.Event()
         self.folder = Path(tempfile.mkdtemp(prefix="kaggle-stand-in-"))
@@ -248,6 +253,8 @@ class Kaggle:
         invalid = {}
         if self.takes("push-sources"):
             invalid, sources = {"invalidCompetitionSources": sources}, []
+        if old and old["process"].poll() is None:
+            raise Answer(400, "A session of this notebook is running")
         unknown = [name for name in body.get("datasetDataSources", []) if name not in self.datasets]
         if unknown:
             invalid["invalidDatasetSources"] = unknown
@@ -256,7 +263,12 @@ class Kaggle:
             "body": body,
             "work": work / "working",
             "process": self._run(body, work, sources),
+            "pushed": time.monotonic(),
         }
+        limit = min(self.kernel_seconds, body.get("sessionTimeoutSeconds") or self.kernel_seconds)
+        if fault := self.takes("kernel-cut"):
+            limit = min(limit, fault["seconds"])
+        self._cut_after(self.kernels[slug], limit)
         return {"ref": f"/code/{slug}", "url": f"{self.address}/code/{slug}", "versionNumber": version, **invalid}
 
     def _run(self, body: dict, work: Path, competitions: list[str]) -> subprocess.Popen:
@@ -274,8 +286,11 @@ class Kaggle:
                 target.mkdir(exist_ok=True)
                 shutil.copy(self.blobs[token], target)
         for name in body.get("kernelDataSources", []):
-            if name in self.kernels:
+            if name in self.kernels and self.outputs(name) and not self.takes("source-lost"):
                 shutil.copytree(self.kernels[name]["work"], work / "input" / name.split("/")[1])
+        for name in body.get("modelDataSources", []):
+            if name in self.models:
+                shutil.copytree(self.models[name], work / "input" / "models" / name)
         script = work / "script.py"
         text = "raise SystemExit('out of memory')" if self.takes("kernel-fails") else body["text"]
         script.write_text(text, encoding="utf-8")
@@ -293,15 +308,32 @@ class Kaggle:
                 command, cwd=work / "working", env=environment, stdout=log, stderr=log, start_new_session=True
             )
 
+    def _cut_after(self, kernel: dict, seconds: float) -> None:
+        """Kill the kernel and what it started when its session's time is over."""
+
+        def cut() -> None:
+            if kernel["process"].poll() is None:
+                kernel["cut"] = True
+                os.killpg(kernel["process"].pid, signal.SIGKILL)
+
+        timer = threading.Timer(seconds, cut)
+        timer.daemon = True
+        timer.start()
+
     def kernel_status(self, kernel: dict) -> dict:
         code = kernel["process"].poll()
         if code is None:
             return {"status": "RUNNING"}
+        if kernel.get("cut"):
+            return {"status": "ERROR", "failureMessage": "Your notebook exceeded the maximum allowed execution time"}
         if code:
             return {"status": "ERROR", "failureMessage": f"Your notebook exited with code {code}"}
         return {"status": "COMPLETE"}
 
     def outputs(self, slug: str) -> list[Path]:
+        """Files that a run left; of one that failed or was cut off nothing is kept."""
+        if self.kernel_status(self.kernels[slug])["status"] == "ERROR":
+            return []
         return sorted(path for path in self.kernels[slug]["work"].rglob("*") if path.is_file())
 
     def log(self, slug: str) -> str:
@@ -534,26 +566,34 @@ class Handler(BaseHTTPRequestHandler):
         return {"files": files, "log": self.kaggle.log(slug), "nextPageToken": token}
 
     def GetAcceleratorQuotaStatistics(self, body):
-        quota = {"timeUsed": "3600s", "timeReserved": "0s", "totalTimeAllowed": "108000s"}
-        return {"quotaRefreshTime": "2026-12-01T00:00:00Z", "gpuQuota": quota, "tpuQuota": quota}
+        used, allowed = self.kaggle.gpu_hours_used * 3600, self.kaggle.gpu_hours * 3600
+        gpu = {"timeUsed": f"{used:.0f}s", "timeReserved": "0s", "totalTimeAllowed": f"{allowed:.0f}s"}
+        tpu = {"timeUsed": "0s", "timeReserved": "0s", "totalTimeAllowed": "72000s"}
+        return {"quotaRefreshTime": "2026-12-01T00:00:00Z", "gpuQuota": gpu, "tpuQuota": tpu}
 
     def GetDatasetStatus(self, body):
         if f"{body['ownerSlug']}/{body['datasetSlug']}" not in self.kaggle.datasets:
             raise Answer(404, "Dataset not found")
-        return {"status": "READY"}
+        made = self.kaggle.datasets[f"{body['ownerSlug']}/{body['datasetSlug']}"].get("made", 0.0)
+        return {"status": "READY" if time.monotonic() >= made + self.kaggle.dataset_seconds else "BLOBS_RECEIVED"}
 
     def StartBlobUpload(self, body):
         return self.kaggle.blob(body["name"])
 
     def CreateDataset(self, body):
         slug = f"{body['ownerSlug']}/{body['slug']}"
-        self.kaggle.datasets[slug] = {"version": 1, "files": [file["token"] for file in body.get("files", [])]}
+        self.kaggle.datasets[slug] = {
+            "version": 1,
+            "files": [file["token"] for file in body.get("files", [])],
+            "made": time.monotonic(),
+        }
         return {"ref": f"/{slug}", "url": f"{self.kaggle.address}/datasets/{slug}", "status": "ok"}
 
     def CreateDatasetVersion(self, body):
         slug = f"{body['ownerSlug']}/{body['datasetSlug']}"
         dataset = self.kaggle.datasets[slug]
         dataset["version"] += 1
+        dataset["made"] = time.monotonic()
         dataset["files"] = [file["token"] for file in body["body"].get("files", [])]
         return {"ref": f"/{slug}", "url": f"{self.kaggle.address}/datasets/{slug}", "status": "ok"}
 

@@ -29,7 +29,10 @@ REASONS = {
     r"kaggle |curl |export KAGGLE": "it asks a server",
     r"cat |head |ls |grep |cp |mkdir |for |[A-Z_]+=\S+ lmk": "a shell's own business",
     r"lmk .*(--install-completion|--show-completion)": "it depends on the shell, see test_completion",
-    r"lmk (data fetch|submit|leaderboard|kernel (push|status|logs|pull|run))\b": "it asks Kaggle; options are checked",
+    r"lmk (data fetch|submit|leaderboard|quota|weights|kernel (push|status|logs|pull|run|train))\b": (
+        "it asks Kaggle; options are checked"
+    ),
+    r"lmk config set": "it would hold for the commands after it; options are checked",
     r"lmk .*(submissions --update|--watch)\b": "it asks Kaggle; options are checked",
     r"lmk (bench \w|scores)": "it takes minutes or scored submissions; options are checked",
     r"lmk .*(landmark-recognition-|provence|my-photos|COMPETITION)": "its photos are not here; options are checked",

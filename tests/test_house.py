@@ -14,7 +14,7 @@ FLOORS = {
     1: {"lmk", "lmk.util"},
     2: {"lmk.predictions", "lmk.runs"},
     3: {"lmk.metrics", "lmk.data", "lmk.demo", "lmk.local", "lmk.retrieval", "lmk.ensemble", "lmk.kaggle"},
-    4: {"lmk.models", "lmk.evaluation", "lmk.report"},
+    4: {"lmk.models", "lmk.evaluation", "lmk.report", "lmk.shift"},
     5: {"lmk.pipeline"},
     6: {"lmk.cli"},
 }

@@ -6,6 +6,7 @@ The photos are small and drawn here, the networks tiny: what counts is that each
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,9 @@ def test_the_whole_loop_from_download_to_leaderboard(kaggle, competition, backbo
     pulled = json.loads(lmk("kernel", "pull", there, "--json"))
     assert any(name.startswith(f"predictions/{RECIPES[0]}-") for name in pulled["new"])
     assert any(name.startswith(f"weights/{RECIPES[0]}-") for name in pulled["new"])
+    command = shlex.split(pulled["command"].replace("FOLDER-OF-WEIGHTS", str(backbones)))[1:]
+    again = json.loads(lmk(*command, "--json"))  # the whole command that pull prints, made elsewhere than the kernel
+    assert RECIPES[0] in again["reused"]
     lmk("kernel", "run", here, "--input", f"backbones={backbones}", "--keep")
 
     options = ["-c", str(home), "--weights", str(backbones), *SMALL]
@@ -136,7 +140,7 @@ def test_the_whole_loop_from_download_to_leaderboard(kaggle, competition, backbo
     assert first["left_today"] == 4
     words = ["-r", RECIPES[1], *options, "--workspace", "other"]
     alone = json.loads(lmk("make-submission", *words, "--submit", "-m", "one", "--json"))
-    assert (alone["submitted"]["status"], alone["submitted"]["left_today"]) == ("pending", 3)
+    assert (alone["sent"]["status"], alone["sent"]["left_today"]) == ("pending", 3)
     kernels = next(Path("workspace", "submissions").glob(Path(alone["submission"]).name))
     assert kernels.read_bytes() == Path(alone["submission"]).read_bytes()  # the bundle gives the bytes of a run here
     time.sleep(1.0)  # the stand-in takes a second to score
@@ -145,7 +149,7 @@ def test_the_whole_loop_from_download_to_leaderboard(kaggle, competition, backbo
     assert [record["message"] for record in records] == ["both", "one"]
     assert [record["dev"]["gap"] for record in records] == [
         made["dev"]["gap"]["fused"],
-        alone["dev"]["gap"][RECIPES[1]],
+        alone["dev"]["gap"][alone["submitted"]],
     ]
     assert [record["models"] for record in records] == [list(RECIPES), [RECIPES[1]]]
     assert all(record["public"] is not None for record in records)

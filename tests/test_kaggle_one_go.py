@@ -56,15 +56,15 @@ def test_it_is_made_sent_once_and_told_in_one_object(kaggle, desk, lmk):
     code, out, err = lmk(*WORDS, "-m", "walls", "--wait")
     assert code == 0, err
     told = json.loads(out)
-    assert told["submitted"]["status"] == "complete"
+    assert told["sent"]["status"] == "complete"
     arrived = kaggle.competitions[SLUG].score(Path(told["submission"]))
-    assert told["submitted"]["public"] == float(arrived["publicScore"])
+    assert told["sent"]["public"] == float(arrived["publicScore"])
     code, out, err = lmk(*WORDS, "-m", "walls")
     assert code == 1
     assert "was sent already" in err
     assert "`lmk submit --again` sends it once more" in err
     again = json.loads(out)  # made and told, though not sent
-    assert (again["submission"], "submitted" in again) == (told["submission"], False)
+    assert (again["submission"], "sent" in again) == (told["submission"], False)
     assert len(kaggle.competitions[SLUG].submissions) == 1
 
 

@@ -7,24 +7,20 @@ from hypothesis import strategies as st
 
 from lmk.predictions import NO_LANDMARK, best_of
 from lmk.retrieval import neighbours as retrieval
+from lmk.retrieval import whitening
+from lmk.retrieval.descriptors import in_blocks, normalize, photo_descriptors, side_by_side
 from lmk.retrieval.neighbours import (
-    POWER,
-    SHRINKAGE,
     Neighbours,
     Options,
-    Whitening,
     augment_gallery,
     expand_queries,
     find_landmarks,
-    in_blocks,
     landmark_predictions,
     mean_similarity,
     nearest,
-    normalize,
-    photo_descriptors,
-    side_by_side,
     with_logits,
 )
+from lmk.retrieval.whitening import POWER, SHRINKAGE, Whitening
 
 RNG = np.random.default_rng(5)
 
@@ -196,8 +192,8 @@ def test_few_photos_give_the_whitening_that_the_covariance_gives():
 
 
 def test_of_many_descriptors_the_widest_directions_are_kept(monkeypatch):
-    monkeypatch.setattr(retrieval, "MANY", 1000)
-    monkeypatch.setattr(retrieval, "DIMENSIONS", 2)
+    monkeypatch.setattr(whitening, "MANY", 1000)
+    monkeypatch.setattr(whitening, "DIMENSIONS", 2)
     points = stretched(2000)
     whiten = Whitening.fit(points, power=0)
     variances = ((points - whiten.mean) @ whiten.matrix).var(axis=0)
@@ -253,11 +249,11 @@ def test_a_gallery_in_half_precision_gives_the_neighbours_of_its_floats(monkeypa
 def test_many_descriptors_are_whitened_block_by_block_as_at_once(monkeypatch):
     rng = np.random.default_rng(1)
     points = (rng.standard_normal((500, 6)) * [5, 3, 2, 1, 1, 0.5]).astype(np.float32)
-    monkeypatch.setattr("lmk.retrieval.neighbours.MANY", 100)
-    monkeypatch.setattr("lmk.retrieval.neighbours.DIMENSIONS", 6)
+    monkeypatch.setattr("lmk.retrieval.whitening.MANY", 100)
+    monkeypatch.setattr("lmk.retrieval.whitening.DIMENSIONS", 6)
     at_once = Whitening.fit(points)
     in_parts = Whitening.fit(points[:120], points[120:])
-    monkeypatch.setattr("lmk.retrieval.neighbours.BLOCK_ROWS", 64)
+    monkeypatch.setattr("lmk.retrieval.whitening.BLOCK_ROWS", 64)
     small = Whitening.fit(points[:120], points[120:])
     for other in (in_parts, small):
         np.testing.assert_allclose(other(points) @ other(points).T, at_once(points) @ at_once(points).T, atol=1e-4)
@@ -275,7 +271,7 @@ def test_long_arrays_are_described_and_joined_block_by_block_to_the_same_bytes(m
     whole = in_blocks(photo_descriptors, features)
     assert whole.tobytes() == photo_descriptors(features).tobytes()
     joined = side_by_side([whole, half], [0.3, 0.7])
-    monkeypatch.setattr("lmk.retrieval.neighbours.BLOCK_PHOTOS", 7)
+    monkeypatch.setattr("lmk.retrieval.descriptors.BLOCK_PHOTOS", 7)
     assert in_blocks(photo_descriptors, features).tobytes() == whole.tobytes()
     expected = np.concatenate([np.float32(0.3) * whole, np.float32(0.7) * half.astype(np.float32)], axis=1)
     np.testing.assert_array_equal(joined, expected)

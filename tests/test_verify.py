@@ -56,6 +56,21 @@ def test_the_right_landmark_has_more_evidence_than_a_wrong_one(table, tmp_path):
     assert found.best_photo[0, 0] in ("01", "02", "03")
 
 
+def test_hidden_photos_give_no_evidence_and_what_is_stored_serves_with_and_without_them(table, tmp_path):
+    asked = predictions(["00", "11", "22"], [[0, 1], [1, 2], [2, NO_LANDMARK]])
+    whole = verify(asked, GALLERY, table, table, store(tmp_path))
+    hidden = ["01", "12", "20", "21", "23"]
+    found = verify(asked, GALLERY, table, table, store(tmp_path), hidden=hidden)
+    rest = {landmark: [name for name in names if name not in hidden] for landmark, names in GALLERY.items()}
+    smaller = verify(asked, rest, table, table, store(tmp_path, "smaller"))
+    for name, values in found.proposals().items():
+        np.testing.assert_array_equal(values, smaller.proposals()[name])
+    np.testing.assert_array_equal(found.best_photo, smaller.best_photo)
+    assert found.inliers[2, 0] == 0 < whole.inliers[2, 0]
+    again = verify(asked, GALLERY, table, table, store(tmp_path))
+    np.testing.assert_array_equal(again.counts, whole.counts)
+
+
 def test_a_query_is_not_compared_with_itself_nor_with_what_is_excluded(table, tmp_path):
     asked = predictions(["00", "11/mirror", "22"], [[0, 1], [1, 0], [2, 0]])
     views = FeatureTable.pack(["00", "11", "22"], [table["00"], table["11"], table["22"]], EXTRACTOR)

@@ -1,15 +1,16 @@
 """Train DELF on landmark-recognition-2021 and extract its features of all photos.
 
 `lmk make-submission --local-features delf` at home verifies by them after `lmk kernel pull delf`.
-The internet is off: a dataset of backbones without their classifier (files named as Keras names them) is attached by
-"dataset_sources" in kernel-metadata.json. Name the same files by --weights at home.
+The internet is off: weights of the backbones come from "dataset_sources" or "model_sources" in kernel-metadata.json
+(`lmk weights push FOLDER --attach delf`).
 """
 
-from lmk.kaggle.inside import attached, leave, lmk, scratch, weights_folder
+from lmk.kaggle.inside import attached, lmk, scratch, session, weights_folder
 
 COMPETITION = "landmark-recognition-2021"
 
 options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights_folder()]
-lmk("delf", "train", *options)
-lmk("delf", "extract", *options)
-leave("delf", COMPETITION, [], scratch())
+# Stops before the session's limit, and goes on from what the session before left.
+with session("delf", COMPETITION, [], scratch()):
+    lmk("delf", "train", *options)
+    lmk("delf", "extract", *options)

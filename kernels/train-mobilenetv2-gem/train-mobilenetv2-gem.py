@@ -1,16 +1,18 @@
 """Train mobilenetv2-gem on landmark-recognition-2021.
 
+`lmk kernel train train-mobilenetv2-gem` runs it in as many sessions as it needs.
 What `lmk make-submission` reuses at home is left for `lmk kernel pull train-mobilenetv2-gem`.
-The internet is off: a dataset of backbones without their classifier (files named as Keras names them) is attached by
-"dataset_sources" in kernel-metadata.json. Name the same files by --weights at home.
+The internet is off: weights of the backbones come from "dataset_sources" or "model_sources" in kernel-metadata.json
+(`lmk weights push FOLDER --attach train-mobilenetv2-gem`).
 """
 
-from lmk.kaggle.inside import attached, leave, lmk, scratch, weights_folder
+from lmk.kaggle.inside import attached, lmk, scratch, session, weights_folder
 
 COMPETITION = "landmark-recognition-2021"
 RECIPE = "mobilenetv2-gem"
 
 options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights_folder()]
-lmk("make-submission", "--recipe", RECIPE, *options)
-lmk("ensemble", "--recipe", RECIPE, *options)  # stores the descriptors of all photos, which retrieval at home needs
-leave("train-mobilenetv2-gem", COMPETITION, [RECIPE], scratch())
+# Stops before the session's limit, and goes on from what the session before left.
+with session("train-mobilenetv2-gem", COMPETITION, [RECIPE], scratch()):
+    lmk("make-submission", "--recipe", RECIPE, *options)
+    lmk("ensemble", "--recipe", RECIPE, *options)  # stores all descriptors, which retrieval at home needs

@@ -9,6 +9,7 @@ import typer
 
 from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.options import run_command
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     from lmk.cli.options import Opened
@@ -37,8 +38,8 @@ def train(opened: Opened, json: JsonOption = False) -> None:
         values = {"weights": str(weights), "pca": str(pca), "history": history}
         print_json({"backbone": found.recipe.backbone, "seconds": outcome.seconds[DELF_NETWORK]} | values)
         return
-    print(f"DELF on {found.recipe.backbone}: {last['accuracy']:.1%} of the views named after {len(history)} epochs")
-    print(f"Weights and PCA: {weights}, {pca}")
+    say(f"DELF on {found.recipe.backbone}: {last['accuracy']:.1%} of the views named after {len(history)} epochs")
+    say(f"Weights and PCA: {weights}, {pca}")
 
 
 @delf.command("extract")
@@ -61,4 +62,4 @@ def extract(opened: Opened, json: JsonOption = False) -> None:
         values = {"photos": len(ids), "computed": missing, "seconds": seconds, "store": str(source.store.folder)}
         print_json(values | {"features": count, "photos_per_second": missing / seconds})
         return
-    print(f"{count:,} features of {len(ids):,} photos, {missing:,} of them computed now: {source.store.folder}")
+    say(f"{count:,} features of {len(ids):,} photos, {missing:,} of them computed now: {source.store.folder}")

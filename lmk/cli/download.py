@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, CompetitionOption, JsonOption, WorkspaceOption, data, print_json
+from lmk.cli.output import say
 
 
 @data.command()
@@ -61,6 +62,6 @@ def download(
         print_json({"folder": str(root), "parts": parts})
         return
     for part, done in found.items():
-        typer.echo(f"{part}: {done.stored:,} photos, {done.new:,} of them new; what became of each: {done.table}")
+        say(f"{part}: {done.stored:,} photos, {done.new:,} of them new; what became of each: {done.table}")
         for reason, count in sorted(done.reasons.items(), key=lambda item: -item[1]):
-            typer.echo(f"  {count:>9,}  {reason}")
+            say(f"  {count:>9,}  {reason}")

@@ -14,6 +14,7 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
+from lmk.cli.output import say
 
 
 @data.command()
@@ -40,4 +41,4 @@ def fetch(
     if as_json:
         print_json({"folder": str(folder), "files": fetched.files, "bytes": fetched.size, "new": fetched.new})
     else:
-        typer.echo(f"{folder}  ({fetched.files:,} files, archive {fetched.size / 1e6:,.1f} MB)")
+        say(f"{folder}  ({fetched.files:,} files, archive {fetched.size / 1e6:,.1f} MB)")

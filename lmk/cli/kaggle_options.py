@@ -32,7 +32,10 @@ def kaggle_slug(competition: str) -> str:
     from lmk.util.errors import LmkError
 
     if competition == "demo":
-        raise LmkError("The demo is not on Kaggle. Name a competition by -c, such as landmark-recognition-2020.")
+        raise LmkError(
+            "The demo is not on Kaggle. Name a competition by -c, such as landmark-recognition-2020, or once for all "
+            "commands by `lmk config set competition SLUG`."
+        )
     folder = Path(competition).expanduser()
     return slug_of(folder.resolve().name if "://" not in competition and folder.is_dir() else competition)
 

@@ -9,6 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lmk.cli.console import LiteralConsole
+
 if TYPE_CHECKING:
     from lmk.kaggle.api import Submission
     from lmk.kaggle.leaderboard import Team
@@ -25,7 +27,7 @@ MEDAL_STYLES = {"gold": "bright_yellow", "silver": "white", "bronze": "dark_oran
 def stdout() -> Console:
     """The console for data: as wide as the terminal, wide in a pipe unless COLUMNS says otherwise."""
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=140 if piped else None, highlight=False)
+    return LiteralConsole(width=140 if piped else None, highlight=False)
 
 
 def shown(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +10,11 @@ import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
+from lmk.cli.output import say, say_piece
 
 if TYPE_CHECKING:
+    from lmk.kaggle.api import Client
+    from lmk.kaggle.kernels import Kernel
     from lmk.kaggle.pull import Pulled
     from lmk.kaggle.push import Prepared
     from lmk.kaggle.rerun import Hidden
@@ -21,8 +23,17 @@ kernel = typer.Typer(help="Training and submission on Kaggle's machines.", no_ar
 app.add_typer(kernel, name="kernel")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Folder in kernels/ (LMK_KERNELS).")]
+WheelsOption = Annotated[
+    Path | None, typer.Option(exists=True, file_okay=False, help="Folder of wheels that Kaggle's image lacks.")
+]
+LimitOption = Annotated[
+    int | None, typer.Option(min=60, help="Longest session in seconds. Default: Kaggle's own, 12 hours.")
+]
+EveryOption = Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks while waiting.")]
 POLL_SECONDS = 15.0
-DONE, FAILED = "complete", "error"
+FAILED = "error"
+WEIGHTS_FOLDER = "FOLDER-OF-WEIGHTS"
+"""What `lmk.kaggle.reuse` writes for a folder that it does not know."""
 
 
 @kernel.command()
@@ -30,32 +41,45 @@ def new(
     name: NameArgument,
     kind: Annotated[str, typer.Option(help="train, delf or submission.")] = "train",
     recipe: Annotated[list[str], typer.Option(help="Recipe to train, or recipes of the submission.")] = [],  # noqa: B006
-    dataset: Annotated[list[str], typer.Option(metavar="OWNER/SLUG", help="Attach this, as the backbones.")] = [],  # noqa: B006
-    gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="What it runs on.")] = True,
+    dataset: Annotated[
+        list[str], typer.Option(metavar="[OWNER/]SLUG", help="Dataset with weights to attach; repeatable.")
+    ] = [],  # noqa: B006
+    model: Annotated[
+        list[str],
+        typer.Option(
+            metavar="OWNER/MODEL/FRAMEWORK/VARIATION/VERSION", help="Kaggle model with weights to attach; repeatable."
+        ),
+    ] = [],  # noqa: B006
+    gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="Run on two T4 GPUs, or on a CPU.")] = True,
     competition: Annotated[
         str, typer.Option("--competition", "-c", envvar="LMK_COMPETITION", help="Slug on Kaggle.")
     ] = "landmark-recognition-2020",
 ) -> None:
-    """Make kernels/NAME: settings that pass Kaggle's checks, and a short script to read and change."""
+    """Make kernels/NAME: settings that pass Kaggle's checks, and a short script to read and change.
+
+    The internet is off in kernels, so that weights must be attached: --dataset or --model.
+    """
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.templates import make_kernel
     from lmk.models.recipes import find_recipe
 
     for word in recipe:
         find_recipe(word)
-    made = make_kernel(kernels_root(), name, kind, recipe, kaggle_slug(competition), dataset, gpu)
-    typer.echo(str(made.folder))
+    made = make_kernel(kernels_root(), name, kind, recipe, kaggle_slug(competition), dataset, gpu, model)
+    say(str(made.folder))
 
 
 @kernel.command()
 def push(
     name: NameArgument,
-    wheels: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Wheels that Kaggle's image lacks.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=60, help="Longest run, in seconds.")] = None,
+    wheels: WheelsOption = None,
+    limit: LimitOption = None,
     again: Annotated[bool, typer.Option("--again", help="Push although nothing changed.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Check and bundle only; nothing is sent.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the run has ended; fail if it failed.")] = False,
+    pull_after: Annotated[bool, typer.Option("--pull", help="Wait, then pull the output into the workspace.")] = False,
+    every: EveryOption = POLL_SECONDS,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,58 +96,117 @@ def push(
 
     folder = Kernel.open(name)
     if check:
-        prepared = prepare(folder, "local", secrets())
-        typer.echo(f"{name}: bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes; nothing was sent")
+        prepared = prepare(folder, "local", secrets(), seconds=limit)
+        told = {"bundle": prepared.bundle.digest, "bytes": prepared.bundle.size, "pushed": False}
+        text = f"{name}: bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes; nothing was sent"
+        print_json(told) if as_json else say(text)
         return
     client = connect(timeout)
     known = [*secrets(), *client.secrets()]
-    prepared = prepare(folder, client.username, known)
+    prepared = prepare(folder, client.username, known, seconds=limit)
     if wheels is not None:
-        prepared = prepare(folder, client.username, known, publish_wheels(client, folder, wheels))
+        dataset = publish_wheels(client, folder, wheels)
+        prepared = prepare(folder, client.username, known, dataset, limit)
     note(f"bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes")
     version = push_kernel(client, folder, prepared, again, limit)
+    result: dict[str, object] = {
+        "ref": version.ref,
+        "version": version.version,
+        "bundle": version.bundle,
+        "url": version.url,
+    }
+    if not as_json:
+        say(f"{version.ref} version {version.version}, bundle {version.bundle}  {version.url}")
+    if wait or pull_after:
+        result["status"] = wait_for_run(client, name, version.ref, version.version, every)
+    if pull_after:
+        pulled = pull_into(client, folder, workspace, timeout)
+        result |= {"new": pulled.new, "kept": pulled.kept}
+        if not as_json:
+            tell_pulled(pulled, workspace)
     if as_json:
-        print_json({"ref": version.ref, "version": version.version, "bundle": version.bundle, "url": version.url})
-    else:
-        typer.echo(f"{version.ref} version {version.version}, bundle {version.bundle}  {version.url}")
+        print_json(result)
 
 
 @kernel.command()
 def status(
     name: NameArgument,
-    wait: Annotated[bool, typer.Option("--wait", help="Until the run has ended.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the run has ended.")] = False,
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = POLL_SECONDS,
+    every: EveryOption = POLL_SECONDS,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell how the last pushed run stands; fails if the run failed."""
+    """Print the status of the last pushed run; exit code 1 if the run failed."""
     from lmk.kaggle.kernels import Kernel, status_of
     from lmk.util.errors import LmkError
 
     version = Kernel.open(name).pushed()
     client = connect(timeout)
-    now = status_of(client, version.ref)
-    while wait and not now.finished:
-        time.sleep(every)
-        now = status_of(client, version.ref)
-    if now.state == FAILED:
-        raise LmkError(f"{version.ref} version {version.version} failed: {now.failure}. See `lmk kernel logs {name}`.")
-    if as_json:
-        print_json({"ref": version.ref, "version": version.version, "status": now.state})
+    if wait:
+        state = wait_for_run(client, name, version.ref, version.version, every)
     else:
-        typer.echo(f"{version.ref} version {version.version}: {now.state}")
+        now = status_of(client, version.ref)
+        state = now.state
+        if state == FAILED:
+            raise LmkError(failure(name, version.ref, version.version, now.failure))
+    if as_json:
+        print_json({"ref": version.ref, "version": version.version, "status": state})
+    else:
+        say(f"{version.ref} version {version.version}: {state}")
+
+
+def wait_for_run(client: Client, name: str, ref: str, version: int, every: float) -> str:
+    """The state in which a run ended, `complete` or `cancel_acknowledged`.
+
+    Raises:
+        LmkError: The run failed.
+    """
+    from lmk.kaggle.follow import wait_until_finished
+    from lmk.util.errors import LmkError
+
+    ended = wait_until_finished(client, ref, every)
+    if ended.state == FAILED:
+        raise LmkError(failure(name, ref, version, ended.failure))
+    return ended.state
+
+
+def failure(name: str, ref: str, version: int, why: str) -> str:
+    """The error's text for a run that failed."""
+    return (
+        f"{ref} version {version} failed: {why.strip().rstrip('.') or 'no reason given'}. See `lmk kernel logs {name}`."
+    )
 
 
 @kernel.command()
-def logs(name: NameArgument, timeout: TimeoutOption = DEFAULT_TIMEOUT) -> None:
+def logs(
+    name: NameArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print the log as it grows, until the run has ended.")
+    ] = False,
+    every: EveryOption = POLL_SECONDS,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
+    as_json: JsonOption = False,
+) -> None:
     """Print the log of the last run."""
     from lmk.cli.console import note
+    from lmk.kaggle.follow import follow_log
     from lmk.kaggle.kernels import Kernel, log_of
+    from lmk.util.errors import LmkError
 
     version = Kernel.open(name).pushed()
-    text = log_of(connect(timeout), version.ref)
-    if text:
-        typer.echo(text.rstrip("\n"))
+    client = connect(timeout)
+    if follow and as_json:
+        raise LmkError("--json prints one value at the end, and --follow lines as they come. Choose one.")
+    if follow:
+        for piece in follow_log(client, version.ref, every):
+            say_piece(piece)
+        wait_for_run(client, name, version.ref, version.version, every)
+        return
+    text = log_of(client, version.ref)
+    if as_json:
+        print_json({"ref": version.ref, "version": version.version, "log": text})
+    elif text:
+        say(text.rstrip("\n"))
     else:
         note(f"{version.ref} has no log yet.")
 
@@ -131,23 +214,42 @@ def logs(name: NameArgument, timeout: TimeoutOption = DEFAULT_TIMEOUT) -> None:
 @kernel.command()
 def pull(
     name: NameArgument,
+    predictions: Annotated[
+        bool, typer.Option("--predictions", help="Only predictions, records and submissions; no weights or features.")
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring predictions and weights of the last run into the workspace, each file checked."""
-    from lmk.cli.console import progress
+    """Copy the output of the last run into the workspace, each file checked, and print the command that reuses it."""
     from lmk.kaggle.kernels import Kernel
+
+    pulled = pull_into(connect(timeout), Kernel.open(name), workspace, timeout, predictions)
+    if as_json:
+        print_json(
+            {
+                "new": pulled.new,
+                "kept": pulled.kept,
+                "versions": pulled.manifest.versions,
+                "command": command_of(pulled, workspace),
+            }
+        )
+        return
+    tell_pulled(pulled, workspace)
+
+
+def pull_into(
+    client: Client, folder: Kernel, workspace: Path, timeout: float, predictions_only: bool = False
+) -> Pulled:
+    """Pull a kernel's output into a workspace."""
+    from lmk.cli.console import progress
+    from lmk.kaggle.pull import PREDICTIONS
     from lmk.kaggle.pull import pull as pull_kernel
+    from lmk.kaggle.resume import KEPT
     from lmk.util.workspace import Workspace
 
-    folder = Kernel.open(name)
-    root = Workspace.open(workspace).root
-    pulled = pull_kernel(connect(timeout), folder, root, timeout, progress)
-    if as_json:
-        print_json({"new": pulled.new, "kept": pulled.kept})
-        return
-    tell_pulled(pulled)
+    place = Workspace.open(workspace)
+    return pull_kernel(client, folder, place.root, timeout, progress, PREDICTIONS if predictions_only else KEPT)
 
 
 @kernel.command()
@@ -173,29 +275,30 @@ def run(
     from lmk.kaggle.run_locally import HIDDEN_PARTS, check_inputs, play, run_folder
     from lmk.util.workspace import Workspace
 
-    house = Workspace.open(workspace)
-    prepared = prepare(Kernel.open(name), "local", [])
-    inputs = attached_folders(prepared, given, house.root)
+    place = Workspace.open(workspace)
+    prepared = prepare(Kernel.open(name), "local", [], seconds=limit)
+    inputs = attached_folders(prepared, given, place.root)
     check_inputs(inputs)
     note(f"bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes")
     with ExitStack() as held:
         hidden, readable = None, list(inputs.values())
         if rerun:
-            folder = house.root / "kernels" / f"{name}-hidden"
+            folder = place.root / "kernels" / f"{name}-hidden"
             held.enter_context(run_folder(folder, inputs.values(), HIDDEN_PARTS))
             hidden = hide_first(prepared, inputs, folder, seed)
-        stage = play(prepared.bundle, inputs, house.root / "kernels" / name, limit, rerun, note, readable)
+        stage = play(prepared.bundle, inputs, place.root / "kernels" / name, limit, rerun, note, readable)
     if hidden is not None:
-        typer.echo(score_rerun(stage.working / "submission.csv", hidden))
+        say(score_rerun(stage.working / "submission.csv", hidden))
     elif keep:
-        tell_pulled(take(read_manifest(stage.working / MANIFEST), stage.working, house.root, progress=progress))
+        taken = take(read_manifest(stage.working / MANIFEST), stage.working, place.root, progress=progress)
+        tell_pulled(taken, workspace)
     else:
         for path in sorted(path for path in stage.working.rglob("*") if path.is_file()):
-            typer.echo(f"{path}  {path.stat().st_size:,} bytes")
+            say(f"{path}  {path.stat().st_size:,} bytes")
 
 
-def tell_pulled(pulled: Pulled) -> None:
-    """Print what came home, and how it is reused."""
+def tell_pulled(pulled: Pulled, workspace: Path) -> None:
+    """Print what came, by which versions it was computed, and the command that reuses it."""
     from lmk.cli.console import note
     from lmk.pipeline.config import backend_here
 
@@ -204,15 +307,34 @@ def tell_pulled(pulled: Pulled) -> None:
         folders = sorted({name.split("/")[0] for name in names})
         counts = [f"{sum(name.startswith(folder + '/') for name in names)} in {folder}" for folder in folders]
         if counts:
-            typer.echo(f"{kind}: {', '.join(counts)}")
-    recipes = "".join(f" -r {recipe}" for recipe in manifest.recipes)
-    note(f"Reused by `lmk make-submission -c {manifest.competition}{recipes}` with the kernel's other options.")
+            say(f"{kind}: {', '.join(counts)}")
+    if manifest.versions:
+        note(f"computed by {', '.join(f'{package} {version}' for package, version in manifest.versions.items())}")
     there, here = (manifest.keras, manifest.backend), backend_here()
     if there != here:
         note(
             f"The kernel ran Keras {' '.join(there)}, here is {' '.join(here)}: a run here takes its results as they "
             "are and says so. To have the same Keras there, push with --wheels."
         )
+    if not manifest.finished:
+        note(f"The training is not finished: `lmk kernel train {manifest.kernel}` goes on.")
+    elif command := command_of(pulled, workspace):
+        note(f"Reuse it:\n  {command}")
+        if WEIGHTS_FOLDER in command:
+            note(f"{WEIGHTS_FOLDER} stands for the folder of the very files that the kernel's dataset or model holds.")
+    else:
+        recipes = "".join(f" -r {recipe}" for recipe in manifest.recipes)
+        note(f"Reused by `lmk make-submission -c {manifest.competition}{recipes}` with the kernel's other options.")
+
+
+def command_of(pulled: Pulled, workspace: Path) -> str | None:
+    """The command that reuses what a kernel computed; None where the kernel left none."""
+    from lmk.kaggle.kernels import kernels_root
+    from lmk.kaggle.reuse import reuse_command
+    from lmk.kaggle.weights import published
+
+    other = workspace if workspace != DEFAULT_WORKSPACE else None
+    return reuse_command(pulled.manifest, published(kernels_root()), other)
 
 
 def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> dict[str, Path]:

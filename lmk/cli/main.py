@@ -4,8 +4,10 @@ import sys
 from importlib import import_module
 
 from lmk.cli.app import app
+from lmk.cli.defaults import default_map
 from lmk.cli.output import fail, prepare_streams
 from lmk.util.errors import LmkError
+from lmk.util.settings import read_settings, settings_path
 
 # One module a command; importing them is cheap, since heavy imports wait inside the commands.
 COMMANDS = (
@@ -25,10 +27,14 @@ COMMANDS = (
     "leaderboard",
     "scores",
     "kernel",
+    "kernel_train",
+    "weights",
+    "quota",
     "report",
-    "runs",
     "plot",
     "doctor",
+    "config",
+    "runs",
 )
 
 LOUDNESS = ("--quiet", "-q", "--verbose", "-v")
@@ -40,7 +46,7 @@ def main() -> None:
     for name in COMMANDS:
         import_module(f"lmk.cli.{name}")
     try:
-        app(in_front(sys.argv[1:]))
+        app(in_front(sys.argv[1:]), default_map=defaults())
     except LmkError as error:
         fail(error)
         sys.exit(error.exit_code)
@@ -49,6 +55,20 @@ def main() -> None:
             raise
         fail(f"{error.filename or 'input or output'}: {error.strerror}.")
         sys.exit(1)
+
+
+def defaults() -> dict[str, object]:
+    """Defaults of options from `lmk.toml`; empty without one, so that nothing is built for them.
+
+    Raises:
+        LmkError: The file is damaged, or names an option that no command has.
+    """
+    path = settings_path()
+    if path is None:
+        return {}
+    from typer.main import get_command
+
+    return default_map(get_command(app), read_settings(path))
 
 
 def in_front(words: list[str]) -> list[str]:

@@ -74,6 +74,7 @@ def make_submission(
     from lmk.pipeline.build import build
     from lmk.pipeline.plan import plan_steps
     from lmk.pipeline.run import make_submission as run_all
+    from lmk.util.out_path import check_out
 
     config, dataset, execution = opened.config, opened.dataset, opened.execution
     if (message or wait) and not submit:
@@ -86,7 +87,7 @@ def make_submission(
             print_stages(steps)
         return
     if out is not None:
-        check_out(out)
+        out = check_out(out)
     if submit:
         check_access(opened, timeout)
     result = run_all(config, dataset, execution, out, name, submit_best)
@@ -99,31 +100,6 @@ def make_submission(
     finally:
         if json:  # what was made is printed, too, if it could not be sent
             print_json(values)
-
-
-def check_out(out: Path) -> None:
-    """Refuse a submission's file that cannot be written, before anything is computed.
-
-    Raises:
-        LmkError: It is a folder, a device, a link to nowhere, or its folder cannot be written to.
-    """
-    import os
-
-    from lmk.util.errors import LmkError
-    from lmk.util.files import nearest_there
-
-    path = out.expanduser()
-    if str(out).startswith("~") and path == out:
-        raise LmkError(f"--out {out} names no user's home folder. Write the path in full.")
-    if path.is_dir() or str(out).endswith(("/", os.sep)):
-        raise LmkError(f"--out {out} is a folder. Name a file in it, such as {path / 'submission.csv'}.")
-    if path.exists() and not path.is_file():
-        raise LmkError(f"--out {out} is no regular file. Name another.")
-    folder = nearest_there(path.parent)
-    if not folder.is_dir():
-        raise LmkError(f"--out {out}: {folder} is a file, not a folder. Name another place.")
-    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise LmkError(f"--out {out} cannot be written to. Name another place.")
 
 
 def check_access(opened: Opened, timeout: float) -> None:

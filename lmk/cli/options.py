@@ -214,6 +214,19 @@ def open_run(
             help="Scheduler of a Dask cluster that does this in place of --jobs.",
         ),
     ] = None,
+    stop_after: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LMK_STOP_AFTER",
+            metavar="TIME",
+            rich_help_panel=MACHINE,
+            help="End in good order after this time (11h30m, 45m, 90s), with exit code 75; the same command goes on.",
+        ),
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float,
+        typer.Option(min=0.01, rich_help_panel=MACHINE, help="Minutes between checkpoints within a training epoch."),
+    ] = 10.0,
     keep_stale: Annotated[
         list[str] | None,
         typer.Option(
@@ -240,6 +253,7 @@ def open_run(
     from lmk.pipeline.dataset import open_competition, open_dataset
     from lmk.pipeline.local_features import chosen_local_features
     from lmk.util.errors import LmkError, did_you_mean
+    from lmk.util.stopping import Stop, parse_duration
     from lmk.util.workspace import Workspace
 
     if fusion not in RULES:
@@ -288,8 +302,9 @@ def open_run(
         accepted=tuple(keep_stale or ()),
     )
     place = Workspace.open(workspace)
-    with place.alone() if computes else nullcontext(), _workers(cluster, jobs) as workers:
-        execution = Execution(place, workers, progress, note)
+    stop = Stop(parse_duration(stop_after) if stop_after else None)
+    with place.alone() if computes else nullcontext(), _workers(cluster, jobs) as workers, stop.listening():
+        execution = Execution(place, workers, progress, note, stop, checkpoint_minutes)
         opened = open_competition(competition, place.competitions, progress)
         yield Opened(config, open_dataset(config, opened, execution), execution)
 

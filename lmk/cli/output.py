@@ -28,6 +28,11 @@ def say_block(text: object) -> None:
     print(safe(text, lines=True))
 
 
+def say_piece(text: object) -> None:
+    """Print a piece of a log as it comes, without an end of line of its own."""
+    print(safe(text, lines=True), end="", flush=True)
+
+
 def print_json(value: object) -> None:
     """Print one JSON object on stdout; a number that JSON does not know (NaN, infinity) is a mistake in lmk."""
     print(json.dumps(value, indent=2, allow_nan=False))  # in ASCII: control characters are escaped

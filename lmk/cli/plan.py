@@ -20,6 +20,7 @@ from lmk.cli.app import (
 )
 from lmk.cli.complete import recipe_names
 from lmk.cli.options import with_defaults
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     from lmk.data.sizes import Size
@@ -176,10 +177,10 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     title = f"{size.name}: {size.train:,} training photos of {size.landmarks:,} landmarks, {size.distractors:,} "
     title += f"distractors, {size.test:,} test photos ({size.source})"
     print_table(title, ("step", "two cores", f"with {gpu.name}", "disk", "memory", "scaled by"), rows)
-    print()
+    say()
     for line in ends:
-        print(line)
-    print()
+        say(line)
+    say()
     known = [(rate.unit, f"{rate.value:g}", rate.source) for rate in rates.values()]
     share = f"assumed: {GPU_SHARE:.0%} of its published peak"
     known.append((f"10^12 operations a second of {gpu.name}", f"{gpu.peak * GPU_SHARE:g}", share))

@@ -1,48 +1,110 @@
-"""`lmk runs`: the runs of a workspace with their dev GAP."""
+"""`lmk runs`: what was run, newest first, and what became of it on Kaggle."""
 
-from pathlib import Path
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
+from lmk.cli.kaggle_options import DEFAULT_RECORDS, RecordsOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lmk.kaggle.records import Record
+    from lmk.runs import RunRecord
 
 
 @app.command()
 def runs(
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write the table into this file, too.")] = None,
+    competition: Annotated[
+        str | None,
+        typer.Option("--competition", "-c", help="Only runs on this competition, by its name or folder."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The most runs to list.")] = 20,
+    csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Write all runs into this file.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    records: RecordsOption = DEFAULT_RECORDS,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the runs of a workspace: competition, recipes, dev GAP with its interval."""
+    """List the runs of the workspace, newest first: name, competition, recipes, dev GAP, submission and score."""
+    from pathlib import Path
+
     from lmk.cli.console import note
-    from lmk.cli.tables import print_table
-    from lmk.kaggle.frames import runs_frame, write_csv
-    from lmk.util.workspace import Workspace
+    from lmk.cli.kaggle_views import stdout
+    from lmk.kaggle.records import Records
+    from lmk.runs import all_records
 
-    frame = runs_frame(Workspace.open(workspace).runs)
+    name = Path(competition).expanduser().resolve().name if competition and Path(competition).is_dir() else competition
+    found = [record for record in all_records(workspace / "runs") if name in (None, record.competition)][:limit]
+    sent: dict[str, Record] = {}
+    for submission in Records(records).all():  # oldest first: the newest submission of a run stays
+        if submission.run:
+            sent[submission.run] = submission
     if csv is not None:
-        write_csv(frame, csv)
+        from lmk.kaggle.frames import runs_frame, write_csv
+
+        frame = runs_frame(workspace / "runs")
+        write_csv(frame, Path(csv))
         note(f"{len(frame)} runs are in {csv}.")
-    rows = frame.to_dict("records")
     if as_json:
-        print_json([{name: None if value != value else value for name, value in row.items()} for row in rows])  # NaN
+        print_json([_facts(record, sent.get(record.run)) for record in found])
         return
-    if not rows:
-        note(f"{workspace} holds no run. `lmk make-submission` makes one.")
+    if not found:
+        of = f" on {name}" if name else ""
+        note(f"{workspace / 'runs'} holds no run{of}. `lmk make-submission` makes one.")
         return
-    shown = [
-        (
-            row["run"],
-            row["competition"],
-            row["models"],
-            _score(row["gap"]),
-            f"{_score(row['low'])} to {_score(row['high'])}",
+    stdout().print(_table(found, sent))
+
+
+def _facts(record: RunRecord, submission: Record | None) -> dict[str, object]:
+    """A run's row as JSON values; `submission` is None where the run was not submitted."""
+    dev = record.dev
+    stage = record.submitted
+    return {
+        "run": record.run,
+        "competition": record.competition,
+        "recipes": record.recipes,
+        "made": record.made,
+        "stage": stage,
+        "dev": {"gap": dev.gap.get(stage), "low": dev.low.get(stage), "high": dev.high.get(stage), "kind": dev.kind},
+        "submission": None
+        if submission is None
+        else {
+            "ref": submission.ref,
+            "status": submission.status,
+            "sent": submission.sent,
+            "public": submission.public,
+            "private": submission.private,
+        },
+    }
+
+
+def _table(found: list[RunRecord], sent: dict[str, Record]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("run", "competition", "recipes", "made (UTC)"):
+        table.add_column(name, no_wrap=name == "run")  # a name broken in two is not found again
+    for name in ("dev GAP", "public", "private"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("submitted")
+    for record in found:
+        gap = record.dev.gap.get(record.submitted)
+        submission = sent.get(record.run)
+        table.add_row(
+            record.run,
+            record.competition,
+            f"{record.submitted}: {', '.join(record.recipes)}",
+            record.made[:16].replace("T", " "),
+            _number(gap),
+            _number(submission.public if submission else None),
+            _number(submission.private if submission else None),
+            f"{submission.sent[:10]} {submission.status}" if submission else "no",
         )
-        for row in rows
-    ]
-    print_table(f"Runs in {workspace}", ("run", "competition", "recipes", "dev GAP", "95 % interval"), shown)
+    return table
 
 
-def _score(value: float) -> str:
-    return "–" if value != value else f"{value:.5f}"  # NaN where there is none
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.5f}"

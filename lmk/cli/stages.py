@@ -12,6 +12,7 @@ import typer
 from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.complete import recipe_names
 from lmk.cli.options import run_command
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     from lmk.cli.options import Opened
@@ -125,5 +126,5 @@ def _print_figures(
         values = {"stage": step.name, "gap": gap, "low": low, "high": high, "dev": files[0], "test": files[1]}
         print_json(values | {"queries": len(dataset.dev), "seconds": outcome.seconds, "reused": reused})
         return
-    print(f"{step.name}: GAP {gap:.5f} on dev ({len(dataset.dev):,} queries, 95 % interval {low:.3f} to {high:.3f})")
-    print(f"Predictions of dev and test: {files[0]}, {files[1]}")
+    say(f"{step.name}: GAP {gap:.5f} on dev ({len(dataset.dev):,} queries, 95 % interval {low:.3f} to {high:.3f})")
+    say(f"Predictions of dev and test: {files[0]}, {files[1]}")

@@ -25,6 +25,7 @@ from lmk.cli.kaggle_options import (
     connect,
     kaggle_slug,
 )
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def submit(
+    context: typer.Context,
     what: Annotated[
         str | None, typer.Argument(metavar="CSV|RUN", help="A submission, or the run that made it.")
     ] = None,
@@ -52,7 +54,11 @@ def submit(
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a submission and send it to Kaggle once, whatever breaks on the way; tell how many are left today."""
+    """Check a submission and send it to Kaggle once, whatever breaks on the way; print how many are left today.
+
+    A run goes to the competition that it was made for, a kernel's output to the one that the kernel attaches, unless
+    --competition names another.
+    """
     from lmk.kaggle.records import Records
     from lmk.kaggle.submit import wait_for_score
     from lmk.util.errors import LmkError
@@ -60,10 +66,12 @@ def submit(
     if (what is None) == (kernel is None):
         raise LmkError("Name a CSV or a run to submit, or a kernel by --kernel; not both.")
     kept = Records(records)
+    source = context.get_parameter_source("competition")
+    asked = source is not None and source.name == "COMMANDLINE"  # a remembered competition is a default only
     if kernel is not None:
-        client, record = send_kernel(kernel, version, message, competition, kept, again, timeout)
+        client, record = send_kernel(kernel, version, message, competition, kept, again, timeout, asked)
     else:
-        client, record = send_file(str(what), message, competition, workspace, kept, again, timeout)
+        client, record = send_file(str(what), message, competition, workspace, kept, again, timeout, asked)
     if wait:
         record = wait_for_score(client, kept, record, wait_seconds)
     told = outcome(client, record)
@@ -74,29 +82,43 @@ def submit(
 
 
 def send_file(
-    what: str, message: str, competition: str, workspace: Path, records: Records, again: bool, timeout: float
+    what: str,
+    message: str,
+    competition: str,
+    workspace: Path,
+    records: Records,
+    again: bool,
+    timeout: float,
+    asked: bool = True,
 ) -> tuple[Client, Record]:
-    """Check a CSV (or a run's) against the sample and submit it."""
+    """Check a CSV (or a run's) against the sample and submit it.
+
+    asked: `competition` goes before the run's own.
+    """
     from lmk.cli.console import note
     from lmk.evaluation import check_submission
     from lmk.kaggle.records import Record, digest_of_csv, git_state, now, versions
     from lmk.kaggle.runs import find_run, run_of
     from lmk.kaggle.submit import SETTLE_SECONDS, snapshot, submit_file
-    from lmk.predictions import read_submission
+    from lmk.predictions import in_order, read_submission
     from lmk.util.errors import LmkError
     from lmk.util.workspace import Workspace
 
-    slug = kaggle_slug(competition)
-    house = Workspace.open(workspace)
-    run = None if Path(what).is_file() else find_run(house.runs, what)
+    place = Workspace.open(workspace)
+    run = None if Path(what).is_file() else find_run(place.runs, what)
     path = run.submission if run else Path(what)
-    asked = sample_ids(competition, house.competitions)
     with snapshot(path) as copy:  # what is checked is what is sent, whatever becomes of the file meanwhile
-        run = run or run_of(house.runs, copy)
+        run = run or run_of(place.runs, copy)
+        competition = run.competition if run and not asked else competition
+        slug = kaggle_slug(competition)
+        ids = sample_ids(competition, place.competitions, run.root if run and not asked else None)
         try:
-            check_submission(read_submission(copy), asked)
+            ordered = check_submission(read_submission(copy), ids)
         except LmkError as error:
             raise LmkError(f"{path} is not sent: {str(error).replace(str(copy), str(path))}") from error
+        if not ordered:
+            note(f"The rows of {path} are sent in the sample's order.")
+            copy.write_bytes(in_order(copy.read_bytes(), ids))
         record = Record(
             competition=slug,
             message=message or (run.name if run else path.stem),
@@ -114,14 +136,17 @@ def send_file(
         return client, submit_file(client, records, record, copy, again, note, SETTLE_SECONDS)
 
 
-def sample_ids(competition: str, competitions: Path) -> np.ndarray:
-    """(n,) str, the ids that a submission to a fetched competition, or to one in a folder, must answer."""
+def sample_ids(competition: str, competitions: Path, own_folder: Path | None = None) -> np.ndarray:
+    """(n,) str, the ids that a submission to a fetched competition, or to one in a folder, must answer.
+
+    own_folder: Where a run found the competition's files; asked last, since they may have moved.
+    """
     from lmk.data.competitions import SAMPLES
     from lmk.data.tables import read_sample, read_test
     from lmk.util.errors import LmkError, did_you_mean
 
-    fetched = competitions / competition
-    folder = fetched if fetched.is_dir() else Path(competition).expanduser()
+    places = [competitions / competition, Path(competition).expanduser(), own_folder]
+    folder = next((place for place in places if place is not None and place.is_dir()), Path(competition))
     tables = [folder / name for name in (*SAMPLES, "test.csv") if (folder / name).is_file()]
     if not tables:
         hint = did_you_mean(competition, [path.name for path in competitions.glob("*")])
@@ -132,9 +157,19 @@ def sample_ids(competition: str, competitions: Path) -> np.ndarray:
 
 
 def send_kernel(
-    name: str, version: int | None, message: str, competition: str, records: Records, again: bool, timeout: float
+    name: str,
+    version: int | None,
+    message: str,
+    competition: str,
+    records: Records,
+    again: bool,
+    timeout: float,
+    asked: bool = True,
 ) -> tuple[Client, Record]:
-    """Submit the output of a pushed kernel's version."""
+    """Submit the output of a pushed kernel's version.
+
+    asked: `competition` goes before the one that the kernel attaches.
+    """
     import hashlib
 
     from lmk.cli.console import note
@@ -145,8 +180,9 @@ def send_kernel(
     kernel = Kernel.open(name)
     pushed = kernel.pushed(version)
     full = f"{pushed.ref}/{pushed.version}"
+    attached = kernel.metadata(pushed.ref.split("/")[0]).competitions
     record = Record(
-        competition=kaggle_slug(competition),
+        competition=kaggle_slug(attached[0] if attached and not asked else competition),
         message=message or f"{name} version {pushed.version}",
         file="submission.csv",
         size=0,
@@ -161,7 +197,7 @@ def send_kernel(
 
 
 def outcome(client: Client, record: Record) -> dict[str, object]:
-    """What became of a submission, and how many are left today (None where Kaggle does not tell)."""
+    """The state of a submission, and how many are left today (None where Kaggle does not report it)."""
     from lmk.cli.console import note
     from lmk.util.errors import LmkError
 
@@ -185,6 +221,6 @@ def tell(told: dict[str, object]) -> None:
     from lmk.cli.console import note
 
     known = "".join(f"  {name} {told[name]:.5f}" for name in ("public", "private") if told[name] is not None)
-    typer.echo(f"submission {told['ref']} to {told['competition']}: {told['status']}{known}")
+    say(f"submission {told['ref']} to {told['competition']}: {told['status']}{known}")
     if told["left_today"] is not None:
         note(f"{told['left_today']} submission{'s' if told['left_today'] != 1 else ''} left today.")

@@ -10,6 +10,7 @@ import typer
 
 from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.options import run_command
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     from lmk.cli.options import Opened
@@ -72,4 +73,4 @@ def show(
             raise LmkError(f"{competition.name} has no photo '{name}'. Ids stand in its CSV files.")
     comparison = comparison_of(opened.config, opened.dataset, opened.execution)
     inliers = draw_comparison(opened.dataset.read, comparison, query, gallery, out)
-    print(f"{inliers} inliers: {out}")
+    say(f"{inliers} inliers: {out}")

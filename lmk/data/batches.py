@@ -191,6 +191,6 @@ class WithClasses(Batches):
     def whole_length(self) -> int:
         return self.batches.whole_length()
 
-    def batch(self, number: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    def batch(self, number: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:  # type: ignore[override]
         x, classes = self.batches.batch(number)
         return (x, classes[:, None]), np.minimum(classes, 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import lmk
 from lmk.kaggle import prologue
+from lmk.kaggle.session import LONGEST
 from lmk.util.errors import LmkError
 
 SIZE_LIMIT = 1_000_000
@@ -95,12 +96,13 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def make_bundle(script: Path, secrets: Iterable[str] = ()) -> Bundle:
+def make_bundle(script: Path, secrets: Iterable[str] = (), seconds: float = LONGEST["gpu"]) -> Bundle:
     """The script that is pushed: lmk, unpacked by `prologue`, and then the kernel's own lines.
 
     Args:
         script: The kernel's own script.
         secrets: Credentials of this machine that must not leave it.
+        seconds: The session's limit, by which the kernel knows when to stop training.
 
     Raises:
         LmkError: A credential would go with it, the script cannot stand behind other lines, or it is too large.
@@ -120,7 +122,7 @@ def make_bundle(script: Path, secrets: Iterable[str] = ()) -> Bundle:
         f"# {script.stem}: lmk {lmk.__version__}, bundle {digest[:12]}. Made by `lmk kernel push`; edit "
         f"{script.name} of the kernel's folder, not this.\n"
         f"{Path(prologue.__file__).read_text(encoding='utf-8')}\n\n"
-        f'unpack_lmk(\n    digest="{digest}",\n    payload="""\n{payload}\n""",\n)\n\n'
+        f'unpack_lmk(\n    digest="{digest}",\n    seconds={seconds:.0f},\n    payload="""\n{payload}\n""",\n)\n\n'
         f"# ---- {script.name}\n{own}"
     )
     bundle = Bundle(text, digest[:12])

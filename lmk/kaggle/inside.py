@@ -1,30 +1,28 @@
 """What a kernel's script calls: where its inputs and outputs lie, and the list of what it leaves behind."""
 
-import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
+from lmk.kaggle.resume import KEPT, MANIFEST, earlier_session, restore, sha256_of
+from lmk.kaggle.session import STOP_AFTER, UNFINISHED, Unfinished, time_left
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
+from lmk.util.backend import backend_here
 from lmk.util.errors import LmkError
 from lmk.util.files import write_json
 
-MANIFEST = "lmk-kernel.json"
-KEPT = ("predictions", "weights", "stores", "runs", "submissions")
-"""Folders of a workspace that a kernel leaves and `lmk kernel pull` brings home."""
 KINDS = (".parquet", ".npz", ".h5", ".json", ".csv", ".sha256")
-"""Files among them; checkpoints of an unfinished training are none (`.checkpoint.npz`)."""
-WEIGHTS = ("*notop*.h5", "efficientnet-lite*.pth", "xfeat.pt", "aliked-*.pth")
-"""Files of pretrained weights: backbones without their classifier, and networks of local features."""
-MODEL_VERSION = "models/*/*/*/*/*"
-"""Where Kaggle puts an attached model: owner, model, framework, variation, version."""
+"""Files of the kept folders that are left; checkpoints (`.checkpoint.npz`) only of an unfinished training."""
 STORES_LIMIT = 4_000_000_000
 """Bytes of a store that is still left: retrieval at home needs descriptors, but Kaggle keeps only 20 GB."""
 
@@ -53,22 +51,43 @@ def attached(slug: str) -> Path:
     raise LmkError(f"{slug} is not attached to this kernel ({root} holds {there}). Add it to kernel-metadata.json.")
 
 
+WEIGHTS = (
+    "*notop*.h5",
+    "efficientnet-lite*.pth",
+    "xfeat.pt",
+    "aliked-*.pth",
+    "*.weights.h5",
+    "*.safetensors",
+    "*.pth",
+    "*.pt",
+)
+"""Files of weights as datasets and models hold them; backbones without their classifier go first."""
+MODEL_DEPTH = "models/*/*/*/*/*/"
+"""Where Kaggle puts an attached model: owner, model, framework, variation, version."""
+
+
 def weights_folder() -> Path:
-    """The first attached folder that holds pretrained weights (`WEIGHTS`): of a dataset, a kernel's output or a model.
+    """The attached folder that holds weights: a dataset's, or that of a model (`model_sources`).
 
     Raises:
         LmkError: None is attached.
     """
-    root = input_root()
     # A competition's photos lie deeper than a dataset's files; looking at a million of them takes minutes.
-    places = ("*", "*/*", "*/*/*", MODEL_VERSION)
-    holders = {path.parent for place in places for name in WEIGHTS for path in root.glob(f"{place}/{name}")}
-    if not holders:
-        raise LmkError(
-            f"{root} holds no pretrained weights ({', '.join(WEIGHTS)}). Add a dataset of them to dataset_sources or a "
-            "model to model_sources in kernel-metadata.json."
-        )
-    return min(holders)
+    for pattern in WEIGHTS:
+        depths = (f"*/{pattern}", f"*/*/{pattern}", f"*/*/*/{pattern}", MODEL_DEPTH + pattern)
+        holders = {path.parent for depth in depths for path in input_root().glob(depth)}
+        holders = {folder for folder in holders if not _is_output(folder)}
+        if holders:
+            return min(holders)
+    raise LmkError(
+        f"{input_root()} holds no weights of backbones ({', '.join(WEIGHTS)}). "
+        "`lmk weights push FOLDER --attach KERNEL` makes a dataset of them and attaches it."
+    )
+
+
+def _is_output(folder: Path) -> bool:
+    """Whether a folder is part of another kernel's output: trained weights are no backbone's."""
+    return (folder / MANIFEST).is_file() or (folder.parent / MANIFEST).is_file()
 
 
 def is_rerun() -> bool:
@@ -88,25 +107,76 @@ def scratch() -> Path:
     return Path(tempfile.gettempdir(), "workspace")
 
 
+@dataclass
+class _Session:
+    """What the script has done so far: commands that ran, and the session of training that it is in."""
+
+    commands: list[list[str]] = field(default_factory=list)
+    number: int = 1
+    stops: bool = False
+
+
+_session = _Session()
+
+
 def lmk(*words: object) -> None:
     """Run the command line: `lmk("make-submission", "--workspace", scratch())`.
 
+    Within `session` training stops before Kaggle would stop the kernel.
+
     Raises:
+        Unfinished: The command stopped in time, with a checkpoint; only within `session`.
         SystemExit: The command failed; it has said why, and that stays the last line of the kernel's log.
     """
-    done = subprocess.run([sys.executable, "-m", "lmk.cli.main", *map(str, words)])
+    command = [str(word) for word in words]
+    _session.commands.append(command)
+    environment = dict(os.environ)
+    left = time_left() if _session.stops else None
+    if left is not None:
+        if left <= 0:
+            raise Unfinished
+        environment[STOP_AFTER] = f"{max(1.0, left):.0f}s"
+    done = subprocess.run([sys.executable, "-m", "lmk.cli.main", *command], env=environment)
+    if done.returncode == UNFINISHED and _session.stops:
+        raise Unfinished
     if done.returncode:
         sys.exit(done.returncode)
 
 
-def leave(kernel: str, competition: str, recipes: Sequence[str], workspace: Path) -> Path:
-    """Copy what is worth keeping of a workspace to `/kaggle/working`, with a list of digests.
+@contextmanager
+def session(kernel: str, competition: str, recipes: Sequence[str], workspace: Path) -> Iterator[None]:
+    """One session of a training that may need several: `lmk kernel train` pushes the next one.
 
-    `lmk kernel pull` checks by the list what it brings home.
+    On entry, what an earlier session left is copied into the workspace; on exit, what is worth keeping is left. A
+    training that stopped before Kaggle's limit ends the script well, since Kaggle keeps the output of such a run.
+    """
+    earlier = earlier_session(input_root(), kernel)
+    if earlier is not None:
+        count = restore(earlier, workspace)
+        _session.number = earlier.session + 1
+        print(
+            f"session {_session.number}: {count} files of session {earlier.session} from {earlier.folder}", flush=True
+        )
+    _session.stops = True
+    try:
+        yield
+    except Unfinished:
+        leave(kernel, competition, recipes, workspace, finished=False)
+        print(f"session {_session.number} stopped before its limit; `lmk kernel train {kernel}` goes on", flush=True)
+    else:
+        leave(kernel, competition, recipes, workspace)
+    finally:
+        _session.stops = False
+
+
+def leave(kernel: str, competition: str, recipes: Sequence[str], workspace: Path, finished: bool = True) -> Path:
+    """Copy what is worth keeping of a workspace to `/kaggle/working`, with a list of digests, written last.
+
+    `lmk kernel pull` checks by the list what it brings home. An unfinished training leaves its checkpoints, too.
     """
     root = working()
     files = {}
-    for source in _kept(workspace):
+    for source in _kept(workspace, checkpoints=not finished):
         name = source.relative_to(workspace).as_posix()
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, root / name)
@@ -117,7 +187,11 @@ def leave(kernel: str, competition: str, recipes: Sequence[str], workspace: Path
         "competition": competition,
         "recipes": list(recipes),
         "keras": metadata.version("keras"),
-        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "backend": backend_here().name,
+        "versions": _versions(),
+        "commands": [_portable(command) for command in _session.commands],
+        "finished": finished,
+        "session": _session.number,
         "files": files,
     }
     write_json(root / MANIFEST, manifest)
@@ -125,19 +199,31 @@ def leave(kernel: str, competition: str, recipes: Sequence[str], workspace: Path
     return root / MANIFEST
 
 
-def _kept(workspace: Path) -> list[Path]:
+def _versions() -> dict[str, str]:
+    """Versions of what computes: Python, and the packages whose numbers differ from version to version."""
+    found = {"python": platform.python_version()}
+    for package in ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "scikit-learn"):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def _portable(command: Sequence[str]) -> list[str]:
+    """A command's words; a path below /kaggle/input as `input:REST`, so that it can be named elsewhere."""
+    root = str(input_root())
+    return [
+        f"input:{Path(word).relative_to(root).as_posix()}" if word.startswith(f"{root}/") else word for word in command
+    ]
+
+
+def _kept(workspace: Path, checkpoints: bool) -> list[Path]:
     """The files of a workspace that are left; too large a store is not."""
     found = [path for name in KEPT for path in (workspace / name).rglob("*") if path.suffix in KINDS]
-    found = [path for path in found if not path.name.startswith(".") and ".checkpoint." not in path.name]
+    found = [path for path in found if not path.name.startswith(".")]
+    found = [path for path in found if checkpoints or ".checkpoint." not in path.name]
     for store in sorted((workspace / "stores").glob("*")):
         size = sum(path.stat().st_size for path in store.glob("*"))
         if size > STORES_LIMIT:
             print(f"{store.name} has {size:,} bytes and is not left behind", flush=True)
             found = [path for path in found if store not in path.parents]
     return sorted(found)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, all 64 digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -19,12 +20,13 @@ NEEDED = ("cv2", "filelock", "joblib", "keras", "numpy", "pandas", "pyarrow", "r
 """Modules that lmk imports; a kernel's image may lack one, and an attached dataset of wheels brings it."""
 
 
-def unpack_lmk(payload: str, digest: str) -> Path:
+def unpack_lmk(payload: str, digest: str, seconds: float) -> Path:
     """Unpack the carried lmk into a folder named by its digest and put it first on Python's path.
 
     Args:
         payload: A zip of lmk's sources, base64.
         digest: Of the payload's bytes, SHA-256.
+        seconds: The session's limit, counted from here; training stops before it.
 
     Raises:
         SystemExit: The payload was changed or cut short, or a module is missing and no wheel brings it.
@@ -38,6 +40,7 @@ def unpack_lmk(payload: str, digest: str) -> Path:
     paths = [str(folder), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)  # for processes that this one starts
     os.environ["LMK_BUNDLE"] = digest[:12]
+    os.environ["LMK_SESSION_STARTED"], os.environ["LMK_SESSION_SECONDS"] = f"{time.time():.0f}", f"{seconds:.0f}"
     _install_wheels(folder)
     print(f"lmk from bundle {digest[:12]}, Python {sys.version.split()[0]}", flush=True)
     return folder

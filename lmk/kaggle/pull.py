@@ -4,16 +4,16 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from lmk.kaggle.api import Client
 from lmk.kaggle.download import small
-from lmk.kaggle.inside import KEPT, MANIFEST, sha256_of
-from lmk.kaggle.kernels import Kernel, Version, outputs_of, status_of
+from lmk.kaggle.kernels import Kernel, Version, outputs_of, source_of, status_of
+from lmk.kaggle.resume import KEPT, MANIFEST, is_place, sha256_of
 from lmk.predictions import Predictions, read_submission
 from lmk.util.errors import LmkError, RemoteError, quoted
 from lmk.util.files import NPZ_DAMAGE
@@ -35,7 +35,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The kernel's list of what it left."""
+    """The kernel's list of what it left.
+
+    Attributes:
+        kernel: Its name here.
+        bundle: Digest of the lmk that ran.
+        recipes: Recipes that it trained.
+        keras: Version of Keras that computed; `backend` is its backend.
+        versions: Versions of Python and of the packages whose numbers may differ.
+        commands: What the script ran of lmk, word by word; a path below /kaggle/input as `input:REST`.
+        finished: Whether training ended; else checkpoints are among the files.
+        session: Number of the session, from 1.
+    """
 
     kernel: str
     bundle: str
@@ -44,6 +55,10 @@ class Manifest:
     keras: str
     backend: str
     files: dict[str, Entry]
+    versions: dict[str, str] = field(default_factory=dict)
+    commands: list[list[str]] = field(default_factory=list)
+    finished: bool = True
+    session: int = 1
 
 
 @dataclass
@@ -79,17 +94,31 @@ def read_manifest(path: Path) -> Manifest:
             files={
                 str(name): Entry(int(entry["size"]), str(entry["sha256"])) for name, entry in values["files"].items()
             },
+            versions={str(name): str(version) for name, version in values.get("versions", {}).items()},
+            commands=[[str(word) for word in command] for command in values.get("commands", [])],
+            finished=bool(values.get("finished", True)),
+            session=int(values.get("session", 1)),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise LmkError(f"{path.name} is no list of a kernel's files ({quoted(error)}).") from error
     for name in manifest.files:
-        parts = PurePosixPath(name).parts
-        if len(parts) < 2 or parts[0] not in KEPT or ".." in parts or "\\" in name or not name.isprintable():
+        if not is_place(name):
             raise LmkError(f"{path.name} names {quoted(name)}, which is no place in a workspace; nothing is taken.")
     return manifest
 
 
-def pull(client: Client, kernel: Kernel, workspace: Path, seconds: float, progress: Progress = silent) -> Pulled:
+PREDICTIONS = ("predictions", "runs", "submissions")
+"""Folders that hold predictions, the records of runs and their submissions: small, where weights and stores are not."""
+
+
+def pull(
+    client: Client,
+    kernel: Kernel,
+    workspace: Path,
+    seconds: float,
+    progress: Progress = silent,
+    folders: Sequence[str] = KEPT,
+) -> Pulled:
     """Bring the output of the kernel's last run into a workspace.
 
     Args:
@@ -97,10 +126,12 @@ def pull(client: Client, kernel: Kernel, workspace: Path, seconds: float, progre
         kernel: Its last pushed version says which lmk the output must come from.
         workspace: The workspace's folder.
         seconds: Longest silence of Kaggle.
-        progress: Told of files.
+        progress: Shows the files that came.
+        folders: Folders of the workspace to bring, all by default.
 
     Raises:
-        LmkError: The run is not complete, left no list, or is another lmk's; nothing is taken.
+        LmkError: The run is not complete or not the version pushed last, left no list, or is another lmk's; nothing is
+            taken.
         RemoteError: A file is missing, cut short or a web page; nothing is taken.
     """
     version = kernel.pushed()
@@ -109,6 +140,7 @@ def pull(client: Client, kernel: Kernel, workspace: Path, seconds: float, progre
         why = f": {status.failure}" if status.failure else ""
         state = "failed" if status.state == "error" else f"is {status.state}"
         raise LmkError(f"Kernel {version.ref} {state}{why}. See `lmk kernel logs {kernel.name}`.")
+    check_version(client, version)
     urls = {output.name: output.url for output in outputs_of(client, version.ref)}
     if MANIFEST not in urls:
         raise LmkError(f"Kernel {version.ref} left no {MANIFEST}; let its script end with `lmk.kaggle.inside.leave`.")
@@ -125,7 +157,23 @@ def pull(client: Client, kernel: Kernel, workspace: Path, seconds: float, progre
         bring(MANIFEST)
         manifest = read_manifest(folder / MANIFEST)
         check_origin(manifest, version)
+        chosen = {name: entry for name, entry in manifest.files.items() if name.split("/")[0] in folders}
+        manifest = replace(manifest, files=chosen)
         return take(manifest, folder, workspace, bring, progress)
+
+
+def check_version(client: Client, version: Version) -> None:
+    """Refuse the output of a version that was pushed elsewhere: Kaggle gives that of the last version alone.
+
+    Raises:
+        LmkError: Kaggle's last version is not the one pushed last from here.
+    """
+    _, current = source_of(client, version.ref)
+    if current != version.version:
+        raise LmkError(
+            f"Kaggle's last version of {version.ref} is {current}, but the last one pushed from here is "
+            f"{version.version}. Pull where it was pushed, or push again from here."
+        )
 
 
 def check_origin(manifest: Manifest, version: Version) -> None:

@@ -1,18 +1,23 @@
 """Pushing a kernel: checked before, heard after, sent once."""
 
+import ast
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmk.kaggle.api import Client
 from lmk.kaggle.bundle import Bundle, check_for_secrets, make_bundle
+from lmk.kaggle.datasets import exists
 from lmk.kaggle.faults import NoAnswer, ServerFault
 from lmk.kaggle.kernels import Kernel, Version, source_of
 from lmk.kaggle.metadata import FILE_NAME, Metadata
+from lmk.kaggle.quota import accelerator, check_hours
 from lmk.kaggle.records import now
-from lmk.util.errors import LimitError, LmkError
+from lmk.kaggle.session import LONGEST
+from lmk.util.errors import LmkError
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,14 @@ class Prepared:
         return hashlib.sha256(f"{self.bundle.text}\n{settings}".encode()).hexdigest()
 
 
-def prepare(kernel: Kernel, owner: str, secrets: list[str], wheels: str | None = None) -> Prepared:
+def prepare(
+    kernel: Kernel,
+    owner: str,
+    secrets: list[str],
+    wheels: str | None = None,
+    seconds: float | None = None,
+    sources: Mapping[str, Sequence[str]] | None = None,
+) -> Prepared:
     """Check a kernel and bundle it.
 
     Args:
@@ -37,17 +49,68 @@ def prepare(kernel: Kernel, owner: str, secrets: list[str], wheels: str | None =
         owner: The account that pushes.
         secrets: This machine's credentials, which must not be in it.
         wheels: "owner/slug" of a dataset of wheels to attach.
+        seconds: The session's limit; Kaggle's own by default.
+        sources: More sources to attach, by key of the settings: `{"kernel_sources": ["owner/slug"]}`.
 
     Raises:
-        LmkError: The settings are wrong, a credential would go with it, or it is too large.
+        LmkError: The settings are wrong, weights are missing, a credential would go with it, or it is too large.
     """
     metadata = kernel.metadata(owner)
-    if wheels:
-        sources = [*metadata.values.get("dataset_sources", []), wheels]
-        metadata = Metadata({**metadata.values, "dataset_sources": sources}, metadata.folder)
+    values = dict(metadata.values)
+    check_weights(metadata)
+    added = [("dataset_sources", [wheels] if wheels else []), *(sources or {}).items()]
+    for key, refs in added:
+        if refs:
+            values[key] = list(dict.fromkeys([*values.get(key, []), *refs]))
+    metadata = Metadata(values, metadata.folder)
     settings = json.dumps(dict(metadata.values), indent=2, ensure_ascii=False).encode()
     check_for_secrets({FILE_NAME: settings}, secrets)
-    return Prepared(metadata, make_bundle(metadata.script, secrets))
+    return Prepared(metadata, make_bundle(metadata.script, secrets, seconds or longest_session(values)))
+
+
+def check_weights(metadata: Metadata) -> None:
+    """Refuse a kernel whose script looks for attached weights while its settings attach nothing that could hold them.
+
+    Raises:
+        LmkError: The run would end with that very error, after minutes of a session.
+    """
+    sources = [
+        name for key in ("dataset_sources", "model_sources", "kernel_sources") for name in _listed(metadata, key)
+    ]
+    if sources or metadata.values.get("enable_internet"):
+        return
+    try:
+        tree = ast.parse(metadata.script.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise LmkError(f"{metadata.script} is no Python script that runs: {error}") from error
+    if any(isinstance(node, ast.Name) and node.id == "weights_folder" for node in ast.walk(tree)):
+        raise LmkError(
+            f"{metadata.folder / FILE_NAME} attaches no weights, and {metadata.script.name} needs them. Run "
+            f"`lmk weights push FOLDER --attach {metadata.folder.name}`, or add a dataset or a model."
+        )
+
+
+def check_own_datasets(client: Client, metadata: Metadata) -> None:
+    """Refuse to run a kernel without a dataset of this account that is not there: Kaggle would run it all the same.
+
+    Raises:
+        LmkError: A dataset is missing.
+    """
+    for ref in _listed(metadata, "dataset_sources"):
+        if ref.split("/")[0] == client.username and not exists(client, ref):
+            raise LmkError(
+                f"{metadata.folder / FILE_NAME} attaches dataset {ref}, which is not on Kaggle. Make it by "
+                f"`lmk weights push FOLDER --dataset {ref.split('/')[1]}`, or attach another."
+            )
+
+
+def _listed(metadata: Metadata, key: str) -> list[str]:
+    return list(metadata.values.get(key, []))
+
+
+def longest_session(values: Mapping[str, object]) -> int:
+    """Seconds that Kaggle lets a kernel with these settings run."""
+    return LONGEST[accelerator(values) or "cpu"]
 
 
 def push(
@@ -73,8 +136,9 @@ def push(
             f"Version {known[-1].version} of {prepared.metadata.ref} is the same to the last byte. Add --again to run "
             "it once more."
         )
-    if prepared.metadata.values.get("enable_gpu"):
-        check_hours(client)
+    check_own_datasets(client, prepared.metadata)
+    if kind := accelerator(prepared.metadata.values):
+        check_hours(client, kind)
     with tempfile.TemporaryDirectory(prefix="lmk-push-") as draft:
         folder = Path(draft)
         (folder / FILE_NAME).write_text(json.dumps(dict(prepared.metadata.values)), encoding="utf-8")
@@ -121,27 +185,3 @@ def _found(client: Client, kernel: Kernel, prepared: Prepared, lost: LmkError) -
     if source != prepared.bundle.text or number in [version.version for version in kernel.versions()]:
         raise lost
     return number
-
-
-def check_hours(client: Client) -> float | None:
-    """Hours of GPU left this week; None where Kaggle does not tell.
-
-    Raises:
-        LimitError: None are left.
-    """
-    try:
-        answer = client.read("tell the accelerator hours", client.api.quota_view)
-    except NoAnswer:
-        return None
-    quota = getattr(answer, "gpu_quota", None)
-    if quota is None or quota.total_time_allowed is None:
-        return None
-    used = quota.time_used.total_seconds() if quota.time_used else 0.0
-    left = (quota.total_time_allowed.total_seconds() - used) / 3600
-    if left <= 0:
-        when = answer.quota_refresh_time
-        raise LimitError(
-            f"No GPU hours are left this week; they come back {when:%Y-%m-%d %H:%M} UTC. "
-            'Write "enable_gpu": false to run on a CPU.'
-        )
-    return left

@@ -11,6 +11,7 @@ class RunFacts:
     """A run: where its submission lies and what it is made of.
 
     Attributes:
+        root: Folder of the competition's files when the run was made; None where the record does not tell.
         stage: Whose predictions the submission holds.
         models: Recipes.
         parents: What an ensemble blends, by stage and digest; empty without one.
@@ -24,6 +25,7 @@ class RunFacts:
     models: list[str] = field(default_factory=list)
     parents: list[str] = field(default_factory=list)
     dev: dict[str, float] = field(default_factory=dict)
+    root: Path | None = None
 
 
 def facts_of(record: RunRecord, runs: Path) -> RunFacts:
@@ -41,6 +43,7 @@ def facts_of(record: RunRecord, runs: Path) -> RunFacts:
         models=record.recipes,
         parents=[record.predictions[source] for source in record.weights if source in record.predictions],
         dev={figure: float(number) for figure, number in numbers.items() if number is not None},
+        root=Path(record.root) if record.root else None,
     )
 
 

@@ -8,37 +8,40 @@ from lmk.util.errors import LmkError, did_you_mean
 
 TRAIN = '''"""Train {recipe} on {competition}.
 
+`lmk kernel train {name}` runs it in as many sessions as it needs.
 What `lmk make-submission` reuses at home is left for `lmk kernel pull {name}`.
-The internet is off: a dataset of backbones without their classifier (files named as Keras names them) is attached by
-"dataset_sources" in kernel-metadata.json. Name the same files by --weights at home.
+The internet is off: weights of the backbones come from "dataset_sources" or "model_sources" in kernel-metadata.json
+(`lmk weights push FOLDER --attach {name}`).
 """
 
-from lmk.kaggle.inside import attached, leave, lmk, scratch, weights_folder
+from lmk.kaggle.inside import attached, lmk, scratch, session, weights_folder
 
 COMPETITION = "{competition}"
 RECIPE = "{recipe}"
 
 options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights_folder()]
-lmk("make-submission", "--recipe", RECIPE, *options)
-lmk("ensemble", "--recipe", RECIPE, *options)  # stores the descriptors of all photos, which retrieval at home needs
-leave("{name}", COMPETITION, [RECIPE], scratch())
+# Stops before the session's limit, and goes on from what the session before left.
+with session("{name}", COMPETITION, [RECIPE], scratch()):
+    lmk("make-submission", "--recipe", RECIPE, *options)
+    lmk("ensemble", "--recipe", RECIPE, *options)  # stores all descriptors, which retrieval at home needs
 '''
 
 DELF = '''"""Train DELF on {competition} and extract its features of all photos.
 
 `lmk make-submission --local-features delf` at home verifies by them after `lmk kernel pull {name}`.
-The internet is off: a dataset of backbones without their classifier (files named as Keras names them) is attached by
-"dataset_sources" in kernel-metadata.json. Name the same files by --weights at home.
+The internet is off: weights of the backbones come from "dataset_sources" or "model_sources" in kernel-metadata.json
+(`lmk weights push FOLDER --attach {name}`).
 """
 
-from lmk.kaggle.inside import attached, leave, lmk, scratch, weights_folder
+from lmk.kaggle.inside import attached, lmk, scratch, session, weights_folder
 
 COMPETITION = "{competition}"
 
 options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights_folder()]
-lmk("delf", "train", *options)
-lmk("delf", "extract", *options)
-leave("{name}", COMPETITION, [], scratch())
+# Stops before the session's limit, and goes on from what the session before left.
+with session("{name}", COMPETITION, [], scratch()):
+    lmk("delf", "train", *options)
+    lmk("delf", "extract", *options)
 '''
 
 SUBMISSION = '''"""Make the submission to {competition} with {recipes}.
@@ -58,16 +61,35 @@ lmk("make-submission", "--ensemble", *recipes, *options, "--out", working() / "s
 leave("{name}", COMPETITION, RECIPES, scratch())
 '''
 
+TWO_T4 = "NvidiaTeslaT4"
+"""Kaggle's name of the machine with two T4 of 16 GB each; without it Kaggle chooses a GPU."""
 KINDS = ("train", "delf", "submission")
 
 
 def make_kernel(
-    root: Path, name: str, kind: str, recipes: Sequence[str], competition: str, datasets: Sequence[str], gpu: bool
+    root: Path,
+    name: str,
+    kind: str,
+    recipes: Sequence[str],
+    competition: str,
+    datasets: Sequence[str],
+    gpu: bool,
+    models: Sequence[str] = (),
 ) -> Kernel:
-    """Make a kernel of one of `KINDS`, with datasets ("owner/slug") attached and a GPU or not.
+    """Make a kernel of one of `KINDS`.
+
+    Args:
+        root: Folder of kernels.
+        name: Name of the kernel.
+        kind: One of `KINDS`.
+        recipes: Recipes to train or to submit with.
+        competition: Slug of the competition that is attached.
+        datasets: Datasets with weights, "owner/slug" or a slug of one's own.
+        gpu: Run on two T4 GPUs, else on a CPU.
+        models: Kaggle models with weights, "owner/model/framework/variation/version".
 
     Raises:
-        LmkError: The kind is unknown, a recipe is missing, or the name is taken.
+        LmkError: The kind is unknown, a recipe or weights are missing, or the name is taken.
     """
     if kind not in KINDS:
         raise LmkError(f"No kind of kernel is named '{kind}'; there are {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
@@ -82,4 +104,12 @@ def make_kernel(
         "recipe_list": "[" + ", ".join(f'"{recipe}"' for recipe in recipes) + "]",
     }
     script = {"train": TRAIN, "delf": DELF, "submission": SUBMISSION}[kind].format(**values)
-    return new_kernel(root, name, script, competition, dataset_sources=list(datasets), enable_gpu=gpu)
+    if not datasets and not models:
+        raise LmkError(
+            f"Kernel {name} would have no weights, and must fail: the internet is off. Add --dataset OWNER/SLUG "
+            "(`lmk weights push FOLDER` makes lmk-backbones) or --model OWNER/MODEL/FRAMEWORK/VARIATION/VERSION."
+        )
+    settings: dict[str, object] = {"dataset_sources": list(datasets), "model_sources": list(models), "enable_gpu": gpu}
+    if gpu:
+        settings["machine_shape"] = TWO_T4
+    return new_kernel(root, name, script, competition, **settings)

@@ -2,22 +2,16 @@
 
 import hashlib
 import json
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from lmk.kaggle.api import Client
-from lmk.kaggle.inside import sha256_of
+from lmk.kaggle.datasets import publish
 from lmk.kaggle.kernels import Kernel
-from lmk.util.errors import LmkError, RemoteError
+from lmk.kaggle.resume import sha256_of
+from lmk.util.errors import LmkError
 from lmk.util.files import write_json
 
 MEMORY = "wheels.json"
-READY_SECONDS = 300.0
-POLL_SECONDS = 3.0
 
 
 def publish_wheels(client: Client, kernel: Kernel, folder: Path) -> str:
@@ -45,27 +39,7 @@ def publish_wheels(client: Client, kernel: Kernel, folder: Path) -> str:
     ref = f"{client.username}/{slug}"
     if _remembered(kernel) == {"dataset": ref, "digest": digest}:
         return ref
-    with tempfile.TemporaryDirectory(prefix="lmk-wheels-") as draft, _own_upload_state(Path(draft) / "state"):
-        upload = Path(draft, "upload")
-        upload.mkdir()
-        for wheel in wheels:
-            shutil.copyfile(wheel, upload / wheel.name)
-        metadata = {"id": ref, "title": slug.replace("-", " "), "licenses": [{"name": "other"}]}
-        write_json(upload / "dataset-metadata.json", metadata)
-        api = client.api
-        exists = _exists(client, ref)
-        answer = client.write(
-            f"{'update' if exists else 'create'} dataset {ref}",
-            lambda: (
-                api.dataset_create_version(str(upload), f"wheels {digest[:12]}", quiet=True)
-                if exists
-                else api.dataset_create_new(str(upload), quiet=True)
-            ),
-            size=sum(wheel.stat().st_size for wheel in wheels),
-        )
-    if answer.error or (answer.status or "").lower() == "error":
-        raise LmkError(f"Kaggle refused dataset {ref}: {answer.error or 'no reason given'}.")
-    _wait_until_ready(client, ref)
+    publish(client, ref, {wheel.name: wheel for wheel in wheels}, f"wheels {digest[:12]}")
     write_json(kernel.folder / MEMORY, {"dataset": ref, "digest": digest})
     return ref
 
@@ -75,36 +49,3 @@ def _remembered(kernel: Kernel) -> object:
         return json.loads((kernel.folder / MEMORY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def _exists(client: Client, ref: str) -> bool:
-    """Whether the account has the dataset; Kaggle answers 403 or 404 where it has not."""
-    try:
-        client.read(f"look for dataset {ref}", lambda: client.api.dataset_status(ref))
-    except RemoteError:
-        raise
-    except LmkError:
-        return False
-    return True
-
-
-def _wait_until_ready(client: Client, ref: str) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while True:
-        status = str(client.read(f"read the status of dataset {ref}", lambda: client.api.dataset_status(ref))).lower()
-        if "ready" in status:
-            return
-        if time.monotonic() >= deadline:
-            raise RemoteError(f"Dataset {ref} is {status} after {READY_SECONDS:.0f} s. Run the command again later.")
-        time.sleep(POLL_SECONDS)
-
-
-@contextmanager
-def _own_upload_state(folder: Path) -> Iterator[None]:
-    """The official client keeps the state of uploads in one folder for all users of a machine; here in its own."""
-    folder.mkdir()
-    before, tempfile.tempdir = tempfile.tempdir, str(folder)
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 
 import numpy as np
@@ -50,6 +50,7 @@ def verify(
     exclude: Mapping[str, Sequence[str]] | None = None,
     nearest: int | None = None,
     choose: Choose | None = None,
+    hidden: Collection[str] = (),
     jobs: int = 1,
     progress: Progress = silent,
 ) -> Evidence:
@@ -68,6 +69,8 @@ def verify(
             whole, the nearest first; None: with the first `GALLERY` in the gallery's order.
         choose: Instead of `nearest`, the photos of a landmark that a query is compared with, in this order and at the
             most `GALLERY`; such as `RandomGallery.choose`. The store's key names it.
+        hidden: Gallery photos whose comparisons do not count for any query, as if they were not in the gallery. What is
+            stored does not depend on it, so that it costs nothing to hide others.
         jobs: Processes; they change the time, never the evidence.
         progress: Told of each finished shard of proposals.
 
@@ -129,6 +132,8 @@ def verify(
     rows = _rows(len(landmarks))
     for name, values in found.items():
         rows[name][asked] = values
+    if hidden:
+        _hide(rows, [photos[pair] for pair in pairs], frozenset(hidden))
     shape = (*predictions.landmarks.shape, GALLERY)
     return gather(
         predictions.ids,
@@ -137,6 +142,15 @@ def verify(
         **{name: values.reshape(shape) for name, values in rows.items()},
         agreeing=settings.agreeing,
     )
+
+
+def _hide(rows: dict[str, np.ndarray], photos: Sequence[Sequence[str]], hidden: Collection[str]) -> None:
+    """Make the comparisons with some photos undone; photos are those of each row, in the order of its columns."""
+    places = [(row, place) for row, names in enumerate(photos) for place, name in enumerate(names) if name in hidden]
+    if places:
+        row, place = np.array(places).T
+        for name, empty in _rows(1).items():
+            rows[name][row, place] = empty[0, 0]
 
 
 def _numbered(lists: list[list[int]]) -> tuple[list[int], list[list[int]]]:

@@ -370,7 +370,13 @@ class Trainer:
             return
         arrays = {f"model{place:04d}": variable.numpy() for place, variable in enumerate(learner.state())}
         arrays |= {f"best{place:04d}": weight for place, weight in enumerate(best[1] or ())}
-        said = {"stage": number, "epoch": epoch, "done": done, "parts": learner.parts, "best": best[0]}
+        said: dict[str, object] = {
+            "stage": number,
+            "epoch": epoch,
+            "done": done,
+            "parts": learner.parts,
+            "best": best[0],
+        }
         said |= {"history": self.history}
         with atomic_path(self.checkpoint) as draft, draft.open("wb") as file:
             np.savez(file, allow_pickle=False, said=np.array(json.dumps(said)), **arrays)

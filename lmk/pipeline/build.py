@@ -82,9 +82,15 @@ TRAINING_CODE = (
     "lmk.models.training",
     "lmk.pipeline.networks",
     "lmk.predictions",
-    "lmk.retrieval.neighbours",
+    "lmk.retrieval.descriptors",
 )
-RETRIEVAL_CODE = ("lmk.pipeline.retrieve", "lmk.predictions", "lmk.retrieval.neighbours")
+RETRIEVAL_CODE = (
+    "lmk.pipeline.retrieve",
+    "lmk.predictions",
+    "lmk.retrieval.descriptors",
+    "lmk.retrieval.neighbours",
+    "lmk.retrieval.whitening",
+)
 BLEND_CODE = (
     "lmk.ensemble.blend",
     "lmk.ensemble.calibrate",
@@ -439,7 +445,18 @@ class Builder:
             refuse,
             progress,
         )
-        return Networks(recipe, dataset, places, extractor, config.seed, progress, self.team)
+        execution = self.execution
+        return Networks(
+            recipe,
+            dataset,
+            places,
+            extractor,
+            config.seed,
+            progress,
+            self.team,
+            execution.stop,
+            execution.checkpoint_minutes,
+        )
 
     def _features_step(
         self, recipe: Recipe, key: Key, store: Callable[[], ArrayStore], networks: Callable[[], Networks]

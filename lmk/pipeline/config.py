@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from lmk.models.recipes import Recipe, find_recipe
 from lmk.util import backend
 from lmk.util.progress import Progress, silent
+from lmk.util.stopping import Stop
 from lmk.util.workspace import Workspace
 
 TOP_K = 20
@@ -168,9 +169,13 @@ class Execution:
         jobs: Threads and processes for photos and pairs.
         progress: Told of the progress of long steps.
         note: Takes one line for the user.
+        stop: Whether the run should end early; training writes a checkpoint first.
+        checkpoint_minutes: Minutes between checkpoints within an epoch.
     """
 
     workspace: Workspace
     jobs: int = 2
     progress: Progress = silent
     note: Callable[[str], None] = lambda text: None
+    stop: Stop = field(default_factory=Stop)
+    checkpoint_minutes: float = 10.0

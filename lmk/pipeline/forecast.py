@@ -30,7 +30,8 @@ from lmk.pipeline.steps import (
     local_of,
     networks_of,
 )
-from lmk.retrieval.neighbours import DIMENSIONS, HALF_FROM
+from lmk.retrieval.neighbours import HALF_FROM
+from lmk.retrieval.whitening import DIMENSIONS
 from lmk.runs import RunRecord, all_records
 from lmk.util.errors import LmkError
 from lmk.util.store import IN_MEMORY

@@ -26,10 +26,11 @@ from lmk.pipeline.dataset import Asked, Dataset, Part
 from lmk.pipeline.features import Extractor
 from lmk.pipeline.places import Places
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.retrieval.neighbours import in_blocks, photo_descriptors
+from lmk.retrieval.descriptors import in_blocks, photo_descriptors
 from lmk.util.checked import DamagedFile, discard, is_sealed, seal, verify
 from lmk.util.files import write_json
 from lmk.util.progress import Progress
+from lmk.util.stopping import Stop
 from lmk.util.store import ArrayStore, make_room
 from lmk.util.team import ALONE, Team
 
@@ -51,6 +52,7 @@ class Networks:
         seed: Random seed of training.
         progress: Told of training and prediction.
         team: Processes that train together.
+        stop, checkpoint_minutes: As in `Execution`.
     """
 
     recipe: Recipe
@@ -60,6 +62,8 @@ class Networks:
     seed: int
     progress: Progress
     team: Team = ALONE
+    stop: Stop = field(default_factory=Stop)
+    checkpoint_minutes: float = 10.0
     histories: dict[str, list[Record]] = field(default_factory=dict)
 
     def extract(self) -> ArrayStore:
@@ -165,6 +169,8 @@ class Networks:
             dev_gap=(lambda: self._dev_gap(network, part, classes)) if held_out else None,
             epochs={} if held_out else best_epochs(self._histories_of_held_out()),
             team=self.team,
+            stop=self.stop,
+            checkpoint_minutes=self.checkpoint_minutes,
             label=f"{self.recipe.name}, {part.name}",
             progress=self.progress,
         )

@@ -11,7 +11,8 @@ from lmk.pipeline.config import TOP_K
 from lmk.pipeline.dataset import Asked, Dataset, Part
 from lmk.pipeline.results import Answers, Neighbours
 from lmk.predictions import Predictions, concatenate
-from lmk.retrieval.neighbours import Options, find_landmarks, side_by_side
+from lmk.retrieval.descriptors import side_by_side
+from lmk.retrieval.neighbours import Options, find_landmarks
 from lmk.util.progress import Progress
 
 Describe = Callable[[Part, np.ndarray], np.ndarray]

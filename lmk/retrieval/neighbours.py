@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from lmk.predictions import NO_LANDMARK, Predictions, best_of, from_pairs, largest
+from lmk.retrieval.descriptors import blocks, normalize
+from lmk.retrieval.whitening import POWER, SHRINKAGE, Whitening
 
-DIMENSIONS = 256
-"""Kept of a large gallery's descriptors, for speed; of `MANY` descriptors or fewer all are kept."""
-MANY = 20_000
-POWER = 0.25
-"""Of the spread that whitening divides by: 0.5 makes all large directions equal, 0 changes nothing."""
-SHRINKAGE = 10.0
-"""Variance, in means over all directions, that a direction needs to count as a large one."""
 NEAREST_OF_LANDMARK = 3
 """Photos of a landmark whose mean cosine counts beside that of the nearest one."""
 NEAREST_DISTRACTORS = 5
-"""Distractors whose mean cosine tells how much a photo looks like one."""
+"""Distractors whose mean cosine measures how much a photo looks like one."""
 COSINE_POWER = 10
-"""Of the cosines that `powers` sums."""
+"""Exponent of the cosines that `powers` sums."""
 NEIGHBOURS = 50
-"""Training photos that a query is given, nearest first."""
+"""Training photos found for each query, nearest first."""
 BLOCK_COSINES = 64_000_000
 """Cosines held at once: 256 MB."""
 BLOCK_GALLERY = 100_000
-"""Descriptors in half precision that are made floats at once."""
-BLOCK_ROWS = 20_000
-"""Descriptors worked on at once."""
-BLOCK_PHOTOS = 2_000
-"""Photos whose views are worked on at once."""
+"""Descriptors in half precision that are converted to float32 at once."""
 HALF_FROM = 1 << 30
-"""Bytes of a gallery from which on its descriptors are held in half precision."""
+"""Size of a gallery, in bytes, from which on its descriptors are held in half precision."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +33,11 @@ class Options:
 
     Attributes:
         shrinkage, power: As for `Whitening.fit`; power 0 leaves descriptors as they are.
-        score: Of a landmark, from its photos' cosines: `max`, the nearest one's; `top`, the mean of that and of the
+        score: A landmark's score from its photos' cosines: `max`, the nearest one's; `top`, the mean of that and of the
             mean of the three nearest; `powers`, the sum of their 10th powers.
         augment: Nearest photos of the same landmark that each gallery descriptor is averaged with.
         expand: Nearest gallery photos that each query is averaged with.
-        weights: Of the recipes' descriptors where they are put side by side; None for equal ones.
+        weights: Factors of the recipes' descriptors where they are put side by side; None for equal ones.
         index_bias: Share of a gallery photo's likeness to distractors that is taken off its cosines (C of A - B - C).
     """
 
@@ -61,124 +51,11 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
-class Whitening:
-    """PCA whitening learned on training photos, shrunk: descriptors (n, d) to (n, m), of length 1.
-
-    Along a direction of variance v a descriptor is divided by (1 + v / floor)^power. What few photos cannot tell the
-    variance of stays as it is: cutting it off, as plain whitening does, costs most where photos are fewest. Jégou and
-    Chum, ECCV 2012; the power as in Radenović et al., arXiv:1711.02512.
-    """
-
-    mean: np.ndarray
-    matrix: np.ndarray
-
-    @classmethod
-    def fit(cls, *parts: np.ndarray, shrinkage: float = SHRINKAGE, power: float = POWER) -> Whitening:
-        """Learn from (n, d) descriptors, in one part or several; m = d, or `DIMENSIONS` of the widest directions of
-        more than `MANY`, which are looked at a block at a time.
-
-        shrinkage: The floor, in means of the variances of all d directions.
-        """
-        many = sum(map(len, parts)) > MANY
-        if many:
-            mean, variances, directions = _principal_of_many(parts)
-        else:
-            descriptors = np.concatenate(parts)
-            mean = descriptors.mean(axis=0)
-            variances, directions = _principal((descriptors - mean).astype(np.float64))
-        variances = np.maximum(variances, 0)
-        floor = max(shrinkage * variances.sum() / len(mean), 1e-12)
-        factors = (1 + variances / floor) ** -power
-        if many:
-            widest = np.argsort(-variances * factors**2, kind="stable")[:DIMENSIONS]
-            return cls(mean, (directions[:, widest] * factors[widest]).astype(np.float32))
-        matrix = np.eye(len(mean)) + (directions * (factors - 1)) @ directions.T
-        return cls(mean, matrix.astype(np.float32))
-
-    def __call__(self, descriptors: np.ndarray) -> np.ndarray:
-        """(n, m) float32, of length 1."""
-        white = np.empty((len(descriptors), self.matrix.shape[1]), np.float32)
-        for rows in blocks(len(descriptors), BLOCK_ROWS):
-            white[rows] = normalize((descriptors[rows] - self.mean) @ self.matrix)
-        return white
-
-
-def _principal(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variances, ascending, and directions (d, m) of length 1; from the smaller of both products of the (n, d) rows."""
-    count, dimensions = centred.shape
-    if count >= dimensions:
-        return np.linalg.eigh(centred.T @ centred / count)
-    variances, shares = np.linalg.eigh(centred @ centred.T / count)
-    directions = centred.T @ shares
-    return variances, directions / np.maximum(np.linalg.norm(directions, axis=0), 1e-12)
-
-
-def _principal_of_many(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, variances and directions of the (n, d) rows of all parts, which may lie on a disk."""
-    count = sum(map(len, parts))
-    mean = (
-        sum(part[rows].sum(axis=0, dtype=np.float64) for part in parts for rows in blocks(len(part), BLOCK_ROWS))
-        / count
-    )
-    products = np.zeros((len(mean), len(mean)))
-    for part in parts:
-        for rows in blocks(len(part), BLOCK_ROWS):
-            centred = part[rows] - mean
-            products += centred.T @ centred
-    return mean.astype(np.float32), *np.linalg.eigh(products / count)
-
-
-def blocks(count: int, size: int) -> Iterator[slice]:
-    """The rows of a long array, so many at a time."""
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))
-
-
-@dataclass(frozen=True, eq=False)
 class Neighbours:
-    """The nearest of a gallery: rows (n, m) int64, nearest first, and their cosines (n, m) float32."""
+    """Nearest gallery photos of n queries: rows (n, m) int64, nearest first, and their cosines (n, m) float32."""
 
     rows: np.ndarray
     cosines: np.ndarray
-
-
-def normalize(descriptors: np.ndarray) -> np.ndarray:
-    """Rows of length 1, float32; a row of zeros stays."""
-    lengths = np.linalg.norm(descriptors, axis=1, keepdims=True)
-    return (descriptors / np.maximum(lengths, 1e-12)).astype(np.float32)
-
-
-def photo_descriptors(features: np.ndarray) -> np.ndarray:
-    """Views' features (n, views, d) to descriptors (n, d) of length 1: the mean of the views' directions."""
-    lengths = np.linalg.norm(features.astype(np.float32), axis=2, keepdims=True)
-    return normalize((features / np.maximum(lengths, 1e-12)).mean(axis=1))
-
-
-Room = Callable[[Sequence[int], type], np.ndarray]
-"""Makes an array to fill from its shape and type: in memory, or elsewhere if it is large."""
-
-
-def side_by_side(
-    descriptors: Sequence[np.ndarray], weights: Sequence[float] | None = None, room: Room = np.empty
-) -> np.ndarray:
-    """Descriptors (n, d) of several networks, each times its weight, as one (n, sum of d) float32."""
-    shares = [1.0] * len(descriptors) if weights is None else weights
-    count, widths = len(descriptors[0]), [part.shape[1] for part in descriptors]
-    joined = room((count, sum(widths)), np.float32)
-    for rows in blocks(count, BLOCK_ROWS):
-        start = 0
-        for share, part, width in zip(shares, descriptors, widths, strict=True):
-            joined[rows, start : start + width] = share * np.asarray(part[rows], np.float32)
-            start += width
-    return joined
-
-
-def in_blocks(describe: Callable[[np.ndarray], np.ndarray], features: np.ndarray, room: Room = np.empty) -> np.ndarray:
-    """What `describe` says of the rows of a long array, (n, d) float32, a block at a time."""
-    first = describe(features[:1])
-    found = room((len(features), first.shape[1]), np.float32)
-    for rows in blocks(len(features), BLOCK_PHOTOS):
-        found[rows] = describe(features[rows])
-    return found
 
 
 def find_landmarks(
@@ -204,7 +81,19 @@ def find_landmarks(
         The predictions, and (n,) float32, each query's mean cosine to the nearest distractors.
     """
     whiten = Whitening.fit(gallery, distractors, shrinkage=options.shrinkage, power=options.power)
-    gallery, distractors, queries = whiten(gallery), whiten(distractors), whiten(queries)
+    return rank_landmarks(ids, whiten(gallery), landmarks, whiten(distractors), whiten(queries), options, k)
+
+
+def rank_landmarks(
+    ids: np.ndarray,
+    gallery: np.ndarray,
+    landmarks: np.ndarray,
+    distractors: np.ndarray,
+    queries: np.ndarray,
+    options: Options,
+    k: int = 20,
+) -> tuple[Predictions, np.ndarray]:
+    """`find_landmarks` of descriptors that are whitened already; arguments and result as there."""
     likeness = mean_similarity(queries, distractors, NEAREST_DISTRACTORS)
     if options.augment:
         gallery = augment_gallery(gallery, landmarks, options.augment)

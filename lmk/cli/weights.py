@@ -1,0 +1,133 @@
+"""`lmk weights`: weights of backbones here and on Kaggle, and the kernels that they are attached to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmk.cli.app import JsonOption, app, print_json
+from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect
+from lmk.cli.output import say
+
+if TYPE_CHECKING:
+    from lmk.kaggle.kernels import Kernel
+
+weights = typer.Typer(help="Weights of backbones, here and on Kaggle.", no_args_is_help=True)
+app.add_typer(weights, name="weights")
+
+
+def kernel_names(incomplete: str) -> list[str]:
+    """Kernels that begin so, for the shell."""
+    return [kernel.name for kernel in _kernels() if kernel.name.startswith(incomplete)]
+
+
+@weights.command(name="list")
+def list_weights(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(exists=True, file_okay=False, help="Also list the backbones whose weights lie in this folder."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the datasets of weights that were sent to Kaggle from here, and the kernels that attach them."""
+    from dataclasses import asdict
+
+    from lmk.cli.console import note
+    from lmk.kaggle.kernels import kernels_root
+    from lmk.kaggle.weights import attached_sources, published
+
+    sent = published(kernels_root())
+    attached = {kernel.name: attached_sources(kernel) for kernel in _kernels()}
+    here = _backbones_in(folder) if folder is not None else {}
+    if as_json:
+        print_json({"datasets": [asdict(entry) for entry in sent], "kernels": attached, "backbones": here})
+        return
+    for entry in sent:
+        names = [name for name, sources in attached.items() if {entry.ref, entry.ref.split("/")[1]} & set(sources)]
+        size = sum(entry.files.values()) / 1e6
+        say(
+            f"{entry.ref}  {len(entry.files)} files, {size:.1f} MB, sent {entry.sent[:16]} from {entry.folder}; "
+            f"attached to {', '.join(names) or 'no kernel'}"
+        )
+    for backbone, file in here.items():
+        say(f"{backbone}  {file}")
+    if not sent:
+        note("No dataset of weights was sent from here. `lmk weights push FOLDER` sends one.")
+    if folder is not None and not here:
+        note(f"{folder} holds no file that is named as the weights of a backbone are.")
+
+
+@weights.command()
+def push(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of files of weights.")],
+    dataset: Annotated[str, typer.Option(metavar="SLUG", help="Slug of the dataset on Kaggle.")] = "lmk-backbones",
+    attach: Annotated[
+        list[str], typer.Option(autocompletion=kernel_names, metavar="KERNEL", help="Attach it; repeatable.")
+    ] = [],  # noqa: B006
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a private dataset of a folder's weights, or a new version of it, and wait until Kaggle has processed it.
+
+    Nothing is sent where the files are those that were sent last.
+    """
+    from lmk.kaggle.kernels import Kernel, kernels_root
+    from lmk.kaggle.weights import attach as attach_source
+    from lmk.kaggle.weights import push_weights
+
+    kernels = [Kernel.open(name) for name in attach]
+    made, sent = push_weights(connect(timeout), kernels_root(), folder, dataset)
+    changed = [kernel.name for kernel in kernels if attach_source(kernel, dataset)]
+    if as_json:
+        print_json({"dataset": made.ref, "digest": made.digest, "files": made.files, "sent": sent, "attached": changed})
+        return
+    size = sum(made.files.values()) / 1e6
+    said = "sent and ready" if sent else "there already"
+    say(f"{made.ref}: {len(made.files)} files, {size:.1f} MB, {said}")
+    for kernel in kernels:
+        say(f"{kernel.name}: {'attached' if kernel.name in changed else 'attached before'}")
+
+
+@weights.command()
+def attach(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="[OWNER/]SLUG of a dataset, or OWNER/MODEL/FRAMEWORK/VARIATION/VERSION of a model."
+        ),
+    ],
+    kernel: Annotated[list[str], typer.Argument(metavar="KERNEL...", autocompletion=kernel_names, help="Kernels.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Attach a dataset or a Kaggle model to kernels, by their kernel-metadata.json."""
+    from lmk.kaggle.kernels import Kernel
+    from lmk.kaggle.weights import attach as attach_source
+
+    kernels = [Kernel.open(name) for name in kernel]
+    changed = [entry.name for entry in kernels if attach_source(entry, source)]
+    if as_json:
+        print_json({"source": source, "attached": changed})
+        return
+    for entry in kernels:
+        say(f"{entry.name}: {'attached' if entry.name in changed else 'attached before'}")
+
+
+def _kernels() -> list[Kernel]:
+    from lmk.kaggle.kernels import Kernel, kernels_root
+    from lmk.kaggle.metadata import FILE_NAME
+
+    return [Kernel(path.parent) for path in sorted(kernels_root().glob(f"*/{FILE_NAME}"))]
+
+
+def _backbones_in(folder: Path) -> dict[str, str]:
+    """Backbones whose weights a folder holds, with the file's name."""
+    from lmk.models.backbones.catalogue import BACKBONES
+
+    found = {}
+    for name, backbone in BACKBONES.items():
+        file = next((file for file in backbone.weights_files if (folder / file).is_file()), None)
+        if file is not None:
+            found[name] = file
+    return found

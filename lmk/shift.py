@@ -1,0 +1,135 @@
+"""Adversarial validation: whether dev queries resemble the test photos.
+
+A small classifier is asked to tell dev queries from test photos by what needs no label, such as cosines to the nearest
+gallery photo. Where it can, dev GAP says less about test; weighing dev queries by how much they look like test photos
+corrects what these features show. Weights as in Shimodaira, 2000 (covariate shift).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import QuantileTransformer
+
+from lmk.metrics import rank
+from lmk.predictions import NO_LANDMARK, Predictions
+
+WARNING_AREA = 0.8
+"""Area under the ROC curve from which on dev is said not to resemble the test photos: above the 0.73 to 0.74 of a
+competition whose reweighted dev GAP stayed within 0.02, below the 0.82 of shifts made on purpose, which moved it by 0.1
+and more (docs/results.md)."""
+PARTS = 5
+"""Parts of the queries, each of which is told apart by a classifier fitted on the others."""
+LARGEST_WEIGHT = 10.0
+"""Weight of a dev query, at the most, in means over all: a few queries should not decide a weighted GAP."""
+KNOTS = 100
+"""Quantiles that a feature is mapped to ranks by, so that its scale does not matter."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How dev differs from test.
+
+    Attributes:
+        area: Area under the ROC curve of the classifier, cross-fitted: 0.5 where dev and test look alike, 1 where every
+            query can be told apart.
+        gap: Dev GAP, in [0, 1].
+        weighted_gap: Dev GAP with each query weighing as much as it looks like a test photo.
+        effective: Number of dev queries that the weights amount to, (sum w)^2 / sum w^2.
+    """
+
+    area: float
+    gap: float
+    weighted_gap: float
+    effective: float
+
+    @property
+    def warning(self) -> str | None:
+        """One line for people where dev does not resemble the test photos, else None."""
+        if self.area < WARNING_AREA:
+            return None
+        return (
+            f"Dev does not resemble the test photos: a classifier tells them apart with a ROC area of {self.area:.2f} "
+            f"(0.5: alike). Dev GAP {self.gap:.3f} is {self.weighted_gap:.3f} where dev weighs as test does."
+        )
+
+
+def query_features(
+    cosines: np.ndarray, likeness: np.ndarray, blended: Predictions, sources: list[Predictions]
+) -> np.ndarray:
+    """What is known of each query without its label, (n, 6) float64.
+
+    Args:
+        cosines: (n, >= 2), to the nearest gallery photos, nearest first.
+        likeness: (n,), mean cosine to the nearest distractors.
+        blended: The ensemble's answers.
+        sources: What was blended, aligned with them.
+
+    Returns:
+        Best and second cosine, likeness to distractors, confidence, lead over the second landmark, and the share of
+        sources that agree with the answer.
+    """
+    scores = np.where(np.isneginf(blended.scores), 0.0, blended.scores)
+    second = scores[:, 1] if scores.shape[1] > 1 else np.zeros(len(scores))
+    agree = np.mean([source.best == blended.best for source in sources], axis=0)
+    return np.column_stack([cosines[:, 0], cosines[:, 1], likeness, scores[:, 0], scores[:, 0] - second, agree])
+
+
+def measure_shift(
+    dev: np.ndarray, test: np.ndarray, groups: np.ndarray, answers: Predictions, truth: np.ndarray
+) -> Shift:
+    """Tell dev queries from test photos, cross-fitted, and weigh dev by what was found.
+
+    Args:
+        dev: (n, f) features of dev queries, by `query_features` or others that need no label.
+        test: (m, f) features of test photos.
+        groups: (n,) str, the photo behind each dev query: queries of one photo are held out together.
+        answers: Of the dev queries, in the order of `dev`.
+        truth: (n,) int64.
+
+    Raises:
+        ValueError: There are fewer than `PARTS` dev photos or test photos.
+    """
+    features = np.concatenate([dev, test])
+    of_test = np.repeat([0, 1], [len(dev), len(test)])
+    places = np.unique(groups, return_inverse=True)[1].ravel()
+    photos = np.concatenate([places, places.max(initial=-1) + 1 + np.arange(len(test))])
+    odds = np.zeros(len(features))
+    splits = StratifiedGroupKFold(PARTS, shuffle=True, random_state=0)
+    for fitted, asked in splits.split(features, of_test, photos):
+        ranks = QuantileTransformer(n_quantiles=min(KNOTS, len(fitted)), output_distribution="normal", random_state=0)
+        # Equal weight to both sides: an intercept should not tell how many test photos there are.
+        model = make_pipeline(ranks, LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000))
+        model.fit(features[fitted], of_test[fitted])
+        odds[asked] = model.decision_function(features[asked])
+    weights = np.exp(odds[: len(dev)])  # p(test | x) / p(dev | x), which is p(x | test) / p(x | dev) at equal weights
+    weights = np.minimum(weights / weights.mean(), LARGEST_WEIGHT)
+    return Shift(
+        area=float(roc_auc_score(of_test, odds)),
+        gap=weighted_gap(answers, truth, np.ones(len(truth))),
+        weighted_gap=weighted_gap(answers, truth, weights),
+        effective=float(weights.sum() ** 2 / (weights**2).sum()),
+    )
+
+
+def weighted_gap(answers: Predictions, truth: np.ndarray, weights: np.ndarray) -> float:
+    """GAP in which a query counts as often as its weight says; 0 if no query shows a landmark.
+
+    Args:
+        answers: One a query.
+        truth: (n,) int64, `NO_LANDMARK` for none.
+        weights: (n,) >= 0; with ones it is GAP, with whole numbers about GAP of a list that repeats its queries.
+    """
+    total = weights[truth != NO_LANDMARK].sum()
+    if total == 0:
+        return 0.0
+    order = rank(answers.ids, answers.best, answers.confidence)
+    share = weights[order]
+    right = share * (answers.best[order] == truth[order])
+    precision = np.cumsum(right) / np.maximum(np.cumsum(share), 1e-300)
+    return float((precision * right).sum() / total)
