@@ -25,6 +25,7 @@ from benchmarks.timing import in_turns
 from lmk.data.images import read_photo, resize
 from lmk.data.reading import available_cores, batches_ahead
 from lmk.data.views import larger_side, make_views
+from lmk.pipeline.config import READ_SIDE
 from lmk.util.errors import LmkError
 
 PHOTOS, ROUNDS, SIDE, VIEWS = 96, 5, 224, 22
@@ -114,8 +115,8 @@ def _view(side: int) -> tuple[int, int, int]:
 
 
 def _decoded(side: int, path: Path | str) -> np.ndarray:
-    """A photo at the smallest scale of its JPEG whose shorter side, if it is no panorama, is as long as the view's."""
-    return read_photo(Path(path), 2 * side)
+    """A photo as runs read it: a JPEG at its smallest scale of at least `READ_SIDE`, or of a larger view."""
+    return read_photo(Path(path), max(READ_SIDE, side))
 
 
 def _plain_view(side: int, path: str, out: np.ndarray) -> None:
