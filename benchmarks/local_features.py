@@ -195,6 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             gallery=words.gallery,
             delf=words.delf,
             local_features="both",
+            spread=False,
         )
         execution = Execution(workspace, words.jobs, progress, note)
         dataset = open_dataset(config, competition, execution)

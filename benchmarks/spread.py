@@ -16,7 +16,8 @@ import numpy as np
 
 from benchmarks.output import parser, show
 from lmk.ensemble.edges import edge_matrix
-from lmk.ensemble.spread import Spreading, class_scores, fixed_scores, spread
+from lmk.ensemble.spread import class_scores, fixed_scores, spread
+from lmk.ensemble.spreading import Spreading
 from lmk.predictions import best_of
 from lmk.retrieval.descriptors import normalize
 from lmk.retrieval.graph import nearest_photos

@@ -43,7 +43,8 @@ def make_run(root: Path) -> Workspace:
 
 def record_run(competition: Path, workspace: Workspace, seed: int) -> str:
     """Record a run whose scores `seed` draws; its name."""
-    config = config_of((RECIPE,), weights="none", folds=3, share_without_landmark=0.5, candidates=2, gallery=4)
+    settings = {"weights": "none", "folds": 3, "share_without_landmark": 0.5, "candidates": 2, "gallery": 4}
+    config = config_of((RECIPE,), spread=False, **settings)
     execution = Execution(workspace, jobs=1)
     files = read_competition("crops", competition)
     lost = {files.train_ids[0].item(): "truncated JPEG"}

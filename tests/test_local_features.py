@@ -25,7 +25,7 @@ from lmk.predictions import Predictions
 from lmk.util.errors import LmkError
 from lmk.util.workspace import Workspace
 
-SETTINGS = {
+SETTINGS = {"spread": False,
     "recipes": ("tinymobilenetv2-gem",), "weights": "tiny", "folds": 3, "local_features": "both", "candidates": 2,
 }  # fmt: skip
 

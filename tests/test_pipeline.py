@@ -25,7 +25,8 @@ from lmk.util.workspace import Workspace
 pytestmark = pytest.mark.usefixtures("tiny_recipes")
 
 SETTINGS = {"recipes": tiny.RECIPE_NAMES, "weights": "none", "folds": 3}
-STAGES = [*tiny.RECIPE_NAMES, "retrieval", "ensemble", "fused"]
+STAGES = [*tiny.RECIPE_NAMES, "retrieval", "ensemble", "spread", "fused", "spread-fused"]
+WITHOUT_SPREADING = [*tiny.RECIPE_NAMES, "retrieval", "ensemble", "fused"]
 ARGUMENTS = ["--weights", "none", "--folds", "3", "--jobs", "1"]
 
 
@@ -99,6 +100,38 @@ def test_a_result_tells_dev_of_every_stage(first):
     assert not set(STAGES) & set(first.record.reused)
 
 
+def test_without_spreading_each_photo_is_answered_alone_and_recipes_are_reused(first, folder, workspace, tmp_path):
+    run = opened(folder, workspace, spread=False)
+    alone = make_submission(*run, tmp_path / "alone.csv")
+    assert list(alone.record.dev.gap) == WITHOUT_SPREADING
+    assert alone.record.submitted == "fused"
+    assert set(tiny.RECIPE_NAMES) <= set(alone.record.reused)
+    assert not {"spread", "spread-fused"} & {step.stage for step in alone.record.steps}
+    assert not any(step.name.endswith("/context") for step in alone.record.steps)
+    assert alone.record.facts == {}
+    for name in tiny.RECIPE_NAMES:
+        assert alone.record.dev.gap[name] == first.record.dev.gap[name]
+
+
+def test_a_run_that_spreads_submits_what_was_spread_and_records_what_it_did(first):
+    assert first.record.submitted == "spread-fused"
+    for name in ("spread", "spread-fused"):
+        facts = first.record.facts[name]
+        assert facts["dev_gap_by_share"].keys() == {"0", "0.3", "0.6", "0.9"}
+        # Of equally good settings the mildest is taken, and none does better.
+        best = max(facts["dev_gap_by_share"].values())
+        chosen = next(share for share, gap in facts["dev_gap_by_share"].items() if gap == best)
+        assert f"{facts['share']:g}" == chosen
+    assert 0 <= first.record.facts["likeness of dev to test"]["roc_area"] <= 1
+
+
+def test_a_holdout_spreads_its_parts_along_one_graph(folder, workspace, tmp_path):
+    run = opened(folder, workspace, dev="holdout", dev_queries=16)
+    found = make_submission(*run, tmp_path / "holdout.csv")
+    assert list(found.record.dev.gap) == STAGES
+    check_submission(read_submission(found.submission), run[1].competition.test_ids)
+
+
 def test_dev_asks_nobody_what_taught_it(first, folder, workspace):
     _, dataset, _ = opened(folder, workspace)
     assert [part.fold for part in dataset.parts] == [0, 1, 2, None]
@@ -124,7 +157,7 @@ def test_a_page_is_drawn_again_only_where_it_is_gone_or_something_was_computed(f
     page.unlink()
     make_submission(*opened(folder, workspace), tmp_path / "again.csv")
     assert page.exists()
-    for path in (Workspace.open(workspace).predictions).glob("fused-*"):
+    for path in (Workspace.open(workspace).predictions).glob("spread-fused-*"):
         path.unlink()
     drawn = page.stat()
     make_submission(*opened(folder, workspace), tmp_path / "again.csv")
@@ -153,7 +186,7 @@ def test_a_recipe_by_itself_is_reused_and_the_rest_is_null(first, folder, worksp
 def test_a_published_rule_reuses_all_but_fusion(rule, first, folder, workspace, tmp_path):
     run = opened(folder, workspace, fusion=rule)
     found = make_submission(*run, tmp_path / "rule.csv")
-    assert set(STAGES) - set(found.record.reused) == {"fused"}
+    assert set(STAGES) - set(found.record.reused) == {"fused", "spread-fused"}
     assert found.record.dev.gap["ensemble"] == first.record.dev.gap["ensemble"]
 
 
@@ -186,7 +219,8 @@ def test_a_dry_run_computes_nothing(folder, tmp_path, lmk):
     steps = json.loads(out)["steps"]
     assert code == 0
     assert [step["name"] for step in steps] == [
-        *("tiny-tuned/networks", "tiny-tuned", "retrieval", "ensemble", "local/rootsift", "verification", "fused")
+        *("tiny-tuned/networks", "tiny-tuned", "tiny-tuned/context", "retrieval", "ensemble", "local/rootsift"),
+        *("spread", "verification", "fused", "spread-fused"),
     ]
     assert not any(step["stored"] for step in steps)
     assert all(step["seconds"] > 0 for step in steps)

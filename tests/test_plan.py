@@ -96,6 +96,9 @@ def test_what_is_a_count_of_photos_grows_with_them_and_what_is_a_product_with_it
 def test_pairs_are_queries_by_proposals_by_gallery_photos():
     asked = SMALL.queries(0.6) + SMALL.test
     expected = asked * 3 * SMALL.compared(4) / MEASURED["pairs"].value / 2
+    assert pairs_alone(SMALL, gallery=4, candidates=3, spread=False) == pytest.approx(expected)
+    # Spreading: each of five folds proposes three landmarks of each test photo, at the most.
+    expected += 5 * 3 * SMALL.test * SMALL.compared(4) / MEASURED["pairs"].value / 2
     assert pairs_alone(SMALL, gallery=4, candidates=3) == pytest.approx(expected)
     assert pairs_alone(SMALL, gallery=4, candidates=3, jobs=8) == pytest.approx(expected / 4)
 

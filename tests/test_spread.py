@@ -10,11 +10,8 @@ from scipy import sparse
 
 from lmk.ensemble.edges import EdgeModel, edge_matrix
 from lmk.ensemble.spread import (
-    FUSED,
-    OFF,
     UNKNOWN,
     Asked,
-    Spreading,
     class_scores,
     fixed_scores,
     reasons,
@@ -22,6 +19,7 @@ from lmk.ensemble.spread import (
     spread_dev,
     spread_test,
 )
+from lmk.ensemble.spreading import FUSED, OFF, Spreading
 from lmk.metrics import gap
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 from lmk.retrieval.descriptors import normalize

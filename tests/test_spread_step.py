@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.data.splits import UNSEEN, Queries
-from lmk.ensemble.spread import OFF
+from lmk.ensemble.spreading import OFF
 from lmk.ensemble.tune import cross_fit_parts, fit_by_part, parts_of_dev
 from lmk.evaluation import gap_of
-from lmk.pipeline.spread import Described, answer_part, describe_part, spread_lists, verified_edges
+from lmk.pipeline.described import Described, answer_part, describe_part
+from lmk.pipeline.spread import spread_lists, verified_edges
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 from lmk.retrieval.descriptors import normalize
 from lmk.retrieval.graph import pairs_of

@@ -31,7 +31,8 @@ INERT = {
     "lmk.pipeline.dataset", "lmk.pipeline.key", "lmk.pipeline.local_features", "lmk.pipeline.places",
     "lmk.pipeline.results", "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.tables", "lmk.models.start",
     "lmk.models.saved", "lmk.models.distributed", "lmk.models.recipes", "lmk.models.delf.recipe",
-    "lmk.models.delf.files", "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.draw", "lmk.ensemble.rules",
+    "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.settings", "lmk.data.reading", "lmk.local.draw",
+    "lmk.ensemble.rules",
 }  # fmt: skip
 """Modules that carry numbers, or whose values stand in keys by themselves, and that make none."""
 READ = {"lmk.data.images", "lmk.data.views", "lmk.data.splits", "lmk.predictions"}
@@ -72,6 +73,7 @@ ROOTS = {
     "NETWORK_CODE": "lmk.pipeline.features",
     "TRAINING_CODE": "lmk.pipeline.networks",
     "RETRIEVAL_CODE": "lmk.pipeline.retrieve",
+    "SPREAD_CODE": "lmk.pipeline.spread",
     "BLEND_CODE": "lmk.pipeline.blend",
     "DELF_CODE": "lmk.pipeline.delf",
     "COMPARISON_CODE": "lmk.local.verify",
@@ -82,6 +84,8 @@ ROOTS = {
 UPSTREAM = {
     "TRAINING_CODE": ("NETWORK_CODE",),
     "COMPARISON_CODE": ("LOCAL_CODE",),
+    "PAIRS_CODE": ("COMPARISON_CODE", "LOCAL_CODE"),
+    "SPREAD_CODE": ("PAIRS_CODE", "RETRIEVAL_CODE", "BLEND_CODE"),
     "EVIDENCE_CODE": ("COMPARISON_CODE", "LOCAL_CODE"),
     "DELF_CODE": ("LOCAL_CODE",),
     "FUSION_CODE": ("BLEND_CODE", "EVIDENCE_CODE"),
@@ -174,9 +178,11 @@ def names_missing(steps: list[Step]) -> list[str]:
 @pytest.mark.parametrize(
     ("module", "stale"),
     [
-        ("lmk.ensemble.fuse", ["fused"]),
-        ("lmk.local.ransac", ["verification", "fused"]),
-        ("lmk.retrieval.neighbours", ["retrieval", "ensemble", "verification", "fused"]),
+        ("lmk.ensemble.fuse", ["fused", "spread-fused"]),
+        ("lmk.local.verify", ["spread", "verification", "fused", "spread-fused"]),
+        ("lmk.ensemble.edges", ["spread", "verification", "fused", "spread-fused"]),
+        ("lmk.local.ransac", ["spread", "verification", "fused", "spread-fused"]),
+        ("lmk.retrieval.neighbours", ["retrieval", "ensemble", "spread", "verification", "fused", "spread-fused"]),
     ],
 )
 def test_an_edit_makes_stale_what_the_module_computes_and_all_after_it(
@@ -189,7 +195,7 @@ def test_an_edit_makes_stale_what_the_module_computes_and_all_after_it(
     assert names_missing(steps) == stale
     found = stale_steps(steps, Cache(run[2].workspace))
     assert [one.step for one in found] == stale
-    assert module in found[0].modules or stale[0] == "verification"  # which reads pairs that are keyed by it
+    assert module in found[0].modules or stale[0] == "spread"  # which reads pairs that are keyed by it
 
 
 def test_an_accepted_stale_result_is_taken_and_recorded(computed, folder, workspace, monkeypatch, tmp_path):

@@ -224,7 +224,8 @@ def pull(
     """Copy the output of the last run into the workspace, each file checked, and print the command that reuses it."""
     from lmk.kaggle.kernels import Kernel
 
-    pulled = pull_into(connect(timeout), Kernel.open(name), workspace, timeout, predictions)
+    folder = Kernel.open(name)
+    pulled = pull_into(connect(timeout), folder, workspace, timeout, predictions)
     if as_json:
         print_json(
             {

@@ -35,7 +35,17 @@ GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
 
 INNER = {"ensemble", "computes"}
 """Parameters of `open_run` that are no options."""
-OF_ENSEMBLE = ("each_network", "fusion", "local_features", "delf", "delf_tune", "gallery", "nearest", "enough")
+OF_ENSEMBLE = (
+    "spread",
+    "each_network",
+    "fusion",
+    "local_features",
+    "delf",
+    "delf_tune",
+    "gallery",
+    "nearest",
+    "enough",
+)
 """Options that have no effect without an ensemble."""
 
 
@@ -150,6 +160,14 @@ def open_run(
             help="Fusion rule: learned, seed-0.85-0.15 or seed-35-inliers.",
         ),
     ] = "learned",
+    spread: Annotated[
+        bool,
+        typer.Option(
+            "--spread/--no-spread",
+            rich_help_panel=VERIFYING,
+            help="Let photos that show the same place answer alike, or answer each photo alone.",
+        ),
+    ] = True,
     local_features: Annotated[
         str | None,
         typer.Option(
@@ -283,6 +301,7 @@ def open_run(
         refit=refit,
         share_without_landmark=dev_share,
         ensemble=ensemble,
+        spread=spread,
         each_network=each_network,
         fusion=fusion,
         precision=precision,

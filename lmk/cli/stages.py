@@ -92,10 +92,10 @@ def ensemble(opened: Opened, json: JsonOption = False) -> None:
 @app.command()
 @run_command
 def fuse(opened: Opened, json: JsonOption = False) -> None:
-    """Fuse the ensemble's confidence with the evidence of verification."""
-    from lmk.pipeline.steps import FUSED
+    """Fuse the ensemble's confidence with the evidence of verification, and spread what is fused."""
+    from lmk.pipeline.steps import FUSED, SPREAD_FUSED
 
-    _run_to(opened, FUSED, json)
+    _run_to(opened, SPREAD_FUSED if opened.config.spreads else FUSED, json)
 
 
 def _run_to(opened: Opened, name: str, json: bool) -> None:

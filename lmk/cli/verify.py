@@ -25,13 +25,13 @@ def verify_all(opened: Opened, context: typer.Context, json: JsonOption = False)
     """Verify the landmarks that the ensemble proposes, and print how well the evidence separates right from wrong."""
     from sklearn.metrics import roc_auc_score
 
-    from lmk.pipeline.build import build
-    from lmk.pipeline.steps import ENSEMBLE, VERIFICATION, execute
+    from lmk.pipeline.build import build, proposals_of, proposing_step
+    from lmk.pipeline.steps import VERIFICATION, execute
     from lmk.util.errors import LmkError
 
     steps = build(opened.config, opened.dataset, opened.execution)
-    outcome = execute(steps, [ENSEMBLE, VERIFICATION], opened.execution)
-    blended, evidence = outcome.results[ENSEMBLE], outcome.results[VERIFICATION].dev
+    outcome = execute(steps, [proposing_step(opened.config), VERIFICATION], opened.execution)
+    blended, evidence = proposals_of(opened.config, outcome.results), outcome.results[VERIFICATION].dev
     right = blended.dev.best == opened.dataset.dev.truth
     if right.all() or not right.any():
         raise LmkError(f"{int(right.sum())} of {len(right)} first proposals are right on dev: nothing to separate.")

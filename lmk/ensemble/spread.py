@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from lmk.ensemble.edges import EdgeModel, edge_matrix
+from lmk.ensemble.spreading import RECOGNIZED, Reason, Spreading
 from lmk.metrics import gap
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate, from_pairs, largest
 
@@ -27,32 +28,6 @@ KEPT = 50
 
 UNKNOWN = -2
 """Place of a photo of which it is not known, such as a test photo's."""
-ROUNDS = 3
-"""Times that scores pass along the edges: ten gave the same GAP on dev as three."""
-
-
-@dataclass(frozen=True)
-class Spreading:
-    """How scores are spread.
-
-    Attributes:
-        share: Weight of the neighbours' scores against a query's own, in [0, 1); 0 turns spreading off.
-        fixed: Whether gallery photos and distractors take part, as nodes that keep their scores. Lists of recognition
-            gain by them; fused lists have compared each query with the gallery already and gain more without.
-        rounds: Times that the scores pass along the edges.
-    """
-
-    share: float = 0.0
-    fixed: bool = True
-    rounds: int = ROUNDS
-
-
-OFF = Spreading()
-RECOGNIZED = (OFF, *(Spreading(share, fixed=True) for share in (0.3, 0.6, 0.9)))
-"""Settings that are tried on dev for lists of recognition, the mildest first; between these shares the gain is flat."""
-FUSED = (OFF, *(Spreading(share, fixed=False) for share in (0.3, 0.6, 0.9)))
-"""Settings for fused lists. To choose with or without fixed nodes as well cost up to 0.006 of dev: few hundred queries
-cannot tell so many settings apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,24 +241,6 @@ def spread_dev(parts: Sequence[Asked], tried: Sequence[Spreading] = RECOGNIZED) 
 def spread_test(asked: Asked, learned: SpreadDev) -> Predictions:
     """The test lists spread as dev chose; `asked` holds test photos alone, answered by the models of all photos."""
     return asked.answer(learned.model, learned.how)
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why the answer of a query changed.
-
-    Attributes:
-        query: Its id.
-        before, after: The landmarks answered.
-        photos: The neighbours that speak most for the new answer against the old one, the strongest first.
-        shares: What each of them adds to the lead of the new answer, in units of the scores.
-    """
-
-    query: str
-    before: int
-    after: int
-    photos: tuple[str, ...]
-    shares: tuple[float, ...]
 
 
 def reasons(asked: Asked, learned: SpreadDev, most: int = 3) -> list[Reason]:

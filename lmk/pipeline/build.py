@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,27 +19,33 @@ from lmk.local.compare import Settings
 from lmk.local.compare import comparison_settings as settings_by_name
 from lmk.local.delf import DelfOptions
 from lmk.local.kinds import DELF, KINDS, LOCAL_FEATURES
+from lmk.local.pairs import pair_inliers
 from lmk.models.backbones.catalogue import weights_digest
 from lmk.models.delf.files import published_digest
 from lmk.models.delf.recipe import DelfRecipe
 from lmk.models.recipes import Recipe
 from lmk.pipeline.backend import choose_backend, refusal, running_backend
 from lmk.pipeline.cache import Cache
-from lmk.pipeline.config import TOP_K, Backend, Config, Execution
+from lmk.pipeline.config import CONTEXT_CANDIDATES, TOP_K, Backend, Config, Execution
 from lmk.pipeline.dataset import Dataset
 from lmk.pipeline.delf import PCA_FEATURES, PCA_PHOTOS, DelfExtractor, recipe_of
+from lmk.pipeline.described import BUDGET, NEIGHBOURS
+from lmk.pipeline.dev_parts import DevParts, dev_parts
 from lmk.pipeline.key import Key
 from lmk.pipeline.likes import Like, find_like
 from lmk.pipeline.local_features import LocalSource
 from lmk.pipeline.places import Places
-from lmk.pipeline.results import Answers, Blended, Fitted, Neighbours, Verified
+from lmk.pipeline.results import Answers, Blended, Fitted, Neighbours, SpreadAnswers, Verified
 from lmk.pipeline.steps import (
     DELF_NETWORK,
     ENSEMBLE,
     FUSED,
     RETRIEVAL,
+    SPREAD,
+    SPREAD_FUSED,
     VERIFICATION,
     Step,
+    context_of,
     features_of,
     local_of,
     networks_of,
@@ -47,6 +53,7 @@ from lmk.pipeline.steps import (
 from lmk.pipeline.verify import Comparison, verify_in_passes, verify_proposals
 from lmk.predictions import NO_LANDMARK
 from lmk.retrieval.neighbours import Options
+from lmk.retrieval.ridge import PENALTY
 from lmk.util.errors import LmkError
 from lmk.util.store import ArrayStore
 from lmk.util.team import ALONE, Team
@@ -60,6 +67,8 @@ NETWORK_CODE = (
     "lmk.models.backbones.build",
     "lmk.models.backbones.catalogue",
     "lmk.models.backbones.efficientnet",
+    "lmk.models.backbones.keras_applications",
+    "lmk.models.backbones.scaling",
     "lmk.models.backbones.weights",
     "lmk.models.dense_views",
     "lmk.models.device",
@@ -77,6 +86,7 @@ TRAINING_CODE = (
     "lmk.metrics",
     "lmk.models.batch_metrics",
     "lmk.models.losses",
+    "lmk.models.memory",
     "lmk.models.prediction",
     "lmk.models.schedules",
     "lmk.models.training",
@@ -85,12 +95,34 @@ TRAINING_CODE = (
     "lmk.retrieval.descriptors",
 )
 RETRIEVAL_CODE = (
+    "lmk.ensemble.tune",
+    "lmk.pipeline.described",
+    "lmk.pipeline.dev_parts",
     "lmk.pipeline.retrieve",
     "lmk.predictions",
     "lmk.retrieval.descriptors",
+    "lmk.retrieval.graph",
     "lmk.retrieval.neighbours",
+    "lmk.retrieval.ridge",
     "lmk.retrieval.whitening",
 )
+SPREAD_CODE = (
+    "lmk.ensemble.edges",
+    "lmk.ensemble.spread",
+    "lmk.ensemble.spreading",
+    "lmk.ensemble.tune",
+    "lmk.evaluation",
+    "lmk.metrics",
+    "lmk.pipeline.described",
+    "lmk.pipeline.dev_parts",
+    "lmk.pipeline.spread",
+    "lmk.predictions",
+    "lmk.retrieval.graph",
+    "lmk.retrieval.neighbours",
+    "lmk.retrieval.ridge",
+    "lmk.retrieval.whitening",
+)
+PAIRS_CODE = ("lmk.local.pairs",)
 BLEND_CODE = (
     "lmk.ensemble.blend",
     "lmk.ensemble.calibrate",
@@ -101,6 +133,7 @@ BLEND_CODE = (
     "lmk.evaluation",
     "lmk.metrics",
     "lmk.pipeline.blend",
+    "lmk.pipeline.dev_parts",
     "lmk.predictions",
 )
 LOCAL_CODE: Mapping[str, tuple[str, ...]] = {
@@ -122,6 +155,8 @@ DELF_CODE = (
     "lmk.models.backbones.build",
     "lmk.models.backbones.catalogue",
     "lmk.models.backbones.efficientnet",
+    "lmk.models.backbones.keras_applications",
+    "lmk.models.backbones.scaling",
     "lmk.models.backbones.weights",
     "lmk.models.datum",
     "lmk.models.delf.canvas",
@@ -155,6 +190,7 @@ FUSION_CODE = (
     "lmk.ensemble.tune",
     "lmk.evaluation",
     "lmk.metrics",
+    "lmk.pipeline.dev_parts",
     "lmk.pipeline.fuse",
     "lmk.predictions",
 )
@@ -181,6 +217,9 @@ def build(config: Config, dataset: Dataset, execution: Execution, team: Team = A
     steps = [step for recipe in config.recipes for step in builder.recipe(recipe)]
     if config.like is not None:
         steps += [builder.blend(), *builder.local_features(), builder.verification(), builder.fusion()]
+    elif config.spreads:
+        steps += [*builder.contexts(), builder.retrieval(), builder.blend(), *builder.local_features()]
+        steps += [builder.spread(), builder.verification(), builder.fusion(), builder.spread_fused()]
     elif config.ensemble:
         steps += [builder.retrieval(), builder.blend(), *builder.local_features(), builder.verification()]
         steps.append(builder.fusion())
@@ -205,7 +244,24 @@ def targets_of(config: Config) -> list[str]:
     recipes = [recipe.name for recipe in config.recipes]
     if config.like is not None:
         return [*recipes, ENSEMBLE, VERIFICATION, FUSED]
+    if config.spreads:
+        return [*recipes, RETRIEVAL, ENSEMBLE, SPREAD, VERIFICATION, FUSED, SPREAD_FUSED]
     return [*recipes, RETRIEVAL, ENSEMBLE, VERIFICATION, FUSED] if config.ensemble else recipes
+
+
+def proposals_of(config: Config, results: Mapping[str, Any]) -> Answers:
+    """What is verified and fused: the best landmarks of the ensemble, spread where the run spreads."""
+    if not config.spreads:
+        found: Answers = results[ENSEMBLE]
+        return found
+    spread, count = results[SPREAD], config.candidates
+    context = tuple(one.top(min(CONTEXT_CANDIDATES, count)) for one in spread.context)
+    return Answers(spread.dev.top(count), spread.test.top(count), context=context)
+
+
+def proposing_step(config: Config) -> str:
+    """The step whose best landmarks are verified and fused."""
+    return SPREAD if config.spreads else ENSEMBLE
 
 
 def comparison_settings(kind: str, config: Config) -> Settings:
@@ -278,10 +334,38 @@ class Builder:
         )
         return self._keep(steps)
 
+    def contexts(self) -> list[Step]:
+        """The test photos as the networks of each fold answer them, recipe by recipe."""
+        return self._keep([self._context_step(recipe) for recipe in self.config.recipes])
+
+    def _context_step(self, recipe: Recipe) -> Step:
+        name, dataset = recipe.name, self.dataset
+        needs = [networks_of(name), name]
+        if recipe.frozen:
+            needs.insert(0, features_of(name))
+        key = self._accepted(Key.of(context_of(name), {}, [self.keys[name]], TRAINING_CODE))
+
+        def compute(results: Mapping[str, Any]) -> Answers:
+            answers, test = results[name], dataset.test_ids
+            context = []
+            for fold in self.parts.folds:
+                if fold is self.parts.tested or not len(test):
+                    context.append(answers.test)
+                else:
+                    context.append(self.networks[name]().answer(fold, test, test))
+            return Answers(answers.dev, answers.test, context=tuple(context))
+
+        slot = self.cache.answers(key, Answers)
+        return Step(
+            context_of(name), name, tuple(needs), key, slot, lambda results: self._on_backend(lambda: compute(results))
+        )
+
     def retrieval(self) -> Step:
         """kNN by the descriptors of all networks."""
         config = self.config
-        facts = {"options": asdict(Options()), "alone": config.each_network, "k": TOP_K}
+        facts: dict[str, object] = {"options": asdict(Options()), "alone": config.each_network, "k": TOP_K}
+        if config.spreads:
+            facts |= {"ridge": PENALTY, "neighbours": NEIGHBOURS}
         needs = []
         for recipe in config.recipes:
             needs += [features_of(recipe.name)] if recipe.frozen else [networks_of(recipe.name)]
@@ -289,9 +373,19 @@ class Builder:
         key = self._accepted(Key.of(RETRIEVAL, facts, [self.dataset.split_key, *parents], RETRIEVAL_CODE))
 
         def compute() -> Neighbours:
-            from lmk.pipeline.retrieve import retrieve
+            from lmk.pipeline.retrieve import retrieve, retrieve_for_graphs
 
             sources = [self.networks[recipe.name]() for recipe in config.recipes]
+            if config.spreads:
+                return retrieve_for_graphs(
+                    self.parts,
+                    self.dataset.test_ids,
+                    [source.descriptors for source in sources],
+                    Options(),
+                    config.each_network,
+                    sources[0].room,
+                    self.execution.progress,
+                )
             return retrieve(
                 self.dataset,
                 [source.descriptors for source in sources],
@@ -311,14 +405,19 @@ class Builder:
 
         config, dataset = self.config, self.dataset
         sources = self._sources()
-        facts = {"k": config.candidates, "seed": config.seed, "alone": self.like is not None}
+        # Spreading may raise any landmark of a list among the candidates.
+        kept = TOP_K if config.spreads else config.candidates
+        facts: dict[str, object] = {"k": kept, "seed": config.seed, "alone": self.like is not None}
+        if config.spreads:
+            facts["cross-fitted"] = "by part"
         key = self._accepted(Key.of(ENSEMBLE, facts, [self.keys[name] for name in sources], BLEND_CODE))
 
         def compute(results: Mapping[str, Any]) -> Blended:
             if self.like is not None:  # its one network, and nothing else
                 only = results[sources[0]]
                 return Blended(only.dev.top(1), only.test.top(1), weights={sources[0]: 1.0})
-            return blend({name: results[name] for name in sources}, dataset.dev, config.candidates, config.seed)
+            parts = self.parts if config.spreads else None
+            return blend(self._source_answers(results), dataset.dev, kept, config.seed, parts)
 
         return self._keep([Step(ENSEMBLE, ENSEMBLE, sources, key, self.cache.answers(key, Blended), compute)])[0]
 
@@ -334,12 +433,76 @@ class Builder:
                 steps.append(self._local_step(kind, extractor, self._accepted(key), ()))
         return self._keep(steps)
 
+    def spread(self) -> Step:
+        """The blended lists, spread along descriptors and verified pairs of photos."""
+        kinds = KINDS[self.config.local_features]
+        keys = {kind: self._graph_pairs_key(kind) for kind in kinds}
+        parents = [self.keys[ENSEMBLE], self.keys[RETRIEVAL], *keys.values()]
+        facts = {"kinds": list(kinds), "budget": BUDGET, "seed": self.config.seed}
+        key = self._accepted(Key.of(SPREAD, facts, parents, SPREAD_CODE))
+
+        def compute(results: Mapping[str, Any]) -> SpreadAnswers:
+            from lmk.ensemble.spreading import RECOGNIZED
+            from lmk.pipeline.spread import spread_answers, verify_graphs  # loads scikit-learn
+
+            blended, graphs = results[ENSEMBLE], results[RETRIEVAL].graphs
+            inliers = verify_graphs(self.parts, blended.test.ids, blended, graphs, partial(self._compare_pairs, keys))
+            return spread_answers(self.parts, blended, graphs, inliers, self._train_landmarks, RECOGNIZED)
+
+        needs = (ENSEMBLE, RETRIEVAL, *(local_of(kind) for kind in kinds))
+        return self._keep([Step(SPREAD, SPREAD, needs, key, self.cache.answers(key, SpreadAnswers), compute)])[0]
+
+    def spread_fused(self) -> Step:
+        """The fused lists, spread along the same graphs."""
+        parents = [self.keys[name] for name in (FUSED, SPREAD)]
+        key = self._accepted(Key.of(SPREAD_FUSED, {"seed": self.config.seed}, parents, SPREAD_CODE))
+
+        def compute(results: Mapping[str, Any]) -> SpreadAnswers:
+            from lmk.ensemble import spreading
+            from lmk.pipeline.spread import spread_answers
+
+            graphs, inliers = results[RETRIEVAL].graphs, results[SPREAD].inliers
+            tried = spreading.FUSED
+            found = spread_answers(self.parts, results[FUSED], graphs, inliers, self._train_landmarks, tried)
+            return replace(found, inliers=())  # those of the step before
+
+        needs = (FUSED, SPREAD, RETRIEVAL)
+        slot = self.cache.answers(key, SpreadAnswers)
+        return self._keep([Step(SPREAD_FUSED, SPREAD_FUSED, needs, key, slot, compute)])[0]
+
+    @cached_property
+    def parts(self) -> DevParts:
+        """What dev is cross-fitted by where answers are spread."""
+        return dev_parts(self.dataset.parts, self.dataset.dev, self.config.seed)
+
+    @property
+    def _train_landmarks(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.dataset.split.train_ids, self.dataset.split.train_landmarks
+
+    def _graph_pairs_key(self, kind: str) -> Key:
+        """Everything that the comparison of two photos depends on."""
+        facts = {"comparison": comparison_settings(kind, self.config).key()}
+        return Key.of("pairs", facts, [self.keys[local_of(kind)]], (*COMPARISON_CODE, *PAIRS_CODE))
+
+    def _compare_pairs(self, keys: Mapping[str, Key], pairs: np.ndarray) -> np.ndarray:
+        """(p, kinds), inliers of pairs of photos; of photos in no gallery the features are extracted now."""
+        execution, found = self.execution, []
+        for kind, key in keys.items():
+            table = self.local[kind].table(np.unique(pairs))
+            store = ArrayStore(execution.workspace.stores, "pairs", key.to_dict())
+            settings = comparison_settings(kind, self.config)
+            found.append(pair_inliers(pairs, table, store, settings, execution.jobs, execution.progress))
+        return np.stack(found, axis=1).astype(np.float64)
+
     def verification(self) -> Step:
         """Evidence for what the ensemble proposes."""
         kinds = KINDS[self.config.local_features]
         pairs = {kind: self.pairs_key(kind) for kind in kinds}
-        facts = {"kinds": list(kinds), "passes": self.config.passes}
-        key = Key.of(VERIFICATION, facts, [self.keys[ENSEMBLE], *pairs.values()], EVIDENCE_CODE)
+        facts: dict[str, object] = {"kinds": list(kinds), "passes": self.config.passes}
+        proposing = proposing_step(self.config)
+        if self.config.spreads:
+            facts["candidates"] = [self.config.candidates, CONTEXT_CANDIDATES]
+        key = Key.of(VERIFICATION, facts, [self.keys[proposing], *pairs.values()], EVIDENCE_CODE)
         key = self._accepted(key)
 
         def compute(results: Mapping[str, Any]) -> Verified:
@@ -351,18 +514,26 @@ class Builder:
             nearest = self.config.gallery if self.config.nearest else None
             comparisons = {kind: self.comparison(kind, pairs[kind]) for kind in kinds}
             execution = self.execution
+            proposed = proposals_of(self.config, results)
+            hidden = self._hidden_photos() if self.config.spreads else ()
             return verify_proposals(
-                results[ENSEMBLE], self.galleries(), comparisons, nearest, execution.jobs, execution.progress
+                proposed, self.galleries(), comparisons, nearest, execution.jobs, execution.progress, hidden
             )
 
-        needs = (ENSEMBLE, *(local_of(kind) for kind in kinds))
+        needs = (proposing, *(local_of(kind) for kind in kinds))
         slot = self.cache.evidence(key, kinds)
         return self._keep([Step(VERIFICATION, VERIFICATION, needs, key, slot, compute)])[0]
+
+    def _hidden_photos(self) -> list[frozenset[str]]:
+        """For each part of dev the gallery photos that its networks do not know."""
+        every = set(self.dataset.reference.photos.tolist())
+        unknown = [frozenset(every - set(fold.photos.tolist())) for fold in self.parts.folds]
+        return [unknown[fold] for fold in self.parts.fold_of]
 
     def fusion(self) -> Step:
         """One confidence of recognition and evidence."""
         config, dataset = self.config, self.dataset
-        needs = (*self._sources(), ENSEMBLE, VERIFICATION)
+        needs = (*self._sources(), proposing_step(config), VERIFICATION)
         facts = {"rule": config.fusion, "seed": config.seed, "divisor": config.divisor}
         key = self._accepted(Key.of(FUSED, facts, [self.keys[name] for name in needs], FUSION_CODE))
 
@@ -370,14 +541,15 @@ class Builder:
             from lmk.pipeline.fuse import FUSIONS, Proposed, photo_counts  # loads scikit-learn
 
             proposed = Proposed(
-                sources={name: results[name] for name in self._sources()},
+                sources=self._source_answers(results),
                 neighbours=results.get(RETRIEVAL),
-                blended=results[ENSEMBLE],
+                blended=proposals_of(config, results),
                 verified=results[VERIFICATION],
                 dev=dataset.dev,
                 photo_counts=photo_counts(dataset.competition.train_landmarks),
                 seed=config.seed,
                 divisor=config.divisor,
+                parts=self.parts if config.spreads else None,
             )
             return FUSIONS[config.fusion](proposed)
 
@@ -554,7 +726,14 @@ class Builder:
     def _sources(self) -> tuple[str, ...]:
         """Steps whose answers are blended."""
         recipes = [recipe.name for recipe in self.config.recipes]
-        return tuple(recipes) if self.like is not None else (*recipes, RETRIEVAL)
+        if self.like is not None:
+            return tuple(recipes)
+        return (*(context_of(name) if self.config.spreads else name for name in recipes), RETRIEVAL)
+
+    def _source_answers(self, results: Mapping[str, Any]) -> dict[str, Answers]:
+        """What is blended, by recipe and `retrieval`."""
+        names = [*(recipe.name for recipe in self.config.recipes), RETRIEVAL]
+        return {name: results[step] for name, step in zip(names, self._sources(), strict=False)}
 
     def _accepted(self, key: Key) -> Key:
         """The key, or that of a stale result which the user accepts in its place."""

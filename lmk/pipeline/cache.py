@@ -138,21 +138,23 @@ class EvidenceSlot:
 
     def load(self) -> Verified:
         """The stored evidence; raises as `Slot.load`."""
-        self.files.verified()
+        ends = self.files.verified()
+        parts = dict.fromkeys(end.removesuffix(".npz").rpartition(".")[2] for end in ends)
         try:
-            dev, test = (
-                {kind: Evidence.load(self.files.path(f"{kind}.{part}.npz")) for kind in self.kinds}
-                for part in Verified.PARTS
-            )
-        except LmkError as error:
+            found = {
+                part: {kind: Evidence.load(self.files.path(f"{kind}.{part}.npz")) for kind in self.kinds}
+                for part in parts
+            }
+            context = tuple(found[f"context{place}"] for place in range(len(found) - 2))
+            return Verified(found["dev"], found["test"], context)
+        except (LmkError, KeyError) as error:
             raise self.files.damaged(self.files.record, error) from error
-        return Verified(dev, test)
 
     def save(self, result: Verified) -> None:
         """Keep it; the record is written last."""
         ends = []
-        for part in Verified.PARTS:
-            for kind, evidence in getattr(result, part).items():
+        for part, kinds in result.parts().items():
+            for kind, evidence in kinds.items():
                 ends.append(f"{kind}.{part}.npz")
                 evidence.save(self.files.path(ends[-1]))
         self.files.seal(ends)

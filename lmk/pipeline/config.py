@@ -15,6 +15,8 @@ from lmk.util.workspace import Workspace
 
 TOP_K = 20
 """Landmarks that each source keeps a query; the right one is among the first 20 or not at all (docs/results.md)."""
+CONTEXT_CANDIDATES = 3
+"""Landmarks verified of a test photo as each fold answers it: the neighbours of dev queries need no more."""
 READ_SIDE = 1024
 """Longest side that photos are read at, in pixels; larger ones are scaled down while they are decoded."""
 HOLDOUT_FROM = 20_000
@@ -56,6 +58,7 @@ class Config:
         refit: Whether a holdout's networks are trained once more on all photos, to answer the test photos.
         share_without_landmark: Share of the dev queries that show no landmark, in (0, 1).
         ensemble: Whether the recipes and retrieval are blended, verified and fused.
+        spread: Whether the answers of an ensemble are spread over photos that show the same place.
         each_network: Whether retrieval by each network's descriptors alone is blended, too.
         fusion: Fusion rule, one of `ensemble.rules.RULES`.
         local_features: Local features that verify, one of `lmk.local.kinds.KINDS`.
@@ -86,6 +89,7 @@ class Config:
     refit: bool = False
     share_without_landmark: float = 0.6
     ensemble: bool = True
+    spread: bool = True
     each_network: bool = False
     fusion: str = "learned"
     local_features: str = "rootsift"
@@ -104,6 +108,11 @@ class Config:
     answer_unreadable: bool = True
     computed_by: Mapping[str, Backend] = field(default_factory=dict)
     accepted: tuple[str, ...] = ()
+
+    @property
+    def spreads(self) -> bool:
+        """Whether the run has the steps that spread: an ensemble of lmk's own that is not told otherwise."""
+        return self.spread and self.ensemble and self.like is None
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of that name among those of the run.

@@ -18,14 +18,18 @@ from lmk.local.rootsift import RootSift
 from lmk.models.backbones.catalogue import BACKBONES, backbone_named
 from lmk.models.delf.recipe import DelfTraining
 from lmk.models.recipes import Recipe
-from lmk.pipeline.config import HOLDOUT_FROM, Config, config_of
+from lmk.pipeline.config import CONTEXT_CANDIDATES, HOLDOUT_FROM, Config, config_of
+from lmk.pipeline.described import BUDGET, NEIGHBOURS
 from lmk.pipeline.rates import GPU_CORES, GPU_SHARE, Gpu, Rates
 from lmk.pipeline.steps import (
     DELF_NETWORK,
     ENSEMBLE,
     FUSED,
     RETRIEVAL,
+    SPREAD,
+    SPREAD_FUSED,
     VERIFICATION,
+    context_of,
     features_of,
     local_of,
     networks_of,
@@ -203,6 +207,9 @@ def _costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, fetche
 
 def _ensemble_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, tables: float) -> Iterator[Cost]:
     asked = _queries(config, size)
+    if config.spreads:
+        for recipe in config.recipes:
+            yield _context(size, config, rates, gpu, recipe, tables)
     if config.like is None:
         yield _retrieval(size, config, rates, gpu, tables)
     fitting = rates["stage"].value + asked * rates["fitting"].value
@@ -210,10 +217,56 @@ def _ensemble_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: in
     kinds = KINDS[config.local_features]
     for kind in kinds:
         yield from _local_features(size, config, rates, gpu, jobs, kind, tables)
-    pairs = len(kinds) * (asked + size.test) * config.candidates * size.compared(config.gallery)
+    if config.spreads:
+        yield _spread(size, config, rates, gpu, jobs, tables)
+    proposals = (asked + size.test) * config.candidates
+    if config.spreads:  # at the most: the folds agree about many
+        proposals += _contexts(config, size) * size.test * min(CONTEXT_CANDIDATES, config.candidates)
+    pairs = len(kinds) * proposals * size.compared(config.gallery)
     seconds = pairs / rates["pairs"].value / jobs
     yield Cost(VERIFICATION, VERIFICATION, seconds, disk=5e2 * pairs, memory=tables)
     yield Cost(FUSED, FUSED, fitting, memory=tables)
+    if config.spreads:
+        yield Cost(SPREAD_FUSED, SPREAD_FUSED, fitting, memory=tables)
+
+
+def _contexts(config: Config, size: Size) -> int:
+    """Times that the test photos are answered besides for the submission: by the networks of folds or of a holdout."""
+    return _trainings(config, size) - 1
+
+
+def _context(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe, tables: float) -> Cost:
+    """The test photos as the networks of each fold answer them."""
+    asked = float(_contexts(config, size) * size.test)
+    weights = head_weights(recipe, size.landmarks)
+    start = _contexts(config, size) * rates["network start"].value
+    work = Work(product=asked * recipe.views * weights, scores=asked * size.landmarks, fixed=start)
+    if not recipe.frozen:
+        work += Work(network=asked * recipe.giga_macs * 1e9, read=asked)
+    on_gpu = work.gpu_seconds(rates, gpu, size.kilobytes)
+    disk = 0.0 if recipe.frozen else asked * feature_width(recipe) * 2.0
+    return Cost(context_of(recipe.name), recipe.name, work.seconds(rates), on_gpu, disk, memory=tables + BLOCKS)
+
+
+def _spread(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, tables: float) -> Cost:
+    """Pairs of photos within the budget, and local features of those that are in no gallery."""
+    nodes = _queries(config, size) + size.test * (1 + _contexts(config, size))
+    pairs = min(BUDGET, nodes * NEIGHBOURS)
+    further = min(2 * pairs, max(0, size.train - size.gallery(config.gallery)) + size.distractors)
+    kinds = KINDS[config.local_features]
+    seconds = rates["stage"].value + len(kinds) * pairs / rates["pairs"].value / jobs
+    for kind in kinds:
+        if kind == ROOTSIFT:
+            seconds += further * rates["rootsift"].value / jobs
+        else:
+            seconds += Work(network=further * _delf_macs(config)).seconds(rates)
+    return Cost(SPREAD, SPREAD, seconds, disk=1e2 * pairs * len(kinds), memory=tables)
+
+
+def _delf_macs(config: Config) -> float:
+    """Multiply-adds of DELF's features of a photo."""
+    named = config.delf if config.delf in BACKBONES else "mobilenetv2"
+    return backbone_named(named).giga_macs * 1e9 * DELF_PASSES
 
 
 def _recipe_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe, tables: float) -> Iterator[Cost]:
@@ -279,7 +332,9 @@ def _retrieval(size: Size, config: Config, rates: Rates, gpu: Gpu, tables: float
     asked = _queries(config, size) + size.test
     width = sum(backbone_named(recipe.backbone).channels for recipe in config.recipes)
     whitening = float(networks) * gallery * width * (width + DIMENSIONS)
-    compared = float(asked) * gallery
+    if config.spreads:  # each fold answers the test photos, too, and their graph is searched beside
+        asked += _contexts(config, size) * size.test
+    compared = float(asked) * gallery * (2 if config.spreads else 1)
     alone = Work(product=whitening + compared * min(width, DIMENSIONS), scores=compared).seconds(rates)
     work = Work(fixed=rates["stage"].value + alone)  # on the processor in any case
     for recipe in config.recipes:

@@ -11,12 +11,13 @@ from lmk.data.splits import Queries
 from lmk.ensemble.fuse import FUSIONS as RULES_ON_ARRAYS
 from lmk.ensemble.fuse import LearnedFusion, Proposals, proposal_features
 from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD, Divisor
-from lmk.ensemble.tune import cross_fit
+from lmk.ensemble.tune import cross_fit, cross_fit_parts
 from lmk.evaluation import gap_of
 from lmk.local.evidence import Evidence
-from lmk.pipeline.blend import all_lists
+from lmk.pipeline.blend import all_context_lists, all_lists
+from lmk.pipeline.dev_parts import DevParts
 from lmk.pipeline.results import Answers, Fitted, Neighbours, Verified
-from lmk.predictions import NO_LANDMARK
+from lmk.predictions import NO_LANDMARK, Predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +27,13 @@ class Proposed:
     Attributes:
         sources: Answers of recipes and retrieval, by step name.
         neighbours: Those of retrieval; None where it takes no part, and then nothing is learned.
-        blended: The proposals: the blend of the sources.
+        blended: The proposals: the blend of the sources, spread or not.
         verified: Evidence for them.
         dev: The dev queries.
         photo_counts: Training photos by landmark.
         seed: Random seed of cross-fitting.
         divisor: As for the published sum: `dev` or `batch`.
+        parts: Where answers are spread, what they are cross-fitted by; the test photos are then fused for each part.
     """
 
     sources: Mapping[str, Answers]
@@ -42,6 +44,7 @@ class Proposed:
     photo_counts: Mapping[int, int]
     seed: int
     divisor: Divisor = "dev"
+    parts: DevParts | None = None
 
 
 def fuse_learned(proposed: Proposed) -> Fitted:
@@ -61,15 +64,31 @@ def fuse_learned(proposed: Proposed) -> Fitted:
     def fit(rows: np.ndarray) -> LearnedFusion:
         return LearnedFusion.fit(dev_features[rows], right[rows])
 
-    dev = cross_fit(
-        proposed.dev.photos,
-        fit,
-        lambda fusion, rows: fusion(blended.dev.take(rows), dev_features[rows]),
-        proposed.seed,
-    )
+    def apply(fusion: LearnedFusion, rows: np.ndarray) -> Predictions:
+        return fusion(blended.dev.take(rows), dev_features[rows])
+
+    parts = proposed.parts
+    context: tuple[Predictions, ...] = ()
+    if parts is None:
+        dev = cross_fit(proposed.dev.photos, fit, apply, proposed.seed)
+    else:
+        folds = parts.fold_of
+
+        def apply_context(fusion: LearnedFusion, part: int) -> Predictions:
+            lists, fold = blended.context[part], folds[part]
+            features = proposal_features(
+                lists,
+                all_context_lists(sources, fold),
+                proposed.photo_counts,
+                near.likeness_context[fold],
+                _proposals(verified.context[part]),
+            )
+            return fusion(lists, features)
+
+        dev, context = cross_fit_parts(parts.of_query, proposed.dev.photos, fit, apply, apply_context)
     fusion = fit(np.arange(len(truth)))
     optimism = gap_of(fusion(blended.dev, dev_features), truth) - gap_of(dev, truth)
-    return Fitted(dev, fusion(blended.test, test_features), float(optimism))
+    return Fitted(dev, fusion(blended.test, test_features), float(optimism), context=context)
 
 
 def fuse_by_published_sum(proposed: Proposed) -> Fitted:
@@ -85,14 +104,18 @@ def fuse_by_published_threshold(proposed: Proposed) -> Fitted:
 def _by_rule(proposed: Proposed, name: str) -> Fitted:
     """Answers by a rule that learns nothing from the truth."""
     rule, truth = RULES_ON_ARRAYS[name], proposed.dev.truth
-    dev, test = (
-        Proposals(found, one.inliers, one.counts)
-        for found, one in (
-            (proposed.blended.dev, _first(proposed.verified.dev)),
-            (proposed.blended.test, _first(proposed.verified.test)),
-        )
+    blended, verified = proposed.blended, proposed.verified
+
+    def given(lists: Predictions, evidence: Mapping[str, Evidence]) -> Proposals:
+        first = _first(evidence)
+        return Proposals(lists, first.inliers, first.counts)
+
+    dev, test = given(blended.dev, verified.dev), given(blended.test, verified.test)
+    fuse = rule(dev, truth, proposed.divisor)
+    context = tuple(
+        fuse(given(lists, evidence)) for lists, evidence in zip(blended.context, verified.context, strict=True)
     )
-    return Fitted(rule(dev, truth, "dev")(dev), rule(dev, truth, proposed.divisor)(test))
+    return Fitted(rule(dev, truth, "dev")(dev), fuse(test), context=context)
 
 
 FUSIONS: Mapping[str, Callable[[Proposed], Fitted]] = {

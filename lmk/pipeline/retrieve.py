@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lmk.pipeline.config import TOP_K
 from lmk.pipeline.dataset import Asked, Dataset, Part
+from lmk.pipeline.described import Described, answer_part, describe_part
+from lmk.pipeline.dev_parts import DevParts
 from lmk.pipeline.results import Answers, Neighbours
 from lmk.predictions import Predictions, concatenate
 from lmk.retrieval.descriptors import side_by_side
-from lmk.retrieval.neighbours import Options, find_landmarks
+from lmk.retrieval.neighbours import Options, find_landmarks, nearest
 from lmk.util.progress import Progress
 
 Describe = Callable[[Part, np.ndarray], np.ndarray]
@@ -65,4 +67,86 @@ def retrieve(
         np.concatenate(likeness["dev"]),
         np.concatenate(likeness["test"]),
         tuple(single(place) for place in range(singles)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _PartAnswers:
+    """What retrieval gives for one part: the lists of its dev queries and then of the test photos, all networks
+    together first; their likeness to distractors (q + t, 1); cosines (q + t, 2) to the gallery; and the graph."""
+
+    lists: list[Predictions]
+    likeness: np.ndarray
+    cosines: np.ndarray
+    described: Described
+
+    def cut(self, of: str) -> tuple[list[Predictions], np.ndarray, np.ndarray]:
+        """Lists, likeness and cosines of the `dev` queries or of the `test` photos."""
+        count = len(self.described.queries)
+        rows = np.arange(count) if of == "dev" else np.arange(count, len(self.likeness))
+        return [one.take(rows) for one in self.lists], self.likeness[rows], self.cosines[rows]
+
+
+def retrieve_for_graphs(
+    parts: DevParts,
+    test: np.ndarray,
+    describe: Sequence[Describe],
+    options: Options,
+    each: bool,
+    room: Room,
+    progress: Progress,
+) -> Neighbours:
+    """As `retrieve`, with the ridge head and all that spreading needs: the test photos as every fold answers them,
+    and the graph of each fold and of all photos.
+
+    Args:
+        parts: Folds of dev, and the part that answers test.
+        test: (t,) str, the test photos.
+        describe, options, each, room, progress: As for `retrieve`.
+    """
+    singles = describe if each and len(describe) > 1 else ()
+
+    def ask(part: Part) -> _PartAnswers:
+        def described(networks: Sequence[Describe], how: Options) -> Described:
+            def joined(photos: np.ndarray) -> np.ndarray:
+                return side_by_side([one(part, photos) for one in networks], how.weights, room)
+
+            known = (part.photos, part.landmarks)
+            return describe_part(part.queries, test, known, part.distractors, joined, how)
+
+        whole = described(describe, options)
+        near, ridge, likeness = answer_part(whole, TOP_K, options)
+        alone = [described([one], replace(options, weights=None)) for one in singles]
+        lists = [near, *(answer_part(one, TOP_K, options)[0] for one in alone), ridge]
+        cosines = nearest(whole.asked, whole.known[: len(part.photos)], 2).cosines
+        return _PartAnswers(lists, likeness[:, None], cosines, whole)
+
+    folds = []
+    with progress("retrieval", len(parts.folds) + 1, "networks") as advance:
+        for fold in parts.folds:
+            folds.append(ask(fold))
+            advance(1)
+        of_test = next((one for one, fold in zip(folds, parts.folds, strict=True) if fold is parts.tested), None)
+        of_test = of_test or ask(parts.tested)
+        advance(1)
+    dev = [one.cut("dev") for one in folds]
+    context = [one.cut("test") for one in folds]
+    lists, likeness, cosines = of_test.cut("test")
+
+    def source(place: int) -> Answers:
+        joined = concatenate([one[0][place] for one in dev])
+        return Answers(joined, lists[place], context=tuple(one[0][place] for one in context))
+
+    first, *further = (source(place) for place in range(len(lists)))
+    return Neighbours(
+        first.dev,
+        first.test,
+        np.concatenate([one[1] for one in dev]),
+        likeness,
+        tuple(further),
+        tuple(one[1] for one in context),
+        tuple(one.graph() for one in (*(fold.described for fold in folds), of_test.described.of_test_alone())),
+        np.concatenate([one[2] for one in dev]),
+        cosines,
+        context=first.context,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from lmk.pipeline.steps import (
     ENSEMBLE,
     FUSED,
     RETRIEVAL,
+    SPREAD,
+    SPREAD_FUSED,
     VERIFICATION,
     Outcome,
     Stale,
@@ -40,6 +42,9 @@ from lmk.runs import PAGE, RECORD, DevFigures, RunRecord, StepRecord, read_recor
 from lmk.util.arrays import positions
 from lmk.util.errors import LmkError
 from lmk.util.files import atomic_path
+
+if TYPE_CHECKING:
+    from lmk.shift import Shift  # loads scikit-learn
 
 VERSIONS = ("keras", "tensorflow", "numpy", "opencv-python-headless", "scikit-learn")
 """Packages whose versions a run records."""
@@ -105,10 +110,43 @@ def make_submission(
     path = out or execution.workspace.submissions / f"{name}.csv"
     write_checked(config, dataset, outcome.results[final].test, path)
     seconds = round(time.monotonic() - start, 3)
-    result = keep_record(config, dataset, execution, name, path, steps, outcome, dev, final, seconds)
+    facts = facts_of(config, dataset, execution, outcome)
+    result = keep_record(config, dataset, execution, name, path, steps, outcome, dev, final, seconds, facts)
     if result.record.dev.landmark_queries:
         write_page(name, dataset.competition, execution, anew=final not in outcome.stored)
     return result
+
+
+def facts_of(config: Config, dataset: Dataset, execution: Execution, outcome: Outcome) -> dict[str, Any]:
+    """What spreading did, and whether dev resembles the test photos, for the record; a note where it does not."""
+    if not config.spreads:
+        return {}
+    results = outcome.results
+    found: dict[str, Any] = {name: results[name].facts() for name in (SPREAD, SPREAD_FUSED)}
+    shift = _shift(config, dataset, results)
+    if shift is not None:
+        found["likeness of dev to test"] = {
+            "roc_area": round(shift.area, 5),
+            "dev_gap_weighted": round(shift.weighted_gap, 5),
+        }
+        if shift.warning:
+            execution.note(shift.warning)
+    return found
+
+
+def _shift(config: Config, dataset: Dataset, results: Mapping[str, Any]) -> Shift | None:
+    """How dev differs from test; None where there are too few photos, or gallery photos, to say."""
+    from lmk.shift import PARTS, measure_shift, query_features  # loads scikit-learn
+
+    near, blended, dev = results[RETRIEVAL], results[ENSEMBLE], dataset.dev
+    if min(len(np.unique(dev.photos)), len(dataset.test_ids)) < PARTS or near.cosines_dev.shape[1] < 2:
+        return None
+    sources = [*(results[recipe.name] for recipe in config.recipes), near]
+    asked = query_features(near.cosines_dev, near.likeness_dev[:, 0], blended.dev, [source.dev for source in sources])
+    test = query_features(
+        near.cosines_test, near.likeness_test[:, 0], blended.test, [source.test for source in sources]
+    )
+    return measure_shift(asked, test, dev.photos, results[SPREAD_FUSED].dev, dev.truth)
 
 
 def stale_line(stale: Stale) -> str:
@@ -148,6 +186,7 @@ def keep_record(
     dev: DevFigures,
     submitted: str,
     writing: float,
+    facts: Mapping[str, Any] | None = None,
 ) -> Result:
     """Write the run's record; beside it what dev asked, and the evidence for its proposals.
 
@@ -157,6 +196,7 @@ def keep_record(
         steps, outcome: What was executed, and what came of it.
         dev: Figures on dev.
         submitted: The stage whose answers are in the submission.
+        facts: Further facts, as `RunRecord` has them.
     """
     folder = execution.workspace.runs / name
     verified: Verified | None = outcome.results.get(VERIFICATION)
@@ -196,6 +236,7 @@ def keep_record(
         read_side=READ_SIDE,
         comparison=comparison_settings(KINDS[config.local_features][0], config).key(),
         local_features=_local_stores(config, steps) if verified else {},
+        facts=dict(facts or {}),
     )
     with atomic_path(folder / "dev.npz") as draft, draft.open("wb") as file:
         asked = dataset.dev
@@ -222,7 +263,7 @@ def submitted_stage(config: Config, dev: DevFigures, best: bool = False) -> str:
     """The stage whose answers are submitted: the last one; the best on dev where several networks are not blended."""
     if best or not config.ensemble:
         return best_stage(dev)
-    return FUSED
+    return SPREAD_FUSED if config.spreads else FUSED
 
 
 def best_stage(dev: DevFigures) -> str:
@@ -239,9 +280,11 @@ def answer_steps(config: Config) -> list[str]:
 def figures(config: Config, dataset: Dataset, answers: Mapping[str, Answers]) -> DevFigures:
     """GAP on dev with its interval by stage; None for stages that were not run."""
     truth = dataset.dev.truth
-    stages = dict.fromkeys([*(recipe.name for recipe in config.recipes), *answers, RETRIEVAL, ENSEMBLE, FUSED])
+    spread = [SPREAD, SPREAD_FUSED] if config.spreads else ["", ""]
+    made_of_others = [name for name in (RETRIEVAL, ENSEMBLE, spread[0], FUSED, spread[1]) if name]
+    stages = dict.fromkeys([*(recipe.name for recipe in config.recipes), *answers])
     # The order of the table is that of the stages.
-    ordered = [stage for stage in stages if stage not in (RETRIEVAL, ENSEMBLE, FUSED)] + [RETRIEVAL, ENSEMBLE, FUSED]
+    ordered = [stage for stage in stages if stage not in made_of_others] + made_of_others
     scored = {stage: gap_and_interval(answers[stage].dev, truth) if stage in answers else None for stage in ordered}
     return DevFigures(
         gap={stage: found and found[0] for stage, found in scored.items()},

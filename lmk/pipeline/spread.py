@@ -1,7 +1,6 @@
 """The step that spreads: lists of dev and test are made to agree with those of the photos most like them.
 
-Everything here takes and gives arrays: `describe_part` for each part of the dataset, `Described.graph` and
-`verified_edges` once, then `spread_lists` for the blended lists and again for the fused ones.
+`verify_graphs` once, then `spread_answers` for the blended lists and again for the fused ones.
 """
 
 from __future__ import annotations
@@ -11,106 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmk.data.splits import Queries
-from lmk.ensemble.spread import (
-    RECOGNIZED,
-    UNKNOWN,
-    Asked,
-    Reason,
-    SpreadDev,
-    Spreading,
-    reasons,
-    spread_dev,
-    spread_test,
-)
+from lmk.ensemble.spread import UNKNOWN, Asked, SpreadDev, reasons, spread_dev, spread_test
+from lmk.ensemble.spreading import RECOGNIZED, Reason, Spreading
+from lmk.evaluation import gap_of
+from lmk.pipeline.described import BUDGET, NO_QUERIES, Described
+from lmk.pipeline.dev_parts import DevParts
+from lmk.pipeline.results import Fitted, SpreadAnswers
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate
-from lmk.retrieval.graph import Graph, nearest_photos, pairs_of, worth_verifying
-from lmk.retrieval.neighbours import Options, rank_landmarks
-from lmk.retrieval.ridge import PENALTY, fit_ridge
-from lmk.retrieval.whitening import Whitening
-
-NEIGHBOURS = 10
-"""Edges of a query. On dev 8 and 12 gained within 0.002 of each other; every edge may cost a comparison."""
-BUDGET = 20_000
-"""Pairs verified in all graphs together: all of a small competition's, of a large one's those of undecided queries."""
+from lmk.retrieval.graph import Graph, pairs_of, worth_verifying
 
 ComparePairs = Callable[[np.ndarray], np.ndarray]
 """From pairs of photo ids, (p, 2) str, to their inliers by kind of local features, (p, kinds)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Described:
-    """The photos that one part's models know and are asked, with whitened descriptors.
-
-    Attributes:
-        queries: Dev queries that this part asks; none for the part that only answers test.
-        test: (t,) str, test photos: a dev graph holds them as this part's models answer them.
-        gallery, landmarks: (g,) str and (g,) int64, the part's training photos.
-        distractors: (r,) str, its training photos of no landmark.
-        asked: (q + t, d) float32 of length 1, dev queries and then test photos, whitened as this part's gallery is.
-        known: (g + r, d), gallery photos and then distractors.
-    """
-
-    queries: Queries
-    test: np.ndarray
-    gallery: np.ndarray
-    landmarks: np.ndarray
-    distractors: np.ndarray
-    asked: np.ndarray
-    known: np.ndarray
-
-    @property
-    def photos(self) -> np.ndarray:
-        """(size,) str, the photo of each node of this part's graph."""
-        return np.concatenate([self.queries.photos, self.test, self.gallery, self.distractors])
-
-    @property
-    def fixed(self) -> np.ndarray:
-        """(g + r,) int64, the landmark of each fixed node."""
-        return np.concatenate([self.landmarks, np.full(len(self.distractors), NO_LANDMARK)])
-
-    def graph(self, count: int = NEIGHBOURS) -> Graph:
-        """The nearest photos of each query."""
-        gallery, distractors = np.split(self.known, [len(self.gallery)])
-        return nearest_photos(self.asked, gallery, distractors, count)
-
-
-def describe_part(
-    queries: Queries,
-    test: np.ndarray,
-    gallery: tuple[np.ndarray, np.ndarray],
-    distractors: np.ndarray,
-    describe: Callable[[np.ndarray], np.ndarray],
-    options: Options | None = None,
-) -> Described:
-    """The photos of a part, whitened on its gallery and distractors.
-
-    Args:
-        queries, test, distractors: As in `Described`.
-        gallery: Its training photos (g,) str and their landmarks (g,) int64.
-        describe: From photos (n,) str to descriptors (n, d) of all networks side by side, by this part's networks.
-        options: Shrinkage and power of the whitening; those of retrieval by default.
-    """
-    options = options or Options()
-    photos, landmarks = gallery
-    known = describe(np.concatenate([photos, distractors]))
-    whiten = Whitening.fit(known, shrinkage=options.shrinkage, power=options.power)
-    asked = describe(np.concatenate([queries.photos, test]))
-    return Described(queries, test, photos, landmarks, distractors, whiten(asked), whiten(known))
-
-
-def answer_part(
-    part: Described, k: int, options: Options | None = None, penalty: float = PENALTY
-) -> tuple[Predictions, Predictions, np.ndarray]:
-    """The lists of one part without any network of its own: of its dev queries, then of the test photos.
-
-    Returns:
-        kNN, the ridge head over all networks, and (q + t,) float32, the mean cosine to the nearest distractors.
-    """
-    ids = np.concatenate([part.queries.ids, part.test])
-    gallery, distractors = np.split(part.known, [len(part.gallery)])
-    nearest, likeness = rank_landmarks(ids, gallery, part.landmarks, distractors, part.asked, options or Options(), k)
-    return nearest, fit_ridge(part.known, part.fixed, penalty)(ids, part.asked, k), likeness
 
 
 def verified_edges(
@@ -237,3 +147,80 @@ def _places(part: Described, landmarks: tuple[np.ndarray, np.ndarray]) -> np.nda
     else:
         of_queries = np.full(len(asked), NO_LANDMARK)
     return np.concatenate([of_queries, np.full(len(part.test), UNKNOWN), part.fixed])
+
+
+def nodes_of_graphs(parts: DevParts, test: np.ndarray) -> list[Described]:
+    """The photos of the graphs of each fold and of all photos, as in `Neighbours.graphs`; without descriptors."""
+    nothing = np.empty((0, 0), np.float32)
+    asked = [*((fold, fold.queries) for fold in parts.folds), (parts.tested, NO_QUERIES)]
+    return [
+        Described(queries, test, part.photos, part.landmarks, part.distractors, nothing, nothing)
+        for part, queries in asked
+    ]
+
+
+def verify_graphs(
+    parts: DevParts, test: np.ndarray, blended: Fitted, graphs: Sequence[Graph], compare: ComparePairs
+) -> list[np.ndarray]:
+    """`verified_edges` of the graphs of all folds and of all photos; the blend says which queries are undecided.
+
+    Args:
+        parts, graphs: Folds of dev, and as in `Neighbours.graphs`.
+        test: (t,) str, the test photos.
+        blended: The blend, with its context.
+        compare: As for `verified_edges`.
+    """
+    lists = [_lists_of_fold(parts, blended, fold, parts.fold_of.index(fold)) for fold in range(len(parts.folds))]
+    sure = [np.concatenate([dev.confidence, context.confidence]) for dev, context in lists]
+    confidences = [np.clip(one, 0, 1) for one in (*sure, blended.test.confidence)]
+    return verified_edges(nodes_of_graphs(parts, test), graphs, confidences, compare)
+
+
+def spread_answers(
+    parts: DevParts,
+    answers: Fitted,
+    graphs: Sequence[Graph],
+    inliers: Sequence[np.ndarray],
+    landmarks: tuple[np.ndarray, np.ndarray],
+    tried: Sequence[Spreading],
+) -> SpreadAnswers:
+    """Blended or fused answers, spread along the graphs.
+
+    Args:
+        parts: What dev is cross-fitted by.
+        answers: With the test photos of each part as context.
+        graphs, inliers: Of each fold and of all photos, from `Neighbours` and `verify_graphs`.
+        landmarks, tried: As for `spread_lists`.
+    """
+    nodes = nodes_of_graphs(parts, answers.test.ids)
+    edges = list(zip(graphs, inliers, strict=True))
+    folds = parts.fold_of
+    found = spread_lists(
+        [nodes[fold] for fold in folds],
+        [edges[fold] for fold in folds],
+        [_lists_of_fold(parts, answers, fold, part) for part, fold in enumerate(folds)],
+        [parts.rows(part) for part in range(len(folds))],
+        nodes[-1],
+        edges[-1],
+        answers.test,
+        landmarks,
+        tried,
+    )
+    dev = found.dev.align(parts.dev.ids)
+    learned = found.learned
+    optimism = learned.gaps[learned.how] - gap_of(dev, parts.dev.truth)
+    return SpreadAnswers(
+        dev,
+        found.test,
+        float(optimism),
+        learned.how,
+        learned.gaps,
+        tuple(inliers),
+        found.reasons,
+        context=found.context,
+    )
+
+
+def _lists_of_fold(parts: DevParts, answers: Fitted, fold: int, part: int) -> tuple[Predictions, Predictions]:
+    """Dev lists of the queries of a fold, and the lists of the test photos by what answers one of its parts."""
+    return parts.of_fold(answers.dev, fold), answers.context[part]

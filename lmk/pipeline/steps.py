@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 RETRIEVAL, ENSEMBLE, VERIFICATION, FUSED = "retrieval", "ensemble", "verification", "fused"
 """Steps besides those of recipes, which are called by the recipe: its name, NAME/features and NAME/networks."""
+SPREAD, SPREAD_FUSED = "spread", "spread-fused"
+"""Steps that spread the blended and the fused lists."""
 DELF_NETWORK = "delf"
 
 
@@ -29,6 +31,11 @@ def networks_of(recipe: str) -> str:
     return f"{recipe}/networks"
 
 
+def context_of(recipe: str) -> str:
+    """The step that answers the test photos by the networks of all folds."""
+    return f"{recipe}/context"
+
+
 def local_of(kind: str) -> str:
     """The step that extracts a kind of local features."""
     return f"local/{kind}"
@@ -40,7 +47,8 @@ class Step:
 
     Attributes:
         name: As `--keep-stale`, the dry run and the record say it.
-        stage: The stage under which its time is shown: a recipe, `retrieval`, `ensemble`, `verification`, `fused`.
+        stage: The stage under which its time is shown: a recipe, `retrieval`, `ensemble`, `spread`,
+            `verification`, `fused`, `spread-fused`.
         needs: Names of the steps whose results it takes.
         key: Everything that its result depends on.
         slot: Where its result is kept.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,7 @@ def verify_proposals(
     nearest: int | None,
     jobs: int,
     progress: Progress,
+    hidden: Sequence[Collection[str]] = (),
 ) -> Verified:
     """Compare every query with the gallery photos of the landmarks proposed for it.
 
@@ -62,16 +63,29 @@ def verify_proposals(
         nearest: Photos of a landmark compared, those most like the query; None compares the gallery in its order.
         jobs: Processes.
         progress: Told of each shard of proposals.
+        hidden: For each context of `proposed` the gallery photos that its models do not know.
     """
     ids = photos_to_compare(proposed, gallery)
-    dev, test = {}, {}
+    dev: dict[str, Evidence] = {}
+    test: dict[str, Evidence] = {}
+    context: list[dict[str, Evidence]] = [{} for _ in hidden]
     for kind, one in comparisons.items():
         table = one.local.table(ids)
-        dev[kind], test[kind] = (
-            verify(found, gallery, table, table, one.pairs, one.settings, nearest=nearest, jobs=jobs, progress=progress)
-            for found in (proposed.dev, proposed.test)
+        compared = partial(
+            verify,
+            gallery=gallery,
+            query_features=table,
+            gallery_features=table,
+            store=one.pairs,
+            settings=one.settings,
+            nearest=nearest,
+            jobs=jobs,
+            progress=progress,
         )
-    return Verified(dev, test)
+        dev[kind], test[kind] = compared(proposed.dev), compared(proposed.test)
+        for found, lists, unknown in zip(context, proposed.context, hidden, strict=True):
+            found[kind] = compared(lists, hidden=unknown)
+    return Verified(dev, test, tuple(context))
 
 
 def verify_in_passes(

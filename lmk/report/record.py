@@ -25,7 +25,8 @@ class FinishedRun:
         run: Its record.
         ids, photos, truth: (n,) str, (n,) str, (n,) int64: the dev queries, the photo that each shows, its landmark.
         dev: Dev predictions by stage, in the order of the stages, their rows as `ids`.
-        evidence: For the ensemble's proposals on dev, its rows as `ids`; None where nothing was verified.
+        evidence: For the proposals on dev (of the ensemble, spread or not), its rows as `ids`; None where nothing was
+            verified.
         further: Evidence by the other kinds of local features, where the run used two.
     """
 

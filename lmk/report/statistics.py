@@ -40,7 +40,7 @@ def stage_rows(dev: Mapping[str, Predictions], truth: np.ndarray, recipes: list[
         if stage in recipes or not rows:
             rows.append(StageRow(stage, gap, low, high, top1))
             continue
-        before = max(rows, key=lambda row: row.gap) if rows[-1].stage != "ensemble" else rows[-1]
+        before = rows[-1] if rows[-1].stage in ("ensemble", "spread", "fused") else max(rows, key=lambda row: row.gap)
         added_low, added_high = paired_interval(dev[before.stage], predictions, truth)
         rows.append(StageRow(stage, gap, low, high, top1, before.stage, gap - before.gap, added_low, added_high))
     return rows
