@@ -1,13 +1,18 @@
-"""Photos decoded, resized and cut into views, a second and core: lmk beside tf.data and a PyTorch DataLoader.
+"""Photos decoded, resized and batched a second: lmk beside simplejpeg, torchvision, a PyTorch DataLoader and tf.data.
 
-All three make the same views of the same photos: the whole and five windows of two larger sizes, each mirrored.
-Seconds are the processor's, of all threads, so that they speak of one core. PyTorch is compared where it is installed.
+Two tables of the same photos. `views`: the whole and five windows of two larger sizes, each mirrored, by one thread;
+seconds are the processor's, of all threads, so that they speak of one core. `plain`: the whole photo alone, in batches
+made ahead of their use on all cores, by the clock: what a network that predicts from one view is fed with. There
+`decoder` is lmk's decoding alone on as many threads, without resizing and batching. Each way uses its own library's
+decoder and resizing; those that can decode a JPEG at half or a quarter of its size do. Libraries that are not
+installed are left out.
 
     python -m benchmarks.input FOLDER_OF_PHOTOS --json
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,12 +22,16 @@ import numpy as np
 
 from benchmarks.output import parser, show
 from benchmarks.timing import in_turns
-from lmk.data.images import read_photo
+from lmk.data.images import read_photo, resize
+from lmk.data.reading import available_cores, batches_ahead
 from lmk.data.views import larger_side, make_views
+from lmk.pipeline.config import READ_SIDE
 from lmk.util.errors import LmkError
 
 PHOTOS, ROUNDS, SIDE, VIEWS = 96, 5, 224, 22
 BATCH = 8
+PLAIN_BATCH, REPEATS = 32, 4
+"""Views a batch of plain ones, and how often the photos are read in a turn, so that it takes a second or so."""
 PERCENT = (5, 15)
 """By how much the larger sizes of 22 views are larger."""
 
@@ -42,9 +51,7 @@ def run(folder: Path, side: int = SIDE, rounds: int = ROUNDS) -> dict[str, float
     Raises:
         LmkError: The folder holds no JPEG.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))[:PHOTOS]
-    if not paths:
-        raise LmkError(f"{folder} holds no JPEGs to measure with.")
+    paths = _photos_in(folder)
     cv2.setNumThreads(1)
     ways: dict[str, Callable[[], object]] = {
         "lmk": partial(_lmk, paths, side),
@@ -57,6 +64,122 @@ def run(folder: Path, side: int = SIDE, rounds: int = ROUNDS) -> dict[str, float
     rates = {name: len(paths) * VIEWS / value for name, value in seconds.items()}
     ratios = {f"{name}_ratio": rates["lmk"] / rates[name] for name in rates if name in ("tf_data", "torch")}
     return rates | ratios | {"decoder_share": seconds["decoder"] / seconds["lmk"]}
+
+
+def plain(folder: Path, side: int = SIDE, rounds: int = ROUNDS, jobs: int | None = None) -> dict[str, float]:
+    """Photos a second by the clock, each as one view of `side` pixels in batches of `PLAIN_BATCH`, by each way.
+
+    Args:
+        folder: JPEGs, in folders or not; the first `PHOTOS` in order of name are taken, `REPEATS` times.
+        side: Of a view, in pixels.
+        rounds: Turns whose median counts.
+        jobs: Threads or processes of each way; as many as there are cores if None.
+
+    Returns:
+        Photos a second by way, `NAME_ratio`: lmk's over that way's, and `decoder_share`: lmk's over its decoder's.
+    """
+    paths = _photos_in(folder) * REPEATS
+    jobs = jobs or available_cores()
+    cv2.setNumThreads(1)
+    ways: dict[str, Callable[[], object]] = {
+        "lmk": lambda: list(
+            batches_ahead(partial(_plain_view, side), list(map(str, paths)), _view(side), PLAIN_BATCH, jobs)
+        ),
+        "decoder": lambda: _in_threads(partial(_decoded, side), paths, jobs),
+    }
+    if find_spec("simplejpeg") is not None:
+        ways["simplejpeg"] = lambda: _in_threads(partial(_simplejpeg, side), paths, jobs)
+    if find_spec("torch") is not None:
+        ways["dataloader"] = partial(_drain, _torch_plain(paths, side, jobs))
+    if find_spec("torchvision") is not None:
+        ways["torchvision"] = partial(_in_threads, _torchvision(side), paths, jobs)
+    ways["tf_data"] = partial(
+        _drain, _tf_data_plain(paths, side, jobs)
+    )  # torchvision cannot be loaded after TensorFlow
+    seconds = in_turns(ways, rounds)
+    rates = {name: len(paths) / value for name, value in seconds.items()}
+    others = {name: rate for name, rate in rates.items() if name not in ("lmk", "decoder")}
+    ratios = {f"{name}_ratio": rates["lmk"] / rate for name, rate in others.items()}
+    return rates | ratios | {"decoder_share": rates["lmk"] / rates["decoder"], "jobs": jobs}
+
+
+def _photos_in(folder: Path) -> list[Path]:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))[:PHOTOS]
+    if not paths:
+        raise LmkError(f"{folder} holds no JPEGs to measure with.")
+    return paths
+
+
+def _view(side: int) -> tuple[int, int, int]:
+    return side, side, 3
+
+
+def _decoded(side: int, path: Path | str) -> np.ndarray:
+    """A photo as runs read it: a JPEG at its smallest scale of at least `READ_SIDE`, or of a larger view."""
+    return read_photo(Path(path), max(READ_SIDE, side))
+
+
+def _plain_view(side: int, path: str, out: np.ndarray) -> None:
+    out[...] = resize(_decoded(side, path), side, side)
+
+
+def _in_threads(work: Callable[[Path], object], paths: Sequence[Path], jobs: int) -> None:
+    with ThreadPoolExecutor(jobs) as threads:
+        for _ in threads.map(work, paths):
+            pass
+
+
+def _simplejpeg(side: int, path: Path) -> np.ndarray:
+    """simplejpeg's decoder at the smallest scale of at least the view's size, and OpenCV's resizing."""
+    import simplejpeg
+
+    photo = simplejpeg.decode_jpeg(path.read_bytes(), min_height=side, min_width=side)
+    return cv2.resize(photo, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _torchvision(side: int) -> Callable[[Path], object]:
+    """torchvision's decoder, which has no scales, and its antialiased resizing."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg, read_file
+    from torchvision.transforms.v2.functional import resize as resized
+
+    torch.set_num_threads(1)
+    return lambda path: resized(decode_jpeg(read_file(str(path)), ImageReadMode.RGB), [side, side], antialias=True)
+
+
+def _tf_data_plain(paths: Sequence[Path], side: int, jobs: int) -> Callable[[], Iterator[object]]:
+    """TensorFlow's decoder and resizing inside tf.data, on as many threads."""
+    import tensorflow as tf
+
+    def view(path):
+        photo = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
+        return tf.cast(tf.image.resize(photo, (side, side)), tf.uint8)
+
+    names = [str(path) for path in paths]
+    data = tf.data.Dataset.from_tensor_slices(names).map(view, num_parallel_calls=jobs).batch(PLAIN_BATCH)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = jobs
+    return data.with_options(options).prefetch(2).as_numpy_iterator
+
+
+def _torch_plain(paths: Sequence[Path], side: int, jobs: int) -> Callable[[], Iterator[object]]:
+    """Pillow's decoder, at a scale of the JPEG by its draft mode, and resizing, in a DataLoader's processes."""
+    import torch
+    from PIL import Image
+
+    class Photos(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(paths)
+
+        def __getitem__(self, row: int) -> object:
+            with Image.open(paths[row]) as image:
+                image.draft("RGB", (side, side))
+                view = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+            return torch.from_numpy(np.asarray(view).copy())
+
+    # Its processes stay between epochs, as in training: their start is not measured.
+    loader = torch.utils.data.DataLoader(Photos(), PLAIN_BATCH, num_workers=jobs, persistent_workers=True)
+    return lambda: iter(loader)
 
 
 def _lmk(paths: Sequence[Path], side: int) -> None:
@@ -135,7 +258,9 @@ def main(words: Sequence[str] | None = None) -> None:
     options.add_argument("--side", type=int, default=SIDE)
     options.add_argument("--rounds", type=int, default=ROUNDS)
     given = options.parse_args(words)
-    show(run(given.folder, given.side, given.rounds), given.json)
+    found = {"plain": plain(given.folder, given.side, given.rounds)}  # first: torchvision is loaded there
+    found["views"] = run(given.folder, given.side, given.rounds)
+    show({f"{table}: {name}": value for table, rates in found.items() for name, value in rates.items()}, given.json)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,14 @@ def test_views_of_photos_are_counted_for_each_way(tmp_path):
     assert found["lmk"] > 0 and found["tf_data_ratio"] > 0 and found["decoder_share"] > 0
 
 
+def test_plain_views_are_counted_for_each_way(tmp_path):
+    photo = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), photo)
+    found = photo_input.plain(tmp_path, side=32, rounds=1, jobs=2)
+    assert found["lmk"] > 0 and found["tf_data_ratio"] > 0 and found["decoder_share"] > 0
+
+
 def test_a_folder_without_photos_is_a_mistake(tmp_path):
     with pytest.raises(LmkError, match="no JPEGs"):
         photo_input.run(tmp_path)
