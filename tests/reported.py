@@ -51,9 +51,9 @@ def record_run(competition: Path, workspace: Workspace, seed: int) -> str:
     identity = replace(identify(files, workspace.root / "photos"), unreadable=lost)
     whole = open_dataset(config, files, execution).split
     kept = whole.train_ids != files.train_ids[0]
-    share, seed = config.share_without_landmark, config.seed
+    share = config.share_without_landmark
     split = make_split(
-        whole.train_ids[kept], whole.train_landmarks[kept], whole.distractor_ids, config.folds, share, seed
+        whole.train_ids[kept], whole.train_landmarks[kept], whole.distractor_ids, config.folds, share, config.seed
     )
     dataset = dataset_of(config, files, identity, split)
     rng = np.random.default_rng(seed)

@@ -59,6 +59,7 @@ def test_a_damaged_shard_is_named_removed_and_computed_anew(tmp_path, damage, ca
 
 def test_a_draft_of_a_killed_process_is_removed_and_a_living_one_stays(tmp_path):
     store = ArrayStore(tmp_path, "squares", {"power": 2})
+    store.folder.mkdir()  # which the first shard makes
     dead = store.folder / ".4194305.tmp.000000.npz"  # above Linux's largest process number
     alive = store.folder / ".1.tmp.000000.npz"
     for draft in (dead, alive):
@@ -124,6 +125,7 @@ def test_a_large_array_lies_in_a_file_that_goes_with_it(tmp_path, monkeypatch):
 
 def test_the_file_of_a_large_array_of_a_killed_process_is_removed(tmp_path, monkeypatch):
     store = ArrayStore(tmp_path, "squares", {})
+    store.folder.mkdir()
     left = store.folder / ".4194305.tmp.0.rows"
     left.write_bytes(b"half")
     ArrayStore(tmp_path, "squares", {})
