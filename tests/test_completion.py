@@ -37,7 +37,7 @@ def test_commands_and_options_are_completed():
 
 def test_names_of_recipes_and_competitions_are_completed(tmp_path):
     assert completed("lmk train tiny") == ["tinymobilenetv2-gem", "tinymobilenet-gem"]
-    assert completed("lmk ensemble -r xc") == ["xception-gem"]
+    assert completed("lmk ensemble -r xc") == ["xception-gem", "xception-published"]
     draw_competition(tmp_path / "lanes")
     assert completed("lmk data status -c l", tmp_path) == [
         "landmark-recognition-challenge",

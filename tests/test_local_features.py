@@ -154,7 +154,7 @@ def test_a_file_of_another_backbones_weights_is_not_taken_for_delfs(tmp_path):
 
 def test_training_is_stored_and_told(verified, folder, workspace, lmk):
     files = {path: path.stat().st_mtime_ns for path in (workspace / "weights").glob("delf-*")}
-    assert {path.suffix for path in files} == {".h5", ".json", ".npz"}
+    assert {path.suffix for path in files} == {".h5", ".json", ".npz", ".sha256"}
     common = ["-c", str(folder), "-w", str(workspace), "--weights", "tiny", "--jobs", "1", "--json"]
     code, out, _ = lmk("delf", "train", *common)
     told = json.loads(out)
@@ -180,4 +180,8 @@ def test_the_match_picture_follows_the_option(verified, folder, workspace, tmp_p
 
 def test_an_unknown_kind_is_one_line(folder, workspace, lmk):
     code, _, err = lmk("verify", "-c", str(folder), "--local-features", "surf")
-    assert code == 1 and err.strip() == "error: No local features are named 'surf'; there are rootsift, delf, both."
+    assert (
+        code == 1
+        and err.strip()
+        == "error: No local features are named 'surf'; there are rootsift, delf, xfeat, aliked-t16, aliked-n16, both."
+    )

@@ -11,6 +11,7 @@ from lmk.cli.main import COMMANDS
 from lmk.report.figures import gap_figure, save_figure, scores_figure
 from lmk.report.record import load_run
 from lmk.util.errors import LmkError
+from lmk.util.files import write_json
 from lmk.util.workspace import Workspace
 from tests.reported import make_run
 
@@ -52,7 +53,7 @@ def test_the_figure_of_gap_draws_each_stage_at_its_gap(workspace):
     axes = gap_figure(record).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == list(record.dev)
     drawn = axes.containers[0].lines[0].get_xdata()
-    assert drawn == pytest.approx([record.facts["dev"]["gap"][stage] for stage in record.dev])
+    assert drawn == pytest.approx([record.run.dev.gap[stage] for stage in record.dev])
 
 
 def test_the_histograms_hold_every_answer(workspace):
@@ -71,9 +72,11 @@ def test_matches_of_an_unknown_query_name_the_nearest(workspace, tmp_path):
 
 def test_matches_without_verification_say_what_to_run(workspace, tmp_path):
     record = load_run(workspace)
-    (record.folder / "evidence.npz").rename(record.folder / "kept.npz")
+    path = record.folder / "run.json"
+    kept = path.read_text()
     try:
+        write_json(path, json.loads(kept) | {"local_features": []})
         result = plot("matches", "--out", tmp_path / "m.png", "--workspace", workspace.root)
     finally:
-        (record.folder / "kept.npz").rename(record.folder / "evidence.npz")
+        path.write_text(kept)
     assert isinstance(result.exception, LmkError) and "--ensemble" in str(result.exception)
