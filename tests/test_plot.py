@@ -1,6 +1,7 @@
 """`lmk plot`: charts as files."""
 
-from importlib import import_module
+from import json
+importlib import import_module
 
 import cv2
 import pytest
