@@ -1,7 +1,7 @@
 """`lmk plot`: charts as files."""
 
-from import json
-importlib import import_module
+import json
+from importlib import import_module
 
 import cv2
 import pytest
