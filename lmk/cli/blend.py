@@ -29,7 +29,8 @@ def blend(
         ),
     ] = "min-max",
     weight: Annotated[
-        list[float] | None, typer.Option(help="Of each submission, in their order; for rules that are not learned.")
+        list[float] | None,
+        typer.Option(help="Weight of each submission, in order; for rules not learned."),
     ] = None,
     dev: Annotated[
         Path | None,

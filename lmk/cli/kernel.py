@@ -10,7 +10,7 @@ import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
-from lmk.cli.output import say, say_piece
+from lmk.cli.output import say, say_block, say_piece
 
 if TYPE_CHECKING:
     from lmk.kaggle.api import Client
@@ -206,7 +206,7 @@ def logs(
     if as_json:
         print_json({"ref": version.ref, "version": version.version, "log": text})
     elif text:
-        say(text.rstrip("\n"))
+        say_block(text.rstrip("\n"))
     else:
         note(f"{version.ref} has no log yet.")
 
@@ -264,7 +264,7 @@ def run(
         bool, typer.Option("--rerun", help="As the scored run of a code competition: a hidden gallery, other photos.")
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Bring the output into the workspace, as `pull` does.")] = False,
-    seed: Annotated[int, typer.Option(envvar="LMK_SEED", min=0, help="Of the hidden gallery.")] = 0,
+    seed: Annotated[int, typer.Option(envvar="LMK_SEED", min=0, help="Random seed of the hidden gallery.")] = 0,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Run the kernel here: Kaggle's folders, an empty environment, no network, none of your files, a time limit."""

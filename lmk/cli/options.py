@@ -143,7 +143,7 @@ def open_run(
         Literal["dev", "batch"],
         typer.Option(
             rich_help_panel=VERIFYING,
-            help="Of seed-0.85-0.15: the most inliers on dev, or among the photos answered, as published.",
+            help="Divisor of seed-0.85-0.15: the most inliers on dev, or among the photos answered, as published.",
         ),
     ] = "dev",
     comparison: Annotated[

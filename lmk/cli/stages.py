@@ -56,7 +56,9 @@ def train(
     outcome = execute(steps, [networks_of(recipe)], opened.execution)
     histories = outcome.results[networks_of(recipe)].histories(opened.dataset.parts)
     if json:
-        print_json({"recipe": recipe, "history": histories, "seconds": outcome.seconds})
+        folds = {part.name: "all" if part.fold is None else str(part.fold) for part in opened.dataset.parts}
+        named = {folds[part]: history for part, history in histories.items()}
+        print_json({"recipe": recipe, "history": named, "seconds": outcome.seconds})
         return
     from lmk.cli.tables import print_table
 

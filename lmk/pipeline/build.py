@@ -290,7 +290,6 @@ class Builder:
             self.like = find_like(config.like).as_asked(config.passes, config.divisor, config.seed)
         self.cache = Cache(execution.workspace)
         self.keys: dict[str, Key] = {}
-        self.backends: dict[str, Backend] = {}
         self.networks: dict[str, Callable[[], Networks]] = {}
         self.local: dict[str, LocalSource] = {}
 
@@ -302,7 +301,7 @@ class Builder:
             key = self._recipe_keys(recipe, weights, backend).answers
             return self.cache.answers(key, Answers).missing() == 0
 
-        backend = self.backends[recipe.name] = choose_backend(recipe.name, stored, self.execution)
+        backend = choose_backend(recipe.name, stored, self.execution)
         keys = self._recipe_keys(recipe, weights, backend, accept=True)
         places = self._places(keys)
         refuse = refusal(recipe.name, backend, self.execution.workspace)
@@ -660,7 +659,7 @@ class Builder:
             key = keys(backend)[1]
             return any((workspace.stores / f"{_file_name(key.name)}-{key.digest}").glob("*.npz"))
 
-        backend = self.backends[DELF_NETWORK] = choose_backend(DELF_NETWORK, stored, self.execution)
+        backend = choose_backend(DELF_NETWORK, stored, self.execution)
         network, features = keys(backend)
         base = workspace.weights / f"{DELF_NETWORK}-{network.digest}"
         extractor = DelfExtractor(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Literal, NamedTuple
@@ -75,8 +75,6 @@ class Config:
         precision: Number format of networks: `auto` (the device's fastest harmless one), `float32` or `bf16`.
         runtime: Inference engine on a CPU: `keras` or `openvino`.
         answer_unreadable: Whether a query without a readable photo gets an answer, below all others.
-        computed_by: Backend of each network's stored results, by the name of its step; `lmk.pipeline.build` fills it
-            before keys are computed.
         accepted: Steps whose stale result is accepted although their code has changed (`--keep-stale`).
     """
 
@@ -106,7 +104,6 @@ class Config:
     precision: str = "auto"
     runtime: str = "keras"
     answer_unreadable: bool = True
-    computed_by: Mapping[str, Backend] = field(default_factory=dict)
     accepted: tuple[str, ...] = ()
 
     @property
@@ -122,14 +119,13 @@ class Config:
         """
         return {recipe.name: recipe for recipe in self.recipes}[name]
 
-    def backend_of(self, step: str) -> Backend:
-        """What computed a network's results, or will compute them: this process unless they were pulled."""
-        return self.computed_by.get(step, backend_here())
+    def holds_out(self, train_photos: int) -> bool:
+        """Whether dev is one held-out part of a competition with so many training photos."""
+        return self.dev == "holdout" or (self.dev == "auto" and train_photos > HOLDOUT_FROM)
 
     def to_dict(self) -> dict[str, object]:
         """JSON values for the record of a run: recipes by name, with what differs from the shipped ones in full."""
-        values = {name: value for name, value in asdict(self).items() if name != "computed_by"}
-        return values | {
+        return asdict(self) | {
             "recipes": [recipe.name for recipe in self.recipes],
             "recipe_fields": {recipe.name: recipe.key() for recipe in self.recipes},
             "accepted": list(self.accepted),

@@ -17,7 +17,7 @@ from lmk.data.identity import Identity, identify, remembered
 from lmk.data.images import read_photo
 from lmk.data.splits import Queries, Split, make_holdout, make_split
 from lmk.demo.competition import make_demo
-from lmk.pipeline.config import HOLDOUT_FROM, READ_SIDE, Config, Execution
+from lmk.pipeline.config import READ_SIDE, Config, Execution
 from lmk.pipeline.key import Key
 from lmk.predictions import Predictions, best_of, concatenate
 from lmk.util.errors import LmkError
@@ -177,7 +177,7 @@ def dataset_of(
 ) -> Dataset:
     """The dataset of a split that stands; `identity` names its photos, further arguments are as in `Dataset`."""
     unreadable = identity.unreadable
-    holdout = is_holdout(config, len(split.train_ids))
+    holdout = config.holds_out(len(split.train_ids))
     parts = _holdout(split, config.refit) if holdout else _folds(split)
     dev = Queries(
         *(np.concatenate([getattr(part.queries, name) for part in parts]) for name in ("ids", "photos", "truth"))
@@ -204,11 +204,6 @@ def dataset_of(
     )
 
 
-def is_holdout(config: Config, train_photos: int) -> bool:
-    """Whether dev is one held-out part of a competition with so many training photos."""
-    return config.dev == "holdout" or (config.dev == "auto" and train_photos > HOLDOUT_FROM)
-
-
 def _split(config: Config, competition: Competition, unreadable: Mapping[str, str]) -> Split:
     good = _readable(competition.train_ids, unreadable)
     known = np.unique(competition.train_landmarks[good])
@@ -220,7 +215,7 @@ def _split(config: Config, competition: Competition, unreadable: Mapping[str, st
     photos, landmarks = competition.train_ids[good], competition.train_landmarks[good]
     distractors = competition.distractor_ids[_readable(competition.distractor_ids, unreadable)]
     share, seed = config.share_without_landmark, config.seed
-    if not is_holdout(config, len(photos)):
+    if not config.holds_out(len(photos)):
         return make_split(photos, landmarks, distractors, config.folds, share, seed)
     return make_holdout(photos, landmarks, distractors, config.dev_queries, share, seed)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +18,7 @@ from lmk.local.features import SHARD, LocalFeatures
 from lmk.local.pca import Pca
 from lmk.models.delf.recipe import DelfRecipe, cut_of
 from lmk.pipeline.dataset import Part
-from lmk.util.checked import DamagedFile, discard, is_sealed, seal, verify
+from lmk.util.checked import is_sealed, is_whole, seal
 from lmk.util.errors import LmkError
 from lmk.util.files import write_json
 from lmk.util.progress import Progress
@@ -27,8 +26,6 @@ from lmk.util.progress import Progress
 if TYPE_CHECKING:
     from lmk.models.delf.network import DelfNetwork
     from lmk.models.delf.training import Record
-
-log = logging.getLogger(__name__)
 
 PCA_PHOTOS, PCA_FEATURES = 100, 200
 """Training photos whose features the PCA is fitted to, and features of each: 20,000 vectors for 40 components."""
@@ -164,7 +161,7 @@ class DelfExtractor:
         weights = self.files[0]
         keras.utils.set_random_seed(self.recipe.training.seed)  # attention begins the same, whatever came before
         network = build_delf(self.recipe.backbone, self.weights, POLICIES[self.precision])
-        if _is_whole(weights):
+        if is_whole(weights):
             load_delf(network, weights)
         else:
             training = self.recipe.training
@@ -177,7 +174,7 @@ class DelfExtractor:
     def _own_pca(self, network: DelfNetwork) -> Pca:
         """The PCA that is fitted to training photos, and kept."""
         path = self.files[1]
-        if not _is_whole(path):
+        if not is_whole(path):
             self._fit_pca(network).save(path)
             seal(path)
         return Pca.load(path)
@@ -199,16 +196,3 @@ class DelfExtractor:
 def _history(weights: Path) -> Path:
     """The file of a network's history beside its weights."""
     return weights.with_name(weights.name.replace(".weights.h5", ".json"))
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a sealed file is there as it was written; a damaged one is removed."""
-    if not is_sealed(path):
-        return False
-    try:
-        verify(path)
-    except DamagedFile as damage:
-        log.warning("%s", damage)
-        discard(path)
-        return False
-    return True

@@ -18,7 +18,7 @@ from lmk.local.rootsift import RootSift
 from lmk.models.backbones.catalogue import BACKBONES, backbone_named
 from lmk.models.delf.recipe import DelfTraining
 from lmk.models.recipes import Recipe
-from lmk.pipeline.config import CONTEXT_CANDIDATES, HOLDOUT_FROM, Config, config_of
+from lmk.pipeline.config import CONTEXT_CANDIDATES, Config, config_of
 from lmk.pipeline.described import BUDGET, NEIGHBOURS
 from lmk.pipeline.rates import GPU_CORES, GPU_SHARE, Gpu, Rates
 from lmk.pipeline.steps import (
@@ -171,23 +171,19 @@ def config_of_record(record: RunRecord) -> Config:
     Raises:
         LmkError: A recipe is lost.
     """
-    known = {part.name for part in fields(Config)} - {"recipes", "computed_by", "accepted"}
+    known = {part.name for part in fields(Config)} - {"recipes", "accepted"}
     return config_of(record.recipes, **{name: value for name, value in record.settings.items() if name in known})
-
-
-def _is_holdout(config: Config, size: Size) -> bool:
-    return config.dev == "holdout" or (config.dev == "auto" and size.train > HOLDOUT_FROM)
 
 
 def _trainings(config: Config, size: Size) -> int:
     """Networks trained of each recipe."""
-    return 1 + config.refit if _is_holdout(config, size) else config.folds + 1
+    return 1 + config.refit if config.holds_out(size.train) else config.folds + 1
 
 
 def _queries(config: Config, size: Size) -> int:
     """Dev queries."""
     asked = size.queries(config.share_without_landmark)
-    return min(asked, config.dev_queries) if _is_holdout(config, size) else asked
+    return min(asked, config.dev_queries) if config.holds_out(size.train) else asked
 
 
 def _costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, fetched: bool) -> Iterator[Cost]:

@@ -27,7 +27,7 @@ from lmk.pipeline.features import Extractor
 from lmk.pipeline.places import Places
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.retrieval.descriptors import in_blocks, photo_descriptors
-from lmk.util.checked import DamagedFile, discard, is_sealed, seal, verify
+from lmk.util.checked import discard, is_whole, seal, seal_of
 from lmk.util.files import write_json
 from lmk.util.progress import Progress
 from lmk.util.stopping import Stop
@@ -126,15 +126,15 @@ class Networks:
         keras.utils.set_random_seed(self.seed)
         network = build_network(self.recipe, extractor, len(classes))
         path, history = self.places.network(part.name)
-        for file in (path, history):
+        key = path.with_name(path.name.replace(".weights.h5", ".key.json"))
+        for file in (path, seal_of(path), key, history):
             file_of_first(self.team, file)
-        if is_sealed(path) and history.exists():
+        if history.exists() and is_whole(path):
             try:
-                verify(path)
                 self.histories[part.name] = json.loads(history.read_text(encoding="utf-8"))
                 load_network(network, path)
                 return network
-            except (DamagedFile, ValueError) as damage:
+            except ValueError as damage:
                 log.warning("%s", damage)
                 discard(path)
         self.extractor.may_compute("networks")
@@ -142,7 +142,7 @@ class Networks:
         self.histories[part.name] = trainer.run()
         save_network(network, path)
         seal(path)
-        write_json(path.with_name(path.name.replace(".weights.h5", ".key.json")), self.places.networks.to_dict())
+        write_json(key, self.places.networks.to_dict())
         write_json(history, self.histories[part.name])
         trainer.checkpoint.unlink(missing_ok=True)  # not before: a kill in between would lose the training
         return network

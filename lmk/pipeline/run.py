@@ -206,6 +206,7 @@ def keep_record(
     seconds = {PHOTOS: dataset.seconds} | _by_stage(steps, outcome) | {SUBMISSION: writing}
     reused = [PHOTOS] * dataset.known_before + stored_stages(steps, outcome)
     answers = {step.name: outcome.results[step.name] for step in steps if step.name in answer_steps(config)}
+    computed = outcome.seconds.keys() - set(outcome.stored)
     record = RunRecord(
         run=name,
         competition=dataset.competition.name,
@@ -223,7 +224,7 @@ def keep_record(
         predictions={step.name: f"{step.name}-{step.key.digest}" for step in steps if step.name in answers},
         steps=[
             StepRecord(
-                step.name, step.stage, step.key.digest, outcome.seconds.get(step.name, 0.0), step.slot.missing() == 0
+                step.name, step.stage, step.key.digest, outcome.seconds.get(step.name, 0.0), step.name not in computed
             )
             for step in steps
         ],

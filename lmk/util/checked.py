@@ -6,6 +6,7 @@ What does not agree is named and can be discarded, so that the caller computes i
 """
 
 import hashlib
+import logging
 import os
 import re
 import stat
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from lmk.util.errors import LmkError, is_of_the_machine
 from lmk.util.files import atomic_path
+
+log = logging.getLogger(__name__)
 
 SEAL = ".sha256"
 """Ends the name of the file that holds another file's digest."""
@@ -85,6 +88,19 @@ def read_sealed(path: Path) -> bytes:
 def is_sealed(path: Path) -> bool:
     """Whether the file and its seal are there; whether they agree, `verify` tells."""
     return path.is_file() and seal_of(path).is_file()
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a sealed file is there as it was written; a damaged one is logged and removed."""
+    if not is_sealed(path):
+        return False
+    try:
+        verify(path)
+    except DamagedFile as damage:
+        log.warning("%s", damage)
+        discard(path)
+        return False
+    return True
 
 
 def discard(path: Path) -> None:

@@ -119,18 +119,8 @@ class WatchedHTTPConnection(HTTPConnection):
         super().putrequest(*args, **options)
 
 
-class WatchedHTTPSConnection(HTTPSConnection):
+class WatchedHTTPSConnection(WatchedHTTPConnection, HTTPSConnection):
     """As `WatchedHTTPConnection`, with TLS; the handshake is watched, too."""
-
-    def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
-        _watch(sock)
-        return sock
-
-    def putrequest(self, *args, **options) -> None:
-        """Begin a request, on a connection that an earlier one may have left open."""
-        _watch(self.sock)
-        super().putrequest(*args, **options)
 
 
 class WatchedHTTPPool(urllib3.HTTPConnectionPool):
