@@ -59,7 +59,7 @@ def verify_all(opened: Opened, context: typer.Context, json: JsonOption = False)
 def show(
     opened: Opened,
     query: Annotated[str, typer.Argument(help="Id of a photo of the competition.")],
-    gallery: Annotated[str, typer.Argument(help="Id of another one.")],
+    other: Annotated[str, typer.Argument(metavar="GALLERY", help="Id of another one.")],
     out: Annotated[Path, typer.Option(help="The picture, PNG or JPEG.")] = Path("matches.png"),
 ) -> None:
     """Draw two photos side by side and the inliers between them."""
@@ -68,9 +68,9 @@ def show(
     from lmk.util.errors import LmkError
 
     competition = opened.dataset.competition
-    for name in (query, gallery):
+    for name in (query, other):
         if competition.photo(name) is None:
             raise LmkError(f"{competition.name} has no photo '{name}'. Ids stand in its CSV files.")
     comparison = comparison_of(opened.config, opened.dataset, opened.execution)
-    inliers = draw_comparison(opened.dataset.read, comparison, query, gallery, out)
+    inliers = draw_comparison(opened.dataset.read, comparison, query, other, out)
     say(f"{inliers} inliers: {out}")

@@ -292,6 +292,7 @@ class Builder:
         self.keys: dict[str, Key] = {}
         self.networks: dict[str, Callable[[], Networks]] = {}
         self.local: dict[str, LocalSource] = {}
+        self.galleries: Callable[[], dict[int, list[str]]] = _once(self._choose_galleries)
 
     def recipe(self, recipe: Recipe) -> list[Step]:
         """Features (where the backbone starts frozen), trained networks, and answers."""
@@ -573,7 +574,7 @@ class Builder:
         }
         return Key.of("verification-pairs", facts, [self.keys[local_of(kind)]], COMPARISON_CODE)
 
-    def galleries(self) -> dict[int, list[str]]:
+    def _choose_galleries(self) -> dict[int, list[str]]:
         """At most `Config.gallery` training photos of each landmark, a seeded choice."""
         part = self.dataset.reference
         kept = self.config.gallery if self.like is None else self.like.gallery.kept
