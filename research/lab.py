@@ -19,7 +19,7 @@ from lmk.models.extract import forward, photos_at_once
 from lmk.models.losses import make_loss
 from lmk.models.network import Network, build_network
 from lmk.models.prediction import predict_features
-from lmk.models.recipes import Recipe
+from lmk.models.recipes import Recipe, find_recipe
 from lmk.models.schedules import make_optimizer, warmup_cosine
 from lmk.pipeline.build import Builder
 from lmk.pipeline.config import Config, Execution, config_of
@@ -171,7 +171,7 @@ class Lab:
         )
 
     def recipe(self, name: str) -> Recipe:
-        recipe = self.trials[0].config.recipe(name)
+        recipe = find_recipe(name)
         side = self.setting.image_size
         return recipe if side is None else replace(recipe, image_size=side)
 

@@ -111,14 +111,6 @@ class Config:
         """Whether the run has the steps that spread: an ensemble of lmk's own that is not told otherwise."""
         return self.spread and self.ensemble and self.like is None
 
-    def recipe(self, name: str) -> Recipe:
-        """The recipe of that name among those of the run.
-
-        Raises:
-            KeyError: The run has none of that name.
-        """
-        return {recipe.name: recipe for recipe in self.recipes}[name]
-
     def holds_out(self, train_photos: int) -> bool:
         """Whether dev is one held-out part of a competition with so many training photos."""
         return self.dev == "holdout" or (self.dev == "auto" and train_photos > HOLDOUT_FROM)
