@@ -221,6 +221,7 @@ def _read_store(path: Path) -> None:
     from lmk.util.store import ArrayStore
 
     store = ArrayStore(path.parent, "s", {})
+    store.folder.mkdir(exist_ok=True)  # which the first shard makes
     path.replace(store.folder / "000000.npz")
     ids = store.ids()
     try:
