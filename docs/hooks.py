@@ -12,7 +12,7 @@ from pathlib import Path
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("data", "models", "local", "ensemble", "kaggle", "report")
+ROOMS = ("data", "demo", "models", "local", "retrieval", "ensemble", "kaggle", "report", "pipeline")
 sys.path.insert(0, str(ROOT))  # the code that stands beside these pages, whatever is installed
 
 
@@ -122,7 +122,11 @@ def cell(text: str) -> str:
 
 def api() -> dict[str, str]:
     """A page a room of the house with the docstrings of its modules, and one of the modules that stand alone."""
-    made = {"api/foundations.md": page("Foundations", sorted((ROOT / "lmk").glob("*.py")))}
+    made = {
+        "api/foundations.md": page(
+            "Foundations", sorted([*(ROOT / "lmk").glob("*.py"), *(ROOT / "lmk" / "util").glob("*.py")])
+        )
+    }
     for room in ROOMS:
         made[f"api/{room}.md"] = page(f"lmk.{room}", sorted((ROOT / "lmk" / room).rglob("*.py")))
     return made

@@ -35,6 +35,7 @@ REASONS = {
     r"lmk config set": "it would hold for the commands after it; options are checked",
     r"lmk .*(submissions --update|--watch)\b": "it asks Kaggle; options are checked",
     r"(KERAS_BACKEND=\w+ )?python -m (benchmarks|research|tests)\b": "it takes minutes; its module exists",
+    r"lmk .*--weights imagenet": "it downloads weights; options are checked",
     r"lmk scores": "it takes scored submissions; options are checked",
     r"lmk .*(landmark-recognition-|provence|my-photos|COMPETITION)": "its photos are not here; options are checked",
 }

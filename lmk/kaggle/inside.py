@@ -81,7 +81,8 @@ def weights_folder() -> Path:
             return min(holders)
     raise LmkError(
         f"{input_root()} holds no weights of backbones ({', '.join(WEIGHTS)}). "
-        "`lmk weights push FOLDER --attach KERNEL` makes a dataset of them and attaches it."
+        "`lmk weights push FOLDER --attach KERNEL` makes a dataset of them and attaches it; or add a dataset to "
+        "dataset_sources or a model to model_sources in kernel-metadata.json."
     )
 
 

@@ -357,7 +357,12 @@ class Builder:
 
         slot = self.cache.answers(key, Answers)
         return Step(
-            context_of(name), name, tuple(needs), key, slot, lambda results: self._on_backend(lambda: compute(results))
+            context_of(name),
+            SPREAD,
+            tuple(needs),
+            key,
+            slot,
+            lambda results: self._on_backend(lambda: compute(results)),
         )
 
     def retrieval(self) -> Step:

@@ -241,7 +241,7 @@ def _context(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe,
         work += Work(network=asked * recipe.giga_macs * 1e9, read=asked)
     on_gpu = work.gpu_seconds(rates, gpu, size.kilobytes)
     disk = 0.0 if recipe.frozen else asked * feature_width(recipe) * 2.0
-    return Cost(context_of(recipe.name), recipe.name, work.seconds(rates), on_gpu, disk, memory=tables + BLOCKS)
+    return Cost(context_of(recipe.name), SPREAD, work.seconds(rates), on_gpu, disk, memory=tables + BLOCKS)
 
 
 def _spread(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, tables: float) -> Cost:
