@@ -95,7 +95,8 @@ def attach(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SOURCE", help="[OWNER/]SLUG of a dataset, or OWNER/MODEL/FRAMEWORK/VARIATION/VERSION of a model."
+            metavar="SOURCE",
+            help="The source: [OWNER/]SLUG of a dataset, or OWNER/MODEL/FRAMEWORK/VARIATION/VERSION of a model.",
         ),
     ],
     kernel: Annotated[list[str], typer.Argument(metavar="KERNEL...", autocompletion=kernel_names, help="Kernels.")],

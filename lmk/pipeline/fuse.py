@@ -74,8 +74,17 @@ def fuse_learned(proposed: Proposed) -> Fitted:
     else:
         folds = parts.fold_of
 
-        def apply_context(fusion: LearnedFusion, part: int) -> Predictions:
+        def fit_part(rows: np.ndarray) -> LearnedFusion | None:
+            # What a part may learn from can be a handful of queries, all right or all wrong: its lists then stay.
+            return fit(rows) if right[rows].any() and not right[rows].all() else None
+
+        def apply_part(fusion: LearnedFusion | None, rows: np.ndarray) -> Predictions:
+            return blended.dev.take(rows) if fusion is None else apply(fusion, rows)
+
+        def apply_context(fusion: LearnedFusion | None, part: int) -> Predictions:
             lists, fold = blended.context[part], folds[part]
+            if fusion is None:
+                return lists
             features = proposal_features(
                 lists,
                 all_context_lists(sources, fold),
@@ -85,7 +94,7 @@ def fuse_learned(proposed: Proposed) -> Fitted:
             )
             return fusion(lists, features)
 
-        dev, context = cross_fit_parts(parts.of_query, proposed.dev.photos, fit, apply, apply_context)
+        dev, context = cross_fit_parts(parts.of_query, proposed.dev.photos, fit_part, apply_part, apply_context)
     fusion = fit(np.arange(len(truth)))
     optimism = gap_of(fusion(blended.dev, dev_features), truth) - gap_of(dev, truth)
     return Fitted(dev, fusion(blended.test, test_features), float(optimism), context=context)
