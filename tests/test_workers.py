@@ -69,6 +69,7 @@ def test_ctrl_c_in_local_features_ends_with_130(tmp_path, after):
 
 def test_by_an_error_what_has_begun_is_finished_and_the_rest_is_not_begun():
     begun, ended = [], []
+    before = threading.active_count()  # other tests of this process may have left threads
 
     def work(number: int) -> int:
         begun.append(number)
@@ -82,7 +83,7 @@ def test_by_an_error_what_has_begun_is_finished_and_the_rest_is_not_begun():
         run(work, range(100))
     assert len(begun) < 20
     assert set(begun) - {1} == set(ended)
-    assert threading.active_count() < 20
+    assert threading.active_count() <= before
     with in_threads(3) as run:
         assert run(lambda value: value * 2, range(50)) == list(range(0, 100, 2))
 
