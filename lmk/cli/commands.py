@@ -76,7 +76,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "List the runs of the workspace, newest first: name, competition, recipes, dev GAP, submission and score.",
         ("runs",),
     ),
-    "data": ("The competition's files.", ("data", "fetch", "download")),
+    "data": ("The competition's files.", ("data", "new", "fetch", "download")),
     "verify": ("Geometric verification by local features.", ("verify",)),
     "delf": ("DELF: attentive deep local features.", ("delf",)),
     "kernel": ("Training and submission on Kaggle's machines.", ("kernel", "kernel_train")),
