@@ -18,6 +18,10 @@ RECORD = "run.json"
 """The record's file in the folder of its run."""
 PAGE = "report.html"
 """The run's page, beside its record."""
+CHANGES = "changes.json"
+"""Beside the record: answers that spreading changed, with the neighbours that changed them."""
+LIKENESS = "likeness of dev to test"
+"""Name of adversarial validation among a record's facts."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,13 @@ class RunRecord:
     comparison: dict[str, Any]
     local_features: dict[str, str]
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def likeness(self) -> dict[str, Any] | None:
+        """Whether dev resembles the test photos: `roc_area`, `dev_gap_weighted` by stage, `queries_effective` and
+        `warning`; None where it was not measured by stage."""
+        found = self.facts.get(LIKENESS)
+        return found if isinstance(found, dict) and isinstance(found.get("dev_gap_weighted"), dict) else None
 
     @property
     def recipes(self) -> list[str]:

@@ -31,7 +31,7 @@ KNOTS = 100
 """Quantiles that a feature is mapped to ranks by, so that its scale does not matter."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shift:
     """How dev differs from test.
 
@@ -40,13 +40,18 @@ class Shift:
             query can be told apart.
         gap: Dev GAP, in [0, 1].
         weighted_gap: Dev GAP with each query weighing as much as it looks like a test photo.
-        effective: Number of dev queries that the weights amount to, (sum w)^2 / sum w^2.
+        weights: (n,) float64, of the dev queries, in means over all; by `weighted_gap` they reweight any stage.
     """
 
     area: float
     gap: float
     weighted_gap: float
-    effective: float
+    weights: np.ndarray
+
+    @property
+    def effective(self) -> float:
+        """Number of dev queries that the weights amount to, (sum w)^2 / sum w^2."""
+        return float(self.weights.sum() ** 2 / (self.weights**2).sum())
 
     @property
     def warning(self) -> str | None:
@@ -113,7 +118,7 @@ def measure_shift(
         area=float(roc_auc_score(of_test, odds)),
         gap=weighted_gap(answers, truth, np.ones(len(truth))),
         weighted_gap=weighted_gap(answers, truth, weights),
-        effective=float(weights.sum() ** 2 / (weights**2).sum()),
+        weights=weights,
     )
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,15 @@ import tiny
 
 from lmk.data.competitions import read_competition
 from lmk.data.tables import read_solution
-from lmk.evaluation import check_submission, evaluate
+from lmk.evaluation import check_submission, evaluate, gap_of
 from lmk.pipeline.build import build
 from lmk.pipeline.config import Config, Execution, config_of
 from lmk.pipeline.dataset import Dataset, open_dataset
 from lmk.pipeline.plan import StepPlan, plan_steps
-from lmk.pipeline.run import Result, make_submission
-from lmk.predictions import NO_LANDMARK, read_submission
+from lmk.pipeline.results import Answers
+from lmk.pipeline.run import Result, make_submission, submitted_stage
+from lmk.predictions import NO_LANDMARK, Predictions, read_submission
+from lmk.runs import DevFigures
 from lmk.util.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("tiny_recipes")
@@ -113,8 +116,41 @@ def test_without_spreading_each_photo_is_answered_alone_and_recipes_are_reused(f
         assert alone.record.dev.gap[name] == first.record.dev.gap[name]
 
 
-def test_a_run_that_spreads_submits_what_was_spread_and_records_what_it_did(first):
-    assert first.record.submitted == "spread-fused"
+def drawn(rng: np.random.Generator, truth: np.ndarray, noise: float) -> Answers:
+    """Answers to queries, all of which show landmark 1: right ones above wrong ones, but for noise."""
+    ids = np.array([f"q{row:03}" for row in range(len(truth))])
+    landmarks = np.where(rng.random(len(truth)) < 0.8, 1, 2)
+    scores = 1.0 * (landmarks == 1) + noise * rng.normal(size=len(truth))
+    lists = Predictions(ids, landmarks[:, None], scores[:, None])
+    return Answers(lists, lists.take(np.arange(0)))
+
+
+def test_the_last_stage_is_submitted_unless_another_leads_by_more_than_an_error(folder, tmp_path):
+    config, _dataset, _ = opened(folder, tmp_path)
+    truth, rng = np.ones(200, np.int64), np.random.default_rng(0)
+    stages = {name: drawn(rng, truth, 3.0) for name in STAGES}
+    lists = stages["fused"].dev
+    # One of 200 answers better: within the error of so few queries. All of them: far beyond it.
+    mostly = Predictions(lists.ids, np.where(np.arange(200) == 7, 1, lists.best)[:, None], lists.scores)
+    perfect = Predictions(lists.ids, np.ones((200, 1), np.int64), lists.scores)
+    for better, submitted in ((mostly, "spread-fused"), (perfect, "fused")):
+        found = stages | {"fused": replace(stages["fused"], dev=better), "spread-fused": stages["fused"]}
+        gap: dict[str, float | None] = dict.fromkeys(STAGES, 0.0) | {
+            name: gap_of(found[name].dev, truth) for name in ("fused", "spread-fused")
+        }
+        figures = DevFigures(gap, {}, {}, {}, 200, 200)
+        stage, why = submitted_stage(config, figures, found, truth)
+        assert stage == submitted
+        assert "fused is better than spread-fused" in why
+        assert submitted_stage(config, figures, found, truth, best=True) == ("fused", None)
+
+
+def test_a_run_that_spreads_records_what_it_did_and_shows_whom_it_followed(first):
+    assert first.record.submitted in ("fused", "spread-fused")
+    changed = json.loads((first.submission.parent.parent / "runs" / first.name / "changes.json").read_text())
+    assert {stage: len(reasons) for stage, reasons in changed.items()} == {
+        name: first.record.facts[name]["answers_changed"] for name in ("spread", "spread-fused")
+    }
     for name in ("spread", "spread-fused"):
         facts = first.record.facts[name]
         assert facts["dev_gap_by_share"].keys() == {"0", "0.3", "0.6", "0.9"}
@@ -122,7 +158,9 @@ def test_a_run_that_spreads_submits_what_was_spread_and_records_what_it_did(firs
         best = max(facts["dev_gap_by_share"].values())
         chosen = next(share for share, gap in facts["dev_gap_by_share"].items() if gap == best)
         assert f"{facts['share']:g}" == chosen
-    assert 0 <= first.record.facts["likeness of dev to test"]["roc_area"] <= 1
+    likeness = first.record.likeness
+    assert 0 <= likeness["roc_area"] <= 1
+    assert list(likeness["dev_gap_weighted"]) == STAGES
 
 
 def test_a_holdout_spreads_its_parts_along_one_graph(folder, workspace, tmp_path):

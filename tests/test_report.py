@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from lmk.cli.app import app
 from lmk.data.competitions import Competition, read_competition
+from lmk.ensemble.spreading import Reason
 from lmk.evaluation import gap_and_interval
 from lmk.local import compare
 from lmk.pipeline.config import Execution
@@ -20,6 +22,7 @@ from lmk.report.page import MOST_BYTES, reader, write_report
 from lmk.report.pictures import Album, Features
 from lmk.report.record import load_run
 from lmk.report.versus import BROKEN, MENDED, changed_queries, common_queries, write_comparison
+from lmk.runs import CHANGES, LIKENESS
 from lmk.util.errors import LmkError
 from lmk.util.files import write_json
 from lmk.util.workspace import Workspace
@@ -114,6 +117,31 @@ def test_every_verified_pair_has_as_many_inliers_in_its_picture_as_verification_
         column = np.flatnonzero(record.evidence.landmarks[row] == int(landmark))[0]
         assert record.evidence.best_photo[row, column] == photo
         assert record.evidence.inliers[row, column] == int(inliers)
+
+
+def test_a_changed_answer_stands_with_the_neighbours_that_changed_it(workspace, competition, tmp_path):
+    copy = Workspace.open(tmp_path / "w")
+    shutil.copytree(workspace.root, copy.root, dirs_exist_ok=True)
+    query, photo, other = competition.test_ids[0], competition.train_ids[3], competition.distractor_ids[0]
+    reason = Reason(str(query), 14, 159, (str(photo), str(other)), (0.25, 0.125))
+    write_json(copy.runs / FIRST / CHANGES, {"spread": [asdict(reason)], "spread-fused": []})
+    path = copy.runs / FIRST / "run.json"
+    likeness = {"roc_area": 0.84, "dev_gap_weighted": {"fused": 0.4321}, "queries_effective": 9.0, "warning": "Beware."}
+    write_json(path, json.loads(path.read_text()) | {"facts": {LIKENESS: likeness}})
+    record = load_run(copy, FIRST)
+    assert record.changes["spread"] == [reason]
+    write_report(record, competition, tmp_path / "report.html")
+    text = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
+    shown = int(competition.train_landmarks[3])
+    assert f'{query} <span class="tag">spread</span>' in text and "14 (Old Market) became 159" in text
+    assert (
+        re.search(rf"0\.250: training photo of {shown}.* {photo}", text)
+        and f"0.125: photo of no landmark {other}" in text
+    )
+    assert "ROC area of 0.84" in text and "0.43210" in text and "Beware." in text
+    (copy.runs / FIRST / CHANGES).write_text("[]")
+    with pytest.raises(LmkError, match="not whole"):
+        load_run(copy, FIRST)
 
 
 def test_pictures_end_where_their_budget_does(workspace, competition):

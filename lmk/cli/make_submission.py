@@ -50,7 +50,9 @@ def make_submission(
     submit_best: Annotated[
         bool,
         typer.Option(
-            "--submit-best", rich_help_panel=COMMON, help="Submit the stage that is best on dev, not the last one."
+            "--submit-best",
+            rich_help_panel=COMMON,
+            help="Submit the stage best on dev, however small its lead.",
         ),
     ] = False,
     submit: Annotated[

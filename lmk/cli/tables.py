@@ -33,9 +33,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def print_result(result: Result) -> None:
-    """Print GAP by stage with intervals, seconds, the stage that is submitted, and the submission's path."""
+    """Print GAP by stage, plain with interval and weighted by likeness to test, seconds, and the submission's path."""
     record = result.record
     dev, rows = record.dev, []
+    likeness = record.likeness
+    weighted = likeness["dev_gap_weighted"] if likeness else {}
 
     def seconds(stage: str) -> str:
         return "stored" if stage in record.reused else f"{record.seconds[stage]:.1f}"
@@ -44,16 +46,23 @@ def print_result(result: Result) -> None:
         if gap is None:
             continue
         if stage == "fused":
-            rows.append(("verification", "", "", "", seconds("verification"), ""))
+            rows.append(("verification", "", "", "", "", seconds("verification"), ""))
         weight = record.weights.get(stage)
         interval = f"{dev.low[stage]:.3f} to {dev.high[stage]:.3f}"
         mark = "submitted" if stage == record.submitted else ""
-        rows.append((stage, f"{gap:.5f}", interval, "" if weight is None else f"{weight:.2f}", seconds(stage), mark))
+        as_test = f"{weighted[stage]:.5f}" if stage in weighted else ""
+        share = "" if weight is None else f"{weight:.2f}"
+        rows.append((stage, f"{gap:.5f}", interval, as_test, share, seconds(stage), mark))
     print_table(
         f"GAP on dev ({dev.kind}): {dev.queries} queries, {dev.landmark_queries} of them show a known landmark",
-        ("stage", "GAP", "95 % interval", "weight", "seconds", ""),
+        ("stage", "GAP", "95 % interval", "as test", "weight", "seconds", ""),
         rows,
     )
+    if likeness:
+        say(
+            f"As test: dev GAP weighted by likeness to the test photos. ROC area of telling them apart: "
+            f"{likeness['roc_area']:.2f} (0.5: alike)."
+        )
     say(f"Submission: {result.submission}")
 
 

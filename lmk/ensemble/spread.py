@@ -14,7 +14,8 @@ import numpy as np
 from scipy import sparse
 
 from lmk.ensemble.edges import EdgeModel, edge_matrix
-from lmk.ensemble.spreading import RECOGNIZED, Reason, Spreading
+from lmk.ensemble.leads import settle
+from lmk.ensemble.spreading import MEANT, TRIED, Reason, Spreading
 from lmk.metrics import gap
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate, from_pairs, largest
 
@@ -176,11 +177,9 @@ class Asked:
         same = (here == there) & (here != NO_LANDMARK)
         return self.cosines.ravel()[edges][usable], self.inliers[edges][usable], same[usable]
 
-    def weights(self, model: EdgeModel, fixed: bool) -> sparse.csr_array:
-        """(n, size), of the edges by a model; without `fixed`, of those between queries alone."""
+    def weights(self, model: EdgeModel) -> sparse.csr_array:
+        """(n, size), of the edges by a model."""
         probabilities = model(self.cosines.ravel(), self.inliers).reshape(self.nodes.shape)
-        if not fixed:
-            probabilities = np.where(self.nodes < len(self.lists), probabilities, 0.0)
         return edge_matrix(self.nodes, probabilities, len(self.photos))
 
     def answer(self, model: EdgeModel, how: Spreading) -> Predictions:
@@ -189,7 +188,7 @@ class Asked:
             return self.lists
         named = np.concatenate([self.lists.landmarks.ravel(), self.known])
         scores = class_scores(self.lists, np.unique(named[named != NO_LANDMARK]))
-        found = spread(scores.values, fixed_scores(scores, self.known), self.weights(model, how.fixed), how)
+        found = spread(scores.values, fixed_scores(scores, self.known), self.weights(model), how)
         return ClassScores(found, scores.lowest, scores.classes).predictions(
             self.lists.ids, self.lists.landmarks.shape[1]
         )
@@ -200,7 +199,7 @@ class SpreadDev:
     """What dev says of spreading.
 
     Attributes:
-        dev: The spread lists of all dev queries, part by part, each by settings that other parts chose.
+        dev: The spread lists of all dev queries, part by part, each by the setting that other parts chose.
         parts: For each part the spread lists of all queries of its graph, test photos as well, by the same settings.
         how: The settings that all of dev chooses, for test.
         model: Of the edges, fitted on all of dev.
@@ -214,27 +213,35 @@ class SpreadDev:
     gaps: dict[Spreading, float]
 
 
-def spread_dev(parts: Sequence[Asked], tried: Sequence[Spreading] = RECOGNIZED) -> SpreadDev:
-    """Spread the lists of dev, cross-fitted: edges and settings of a part are learned without any photo that it asks.
+def spread_dev(parts: Sequence[Asked], tried: Sequence[Spreading] = TRIED, meant: Spreading = MEANT) -> SpreadDev:
+    """Spread the lists of dev, cross-fitted: edges and setting of a part are learned without any photo that it asks.
+
+    One setting is meant, and another is taken where it leads by a standard error (`leads.settle`). The plain maximum
+    flipped between settings from part to part: their scores have other scales, and ranked together they lost GAP.
 
     Args:
         parts: Disjoint parts of dev: a fold each; or several parts of the one fold of a large competition, which share
             its graph.
-        tried: Settings to choose from, `OFF` first; of equally good ones the first. `RECOGNIZED` or `FUSED`.
+        tried: Settings to choose from, the mildest first.
+        meant: One of them.
     """
     asked = [part.photos[part.rows] for part in parts]
     models = [_fit_edges(parts, photos) for photos in asked]
     answers = [[part.answer(model, how) for part, model in zip(parts, models, strict=True)] for how in tried]
     nobody = np.empty(0, dtype=str)
-    chosen = [int(np.argmax([_gap(lists, parts, photos) for lists in answers])) for photos in asked]
-    gaps = [_gap(lists, parts, nobody) for lists in answers]
+
+    def choose(without: np.ndarray) -> int:
+        pooled = [_pooled(lists, parts, without) for lists in answers]
+        return settle([lists for lists, _ in pooled], pooled[0][1], list(tried).index(meant))
+
+    chosen = [choose(photos) for photos in asked]
     taken = tuple(answers[setting][place] for place, setting in enumerate(chosen))
     return SpreadDev(
         dev=concatenate([found.take(part.rows) for found, part in zip(taken, parts, strict=True)]),
         parts=taken,
-        how=tried[int(np.argmax(gaps))],
+        how=tried[choose(nobody)],
         model=_fit_edges(parts, nobody),
-        gaps=dict(zip(tried, gaps, strict=True)),
+        gaps={how: _gap(*_pooled(lists, parts, nobody)) for how, lists in zip(tried, answers, strict=True)},
     )
 
 
@@ -252,7 +259,7 @@ def reasons(asked: Asked, learned: SpreadDev, most: int = 3) -> list[Reason]:
     named = np.concatenate([asked.lists.landmarks.ravel(), after.landmarks.ravel(), asked.known])
     scores = class_scores(after, np.unique(named[named != NO_LANDMARK]))
     nodes = sparse.csr_array(sparse.vstack([scores.values, fixed_scores(scores, asked.known)]))
-    weights = asked.weights(learned.model, learned.how.fixed)
+    weights = asked.weights(learned.model)
     scale = learned.how.share / np.maximum(_sums(weights), 1.0)
     found = []
     for row in changed.tolist():
@@ -286,11 +293,17 @@ def _fit_edges(parts: Sequence[Asked], without: np.ndarray) -> EdgeModel:
     return EdgeModel.fit(np.concatenate(cosines), np.concatenate(inliers), np.concatenate(same))
 
 
-def _gap(lists: Sequence[Predictions], parts: Sequence[Asked], without: np.ndarray) -> float:
-    """GAP of the parts' dev queries that show none of the photos `without`; 0 where none of them shows a landmark."""
+def _pooled(
+    lists: Sequence[Predictions], parts: Sequence[Asked], without: np.ndarray
+) -> tuple[Predictions, np.ndarray]:
+    """Lists and truth of the parts' dev queries that show none of the photos `without`."""
     counted = [~np.isin(part.photos[part.rows], without) for part in parts]
     found = concatenate([one.take(part.rows[rows]) for one, part, rows in zip(lists, parts, counted, strict=True)])
-    truth = np.concatenate([part.truth[rows] for part, rows in zip(parts, counted, strict=True)])
+    return found, np.concatenate([part.truth[rows] for part, rows in zip(parts, counted, strict=True)])
+
+
+def _gap(found: Predictions, truth: np.ndarray) -> float:
+    """GAP; 0 where no query shows a landmark."""
     if not (truth != NO_LANDMARK).any():
         return 0.0
     return gap(found.ids, truth, found.best, found.confidence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from lmk import __version__
 from lmk.data.competitions import Competition
 from lmk.data.sizes import size_of
-from lmk.evaluation import check_submission, gap_and_interval
+from lmk.evaluation import check_submission, gap_and_interval, paired_interval
 from lmk.local.kinds import KINDS
 from lmk.pipeline.build import build, comparison_settings, targets_of
 from lmk.pipeline.cache import Cache
@@ -38,16 +38,18 @@ from lmk.pipeline.steps import (
     stale_steps,
 )
 from lmk.predictions import NO_LANDMARK, Predictions, read_submission, write_submission
-from lmk.runs import PAGE, RECORD, DevFigures, RunRecord, StepRecord, read_record, write_record
+from lmk.runs import CHANGES, LIKENESS, PAGE, RECORD, DevFigures, RunRecord, StepRecord, read_record, write_record
 from lmk.util.arrays import positions
 from lmk.util.errors import LmkError
-from lmk.util.files import atomic_path
+from lmk.util.files import atomic_path, write_json
 
 if TYPE_CHECKING:
     from lmk.shift import Shift  # loads scikit-learn
 
 VERSIONS = ("keras", "tensorflow", "numpy", "opencv-python-headless", "scikit-learn")
 """Packages whose versions a run records."""
+WIDTH_IN_ERRORS = 3.92
+"""Width of a 95 % interval in standard errors."""
 PHOTOS, SUBMISSION = "photos", "submission"
 """Stages of a run that are no steps: the search for unreadable photos, and the CSV."""
 
@@ -87,7 +89,7 @@ def make_submission(
         config, dataset, execution: The run.
         out: The submission's file; one in the workspace if None.
         name: Name of the run; made of the competition and the submitted step's digest if None.
-        best: Whether the stage that is best on dev is submitted, in place of the last one.
+        best: Whether the stage that is best on dev is submitted, whatever its lead (`submitted_stage`).
 
     Raises:
         LmkError: A mistake or a bad file; nothing that was computed is lost.
@@ -98,43 +100,58 @@ def make_submission(
     outcome = execute(steps, targets_of(config), execution)
     answers = {name: outcome.results[name] for name in answer_steps(config)}
     dev = figures(config, dataset, answers)
-    final = submitted_stage(config, dev, best)
-    if (better := best_stage(dev)) != final:
-        execution.note(
-            f"Dev says that {better} is better than {final}, which is submitted: {dev.gap[better]:.5f} against "
-            f"{dev.gap[final]:.5f}. `--submit-best` submits {better}."
-        )
+    final, why = submitted_stage(config, dev, answers, dataset.dev.truth, best)
+    if why:
+        execution.note(why)
     digest = next(step.key.digest for step in steps if step.name == final)
     name = name or f"{dataset.competition.name}-{digest}"
     start = time.monotonic()
     path = out or execution.workspace.submissions / f"{name}.csv"
     write_checked(config, dataset, outcome.results[final].test, path)
     seconds = round(time.monotonic() - start, 3)
-    facts = facts_of(config, dataset, execution, outcome)
+    facts = facts_of(config, dataset, execution, outcome, answers, final)
     result = keep_record(config, dataset, execution, name, path, steps, outcome, dev, final, seconds, facts)
     if result.record.dev.landmark_queries:
         write_page(name, dataset.competition, execution, anew=final not in outcome.stored)
     return result
 
 
-def facts_of(config: Config, dataset: Dataset, execution: Execution, outcome: Outcome) -> dict[str, Any]:
-    """What spreading did, and whether dev resembles the test photos, for the record; a note where it does not."""
+def facts_of(
+    config: Config,
+    dataset: Dataset,
+    execution: Execution,
+    outcome: Outcome,
+    answers: Mapping[str, Answers],
+    final: str,
+) -> dict[str, Any]:
+    """What spreading did, and whether dev resembles the test photos, for the record; a note where it does not.
+
+    Args:
+        config, dataset, execution, outcome: The run.
+        answers: By stage; dev GAP of each is weighted by likeness to test, too.
+        final: The stage that is submitted.
+    """
     if not config.spreads:
         return {}
     results = outcome.results
     found: dict[str, Any] = {name: results[name].facts() for name in (SPREAD, SPREAD_FUSED)}
-    shift = _shift(config, dataset, results)
+    shift = _shift(config, dataset, results, answers[final].dev)
     if shift is not None:
-        found["likeness of dev to test"] = {
+        from lmk.shift import weighted_gap  # loads scikit-learn
+
+        weighted = {stage: weighted_gap(one.dev, dataset.dev.truth, shift.weights) for stage, one in answers.items()}
+        found[LIKENESS] = {
             "roc_area": round(shift.area, 5),
-            "dev_gap_weighted": round(shift.weighted_gap, 5),
+            "dev_gap_weighted": {stage: round(value, 5) for stage, value in weighted.items()},
+            "queries_effective": round(shift.effective, 1),
+            "warning": shift.warning,
         }
         if shift.warning:
             execution.note(shift.warning)
     return found
 
 
-def _shift(config: Config, dataset: Dataset, results: Mapping[str, Any]) -> Shift | None:
+def _shift(config: Config, dataset: Dataset, results: Mapping[str, Any], final: Predictions) -> Shift | None:
     """How dev differs from test; None where there are too few photos, or gallery photos, to say."""
     from lmk.shift import PARTS, measure_shift, query_features  # loads scikit-learn
 
@@ -146,7 +163,7 @@ def _shift(config: Config, dataset: Dataset, results: Mapping[str, Any]) -> Shif
     test = query_features(
         near.cosines_test, near.likeness_test[:, 0], blended.test, [source.test for source in sources]
     )
-    return measure_shift(asked, test, dev.photos, results[SPREAD_FUSED].dev, dev.truth)
+    return measure_shift(asked, test, dev.photos, final, dev.truth)
 
 
 def stale_line(stale: Stale) -> str:
@@ -245,6 +262,9 @@ def keep_record(
     if verified is not None:
         for kind, evidence in verified.dev.items():
             evidence.save(folder / f"evidence-{kind}.npz")
+    if config.spreads:
+        changed = {name: [asdict(one) for one in outcome.results[name].reasons] for name in (SPREAD, SPREAD_FUSED)}
+        write_json(folder / CHANGES, changed)
     write_record(record, folder)
     return Result(record)
 
@@ -260,11 +280,37 @@ def write_page(name: str, competition: Competition, execution: Execution, anew: 
     execution.note(f"The run's report is in {path}.")
 
 
-def submitted_stage(config: Config, dev: DevFigures, best: bool = False) -> str:
-    """The stage whose answers are submitted: the last one; the best on dev where several networks are not blended."""
+def submitted_stage(
+    config: Config, dev: DevFigures, answers: Mapping[str, Answers], truth: np.ndarray, best: bool = False
+) -> tuple[str, str | None]:
+    """The stage whose answers are submitted, and one line where dev says something else or it is not the last.
+
+    The last stage, which leads over seeds and settings (docs/results.md), unless the best stage on this dev leads it by
+    more than one standard error of their difference: a few hundred queries move GAP by more than stages differ, so that
+    the plain maximum would mostly choose by chance. Without a blend, and where it is asked for, the best on dev.
+
+    Args:
+        config: Of the run.
+        dev: Figures of all stages.
+        answers: By stage.
+        truth: (n,) int64, what the dev queries show.
+        best: Whether the best on dev is asked for.
+    """
+    leader = best_stage(dev)
     if best or not config.ensemble:
-        return best_stage(dev)
-    return SPREAD_FUSED if config.spreads else FUSED
+        return leader, None
+    last = SPREAD_FUSED if config.spreads else FUSED
+    if leader == last:
+        return last, None
+    low, high = paired_interval(answers[last].dev, answers[leader].dev, truth)
+    error, lead = (high - low) / WIDTH_IN_ERRORS, (dev.gap[leader] or 0.0) - (dev.gap[last] or 0.0)
+    said = (
+        f"Dev says that {leader} is better than {last}: {dev.gap[leader]:.5f} against {dev.gap[last]:.5f}, a lead of "
+        f"{lead:.5f} with a standard error of {error:.5f}."
+    )
+    if lead > error:
+        return leader, f"{said} It is more than one, so {leader} is submitted."
+    return last, f"{said} It is within one, so {last} is submitted; `--submit-best` submits {leader}."
 
 
 def best_stage(dev: DevFigures) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmk.ensemble.spread import UNKNOWN, Asked, SpreadDev, reasons, spread_dev, spread_test
-from lmk.ensemble.spreading import RECOGNIZED, Reason, Spreading
+from lmk.ensemble.spreading import Reason
 from lmk.evaluation import gap_of
 from lmk.pipeline.described import BUDGET, NO_QUERIES, Described
 from lmk.pipeline.dev_parts import DevParts
@@ -62,7 +62,7 @@ class Spread:
 
     Attributes:
         dev: Of all dev queries, in the order of `parts` and their queries, cross-fitted.
-        test: Of the test photos, by the settings that all of dev chose.
+        test: Of the test photos, by the setting that all of dev chose.
         context: For each part of dev, the test lists as this part's models answer them, spread by its settings: what
             the next step needs for a graph of dev that is as dense as test.
         learned: Settings, edges and the dev GAP of each setting tried.
@@ -85,7 +85,6 @@ def spread_lists(
     test_graph: tuple[Graph, np.ndarray],
     test_lists: Predictions,
     landmarks: tuple[np.ndarray, np.ndarray],
-    tried: Sequence[Spreading] = RECOGNIZED,
 ) -> Spread:
     """Spread the lists of dev, cross-fitted, and those of test.
 
@@ -100,13 +99,12 @@ def spread_lists(
         test_graph, test_lists: As above.
         landmarks: (n,) str and (n,) int64, all training photos and their landmarks: what edges between photos of dev
             are learned from, whether a part's models know a landmark or not.
-        tried: Settings that dev chooses from: `ensemble.spread.RECOGNIZED` for blended lists, `FUSED` for fused ones.
     """
     parts = [
         _asked(one, graph, concatenate(list(lists)), rows, landmarks)
         for one, graph, lists, rows in zip(dev, dev_graphs, dev_lists, dev_rows, strict=True)
     ]
-    learned = spread_dev(parts, tried)
+    learned = spread_dev(parts)
     whole = _asked(test, test_graph, test_lists, np.empty(0, np.int64), landmarks)
     context = tuple(
         found.take(np.arange(len(one.queries), len(found))) for found, one in zip(learned.parts, dev, strict=True)
@@ -182,7 +180,6 @@ def spread_answers(
     graphs: Sequence[Graph],
     inliers: Sequence[np.ndarray],
     landmarks: tuple[np.ndarray, np.ndarray],
-    tried: Sequence[Spreading],
 ) -> SpreadAnswers:
     """Blended or fused answers, spread along the graphs.
 
@@ -190,7 +187,7 @@ def spread_answers(
         parts: What dev is cross-fitted by.
         answers: With the test photos of each part as context.
         graphs, inliers: Of each fold and of all photos, from `Neighbours` and `verify_graphs`.
-        landmarks, tried: As for `spread_lists`.
+        landmarks: As for `spread_lists`.
     """
     nodes = nodes_of_graphs(parts, answers.test.ids)
     edges = list(zip(graphs, inliers, strict=True))
@@ -204,7 +201,6 @@ def spread_answers(
         edges[-1],
         answers.test,
         landmarks,
-        tried,
     )
     dev = found.dev.align(parts.dev.ids)
     learned = found.learned

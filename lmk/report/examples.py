@@ -20,7 +20,7 @@ from lmk.report.record import FinishedRun
 from lmk.util.errors import LmkError
 from lmk.util.progress import Progress, silent
 
-MISTAKES, RIGHT_PAIRS, WRONG_PAIRS = 24, 8, 4
+MISTAKES, RIGHT_PAIRS, WRONG_PAIRS, CHANGES = 24, 8, 4, 16
 """Shown with pictures."""
 PROPOSED, OF_TRUTH = 3, 2
 """Photos of the landmark that was answered, and of the one that the query shows."""
@@ -75,6 +75,28 @@ class Pair:
     right: bool
     inliers: int
     picture: Picture | None
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A photo that changed an answer: what it is, in words, what it adds to the new answer's lead, and its picture."""
+
+    photo: str
+    kind: str
+    share: float
+    picture: Picture | None
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A test photo whose answer a stage of spreading changed; answers are ids with names, empty for none."""
+
+    query: str
+    stage: str
+    before: str
+    after: str
+    photo: Picture | None
+    neighbours: list[Neighbour]
 
 
 def query_rows(record: FinishedRun, names: dict[int, str], most: int) -> list[Query]:
@@ -148,6 +170,35 @@ def verified_pairs(record: FinishedRun, names: dict[int, str], album: Album, pro
             pairs.append(Pair(query, photo, shown, good, inliers, picture))
             advance(1)
     return pairs
+
+
+def changed_answers(
+    record: FinishedRun, competition: Competition, names: dict[int, str], album: Album, progress: Progress = silent
+) -> list[Changed]:
+    """The test photos whose answer spreading changed, those that their neighbours changed most first, with pictures.
+
+    Of a photo that two stages changed, the change of the later stage stands.
+    """
+    latest = {reason.query: (stage, reason) for stage, reasons in record.changes.items() for reason in reasons}
+    chosen = sorted(latest.values(), key=lambda one: (-sum(one[1].shares), one[1].query))[:CHANGES]
+    shown = dict(zip(competition.train_ids.tolist(), competition.train_landmarks.tolist(), strict=True))
+    found = []
+    with progress("Drawing changed answers", len(chosen), "photos") as advance:
+        for stage, reason in chosen:
+            neighbours = []
+            for photo, share in zip(reason.photos, reason.shares, strict=True):
+                kind = "test photo"
+                if photo in shown:
+                    kind = f"training photo of {label(shown[photo], names)}"
+                elif photo in competition.distractor_ids:
+                    kind = "photo of no landmark"
+                picture = album.thumbnail(photo, f"Neighbour {photo}, a {kind}.", 130)
+                neighbours.append(Neighbour(photo, kind, share, picture))
+            photo_shown = album.thumbnail(reason.query, f"Test photo {reason.query}.", 200)
+            before, after = label(reason.before, names), label(reason.after, names)
+            found.append(Changed(reason.query, stage, before, after, photo_shown, neighbours))
+            advance(1)
+    return found
 
 
 def best_pair(record: FinishedRun, query: str | None) -> tuple[str, str, int]:

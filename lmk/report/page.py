@@ -16,7 +16,7 @@ from lmk.data.names import label, read_names
 from lmk.local.compare import Settings
 from lmk.predictions import NO_LANDMARK
 from lmk.report import svg
-from lmk.report.examples import dearest_mistakes, query_rows, verified_pairs
+from lmk.report.examples import changed_answers, dearest_mistakes, query_rows, verified_pairs
 from lmk.report.pictures import Album, Features, cached
 from lmk.report.record import FinishedRun
 from lmk.report.statistics import (
@@ -70,19 +70,22 @@ def write_report(record: FinishedRun, competition: Competition, path: Path, prog
     stages = stage_rows(record.dev, truth, record.run.recipes)
     mistakes = dearest_mistakes(record, competition, names, album, progress)
     pairs = verified_pairs(record, names, album, progress)
+    changed = changed_answers(record, competition, names, album, progress)
+    final = next(row for row in stages if row.stage == record.final_stage)
     return render(
         "report.html",
         path,
         title=f"Run {record.name}",
         record=record,
         facts=record.run,
-        final=stages[-1],
+        final=final,
+        likeness=record.run.likeness,
         stages=stages,
         weights=record.run.weights,
         optimism=record.run.dev.optimism,
         shows=int((truth != NO_LANDMARK).sum()),
         charts={
-            "precision": svg.precision_chart(ranked, stages[-1].gap),
+            "precision": svg.precision_chart(ranked, final.gap),
             "scores": svg.histogram_chart(scores),
             "calibration": svg.calibration_chart(bins),
             "landmarks": svg.landmark_chart(landmarks, names),
@@ -98,6 +101,8 @@ def write_report(record: FinishedRun, competition: Competition, path: Path, prog
         mistakes=mistakes,
         kinds=sorted({mistake.outcome for mistake in mistakes}),
         pairs=pairs,
+        changed=changed,
+        changes=len({reason.query for reasons in record.changes.values() for reason in reasons}),
         queries=query_rows(record, names, MOST_ROWS),
         unreadable=sorted(record.run.unreadable.items())[:MOST_ROWS],
         times=time_rows(record),

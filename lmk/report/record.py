@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from lmk.ensemble.spreading import Reason
 from lmk.local.evidence import Evidence
 from lmk.predictions import Predictions
-from lmk.runs import RunRecord, find_record
+from lmk.runs import CHANGES, RunRecord, find_record
 from lmk.util.errors import LmkError
 from lmk.util.files import NPZ_DAMAGE
 from lmk.util.workspace import Workspace
@@ -28,6 +30,7 @@ class FinishedRun:
         evidence: For the proposals on dev (of the ensemble, spread or not), its rows as `ids`; None where nothing was
             verified.
         further: Evidence by the other kinds of local features, where the run used two.
+        changes: Test photos whose answer spreading changed, by the stage that changed it.
     """
 
     folder: Path
@@ -38,6 +41,7 @@ class FinishedRun:
     dev: Mapping[str, Predictions]
     evidence: Evidence | None
     further: Mapping[str, Evidence] = field(default_factory=dict)
+    changes: Mapping[str, Sequence[Reason]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -71,7 +75,8 @@ def load_run(workspace: Workspace, name: str | None = None) -> FinishedRun:
             for stage in record.stages
         }
         evidence = {kind: Evidence.load(folder / f"evidence-{kind}.npz") for kind in record.local_features}
-    except (TypeError, LmkError, *NPZ_DAMAGE) as error:
+        changes = _changes(folder / CHANGES)
+    except (AttributeError, TypeError, LmkError, *NPZ_DAMAGE) as error:
         raise LmkError(
             f"The record in {folder} is not whole ({error}). Run `lmk make-submission` again: what is stored is reused."
         ) from error
@@ -85,4 +90,23 @@ def load_run(workspace: Workspace, name: str | None = None) -> FinishedRun:
         dev,
         evidence[first] if first is not None else None,
         {kind: evidence[kind] for kind in others if kind is not None},
+        changes,
     )
+
+
+def _changes(path: Path) -> dict[str, list[Reason]]:
+    """What a run kept of the answers that spreading changed; nothing where it did not spread.
+
+    Raises:
+        TypeError, ValueError: The file is damaged.
+    """
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        str(stage): [
+            Reason(one["query"], int(one["before"]), int(one["after"]), tuple(one["photos"]), tuple(one["shares"]))
+            for one in reasons
+        ]
+        for stage, reasons in found.items()
+    }
