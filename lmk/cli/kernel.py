@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
+from lmk.cli.complete import like_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
 from lmk.cli.output import say, say_block, say_piece
 
@@ -41,6 +42,13 @@ def new(
     name: NameArgument,
     kind: Annotated[str, typer.Option(help="train, delf or submission.")] = "train",
     recipe: Annotated[list[str], typer.Option(help="Recipe to train, or recipes of the submission.")] = [],  # noqa: B006
+    like: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=like_names,
+            help="Published system that a submission follows; its own recipe without --recipe.",
+        ),
+    ] = None,
     dataset: Annotated[
         list[str], typer.Option(metavar="[OWNER/]SLUG", help="Dataset with weights to attach; repeatable.")
     ] = [],  # noqa: B006
@@ -62,10 +70,13 @@ def new(
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.templates import make_kernel
     from lmk.models.recipes import find_recipe
+    from lmk.pipeline.systems import find_system
 
     for word in recipe:
         find_recipe(word)
-    made = make_kernel(kernels_root(), name, kind, recipe, kaggle_slug(competition), dataset, gpu, model)
+    if like is not None:
+        recipe = recipe or [find_system(like).recipe]
+    made = make_kernel(kernels_root(), name, kind, recipe, kaggle_slug(competition), dataset, gpu, model, like)
     say(str(made.folder))
 
 
