@@ -20,6 +20,7 @@ COMMANDS = (
     "blend",
     "recipes",
     "data",
+    "new",
     "fetch",
     "download",
     "submit",

@@ -19,7 +19,7 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.complete import recipe_names
-from lmk.cli.options import with_defaults
+from lmk.cli.options import packaged_delf, with_defaults
 from lmk.cli.output import say
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def plan(
     if gpu not in GPUS:
         raise LmkError(f"No GPU is known as '{gpu}'; there are {', '.join(GPUS)}.{did_you_mean(gpu, GPUS)}")
     names, weights = with_defaults(competition, recipe, None)
-    kinds = chosen_local_features(local_features, weights)
+    delf = packaged_delf(names, weights)
+    kinds = chosen_local_features(local_features, weights, delf)
     for name in names:
         find_recipe(name)
     place = Workspace(workspace)
@@ -92,6 +93,7 @@ def plan(
         refit=refit,
         gallery=gallery,
         local_features=kinds,
+        delf=delf,
     )
     rates, chosen = MEASURED, GPUS[gpu]
     factors = measured_factors(place, rates, chosen, jobs)
