@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import lmk.cli.plan
-import lmk.cli.recipes  # noqa: F401, both register a command
+import lmk.cli.recipes
 from lmk.cli.app import app
 from lmk.cli.complete import recipe_names
 from lmk.cli.defaults import _value
@@ -61,7 +61,7 @@ def test_a_file_without_a_base_gives_all_that_has_no_default(tmp_path):
     path = written(
         tmp_path,
         'name = "own"\nbackbone = "mobilenet"\nimage_size = 96\n[[stages]]\nepochs = 2\nlearning_rate = 1\n'
-        '[[stages]]\nepochs = 1\nlearning_rate = 1e-4\ntrain_from = 0\nema = 0.9\n',
+        "[[stages]]\nepochs = 1\nlearning_rate = 1e-4\ntrain_from = 0\nema = 0.9\n",
     )
     stages = (Stage(2, 1.0), Stage(1, 1e-4, train_from=0, ema=0.9))
     assert read_recipe(path) == (Recipe("own", "mobilenet", 96, stages), None)
@@ -108,7 +108,7 @@ WRONG = [
     ("dense = true\npooling = 'max'", r"`dense` views need the pooling `gem`"),
     ("backbone = 'mobilnet'", r"No backbone is named 'mobilnet'\. Did you mean 'mobilenet'\?"),
     ("provider = 'kers'", r"`provider` is 'kers'; it takes keras, .*Did you mean 'keras'\?"),
-    ("name = '../up'", r"`name` is '\.\./up'; it takes up to 64 letters"),
+    ("name = '../up'", r"`name` is '\.\./up'; it takes up to 64 of"),
     ("name = 'mobilenetv2-gem'", r"`name` is that of a recipe of lmk with other fields"),
     ("name = 'mobilenetv2-gem", r"cannot be read as TOML"),
     ("\0", r"cannot be read as TOML"),
@@ -235,7 +235,15 @@ def test_a_setting_names_a_file_beside_it(tmp_path):
 
 def test_a_kernel_carries_its_recipe_file_and_names_its_copy(tmp_path, monkeypatch):
     made = make_kernel(
-        tmp_path, "own", "submission", ["mine.toml", BASE], "tiny-landmarks", ["a/b"], True, (), {"mine.toml": "x = 1\n"}
+        tmp_path,
+        "own",
+        "submission",
+        ["mine.toml", BASE],
+        "tiny-landmarks",
+        ["a/b"],
+        True,
+        (),
+        {"mine.toml": "x = 1\n"},
     )
     script = (made.folder / "own.py").read_text()
     assert f'RECIPES = [bundled("mine.toml"), "{BASE}"]' in script and "attached, bundled, leave" in script
@@ -244,7 +252,9 @@ def test_a_kernel_carries_its_recipe_file_and_names_its_copy(tmp_path, monkeypat
     files = bundle_files(made.folder / "own.py")
     assert files["recipes/mine.toml"] == b"x = 1\n"
     folder = tmp_path / "unpacked"
-    zipfile.ZipFile(BytesIO(pack({name: data for name, data in files.items() if "recipes/" in name}))).extractall(folder)
+    zipfile.ZipFile(BytesIO(pack({name: data for name, data in files.items() if "recipes/" in name}))).extractall(
+        folder
+    )
     monkeypatch.setattr(inside, "_recipes_folder", lambda: folder / "recipes")
     path = inside.bundled("mine.toml")
     assert Path(path).read_text() == "x = 1\n"

@@ -19,7 +19,9 @@ def recipe_names(incomplete: str) -> list[tuple[str, str]]:
             word = f"{folder}{path.name}" + "/" * path.is_dir()
             is_file = path.suffix == ".toml" and path.name not in (NAME, "pyproject.toml")
             # Folders only where a path is being typed: a list of recipes is no place for them.
-            if word.startswith(incomplete) and (is_file or (folder and path.is_dir() and not path.name.startswith("."))):
+            if word.startswith(incomplete) and (
+                is_file or (folder and path.is_dir() and not path.name.startswith("."))
+            ):
                 files.append((word, "recipe file" if is_file else "folder"))
     return named + files
 

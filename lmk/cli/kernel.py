@@ -41,7 +41,12 @@ WEIGHTS_FOLDER = "FOLDER-OF-WEIGHTS"
 def new(
     name: NameArgument,
     kind: Annotated[str, typer.Option(help="train, delf or submission.")] = "train",
-    recipe: Annotated[list[str], typer.Option(autocompletion=recipe_names, help="Recipe or recipe file (TOML) to train; those of the submission.")] = [],  # noqa: B006
+    recipe: Annotated[
+        list[str],
+        typer.Option(
+            autocompletion=recipe_names, help="Recipe or recipe file (TOML) to train; those of the submission."
+        ),
+    ] = [],  # noqa: B006
     dataset: Annotated[
         list[str], typer.Option(metavar="[OWNER/]SLUG", help="Dataset with weights to attach; repeatable.")
     ] = [],  # noqa: B006

@@ -116,5 +116,5 @@ def show_fields(json: bool) -> None:
         for one in known:
             default = "" if one.default is None else f"; default {one.default}"
             say(f"  {one.name}: {one.takes}{default}")
-            for line in textwrap.wrap(one.about, WIDTH):
+            for line in textwrap.wrap(one.about, WIDTH, break_on_hyphens=False):
                 say(f"      {line}")

@@ -108,7 +108,7 @@ def bundle_files(script: Path) -> dict[str, bytes]:
 
 
 def make_bundle(script: Path, secrets: Iterable[str] = (), seconds: float = LONGEST["gpu"]) -> Bundle:
-    """The script that is pushed: lmk and the kernel's recipe files, unpacked by `prologue`, then the kernel's own lines.
+    """The script that is pushed: lmk and the recipe files, unpacked by `prologue`, then the kernel's own lines.
 
     Args:
         script: The kernel's own script.

@@ -6,7 +6,7 @@ import re
 import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from lmk.models.backbones.catalogue import PROVIDERS, Scaling, backbone_named
 from lmk.util.errors import LmkError, did_you_mean, quoted
@@ -22,6 +22,7 @@ ENOUGH_FOR_STATISTICS = 32
 Pooling = Literal["average", "max", "gem", "gem-channels", "rmac", "flatten"]
 HeadName = Literal["sigmoid", "softmax", "cosine", "subcentre"]
 LossName = Literal["bce", "rank-bce", "rank-bce-published", "softmax", "arcface", "cosface", "arcface-dynamic"]
+Views = Literal[1, 12, 22]
 OptimizerName = Literal["adam", "adamw", "sgd"]
 """Names that recipes take, without loading Keras; tests/test_recipes.py holds them equal to the registries' keys."""
 MARGIN_LOSSES = ("arcface", "cosface", "arcface-dynamic")
@@ -52,7 +53,8 @@ class Stage:
         patience: Epochs without a better result on dev after which the stage stops; none trains all epochs.
         batch_norm: Whether batch normalization learns, too, where the backbone does. None: in batches of 32
             (`ENOUGH_FOR_STATISTICS`) or more. Else it keeps the statistics and scales that it has, in the head as well.
-        weight_decay: Decay of the weights in place of the recipe's: what a head on frozen features wants would shrink a backbone.
+        weight_decay: Decay of the weights in place of the recipe's: what a head on frozen features wants would shrink a
+            backbone.
         steps: Most steps an epoch, of photos or views drawn anew for each epoch; none takes all of them.
     """
 
@@ -87,15 +89,15 @@ class Recipe:
         backbone: The network without its classifier; `lmk.models.backbones.catalogue.BACKBONES` lists them.
         image_size: Side of a view in pixels. Larger sees more detail; cost grows by its square.
         stages: Stages of training in order, those with a frozen backbone first.
-        pooling: From the feature map to one vector: GeM learns where between mean and maximum to be; `gem-channels`
+        pooling: Way from the feature map to one vector: GeM learns where between mean and maximum to be; `gem-channels`
             has an exponent a channel; `flatten` keeps the feature map as it is.
         hidden: Widths of dense layers with ReLU before the head.
         normalize: Whether features are standardised (batch normalization) first.
         dropout: Share of features dropped before the head.
-        head: Sigmoids may score all landmarks low, which photos of no landmark need; `cosine` and `subcentre` compare
-            with one and three centres a landmark, for margin losses.
-        loss: `rank-bce` weighs a photo by its rank in confidence, as GAP does; `arcface`, `cosface` and
-            `arcface-dynamic` (margins by the size of a landmark) need a head of cosines.
+        head: Last layer, one output a landmark: sigmoids may score all landmarks low, which photos of no landmark need;
+            `cosine` and `subcentre` compare with one and three centres a landmark, for margin losses.
+        loss: Loss in training: `rank-bce` weighs a photo by its rank in confidence, as GAP does; `arcface`, `cosface`
+            and `arcface-dynamic` (margins by the size of a landmark) need a head of cosines.
         margin: Margin of `arcface`, in radians, and `cosface`, a cosine.
         sampled_classes: Share of the landmarks that a training step compares photos with (Partial FC,
             arXiv:2203.15565); none compares with all. With tens of thousands of landmarks it saves most of a step's
@@ -140,7 +142,7 @@ class Recipe:
     balance: bool = False
     optimizer: OptimizerName = "adam"
     weight_decay: FromZero | None = None
-    views: Literal[1, 12, 22] = 22
+    views: Views = 22
     dense: bool = False
     vote: Literal["mean", "vote", "descriptors"] = "mean"
     provider: str | None = None
@@ -173,7 +175,7 @@ class Recipe:
         allowed = (12, 22) if self.dense else (1, 12, 22)
         if views not in allowed:
             raise LmkError(f"{self.name} takes {' or '.join(map(str, allowed))} views, not {views}.")
-        return replace(self, views=views)
+        return replace(self, views=cast(Views, views))
 
     def __post_init__(self) -> None:
         if problem := self._conflict():
@@ -443,7 +445,7 @@ def read_recipe(path: Path) -> tuple[Recipe, Recipe | None]:
         raise LmkError(f"{path}: `provider` is {quoted(recipe.provider)}; it takes {', '.join(PROVIDERS)}.{hint}")
     if not NAME.fullmatch(recipe.name):
         raise LmkError(
-            f"{path}: `name` is {quoted(recipe.name)}; it takes up to 64 letters, digits, dots, hyphens and underscores."
+            f"{path}: `name` is {quoted(recipe.name)}; it takes up to 64 of a-z, A-Z, 0-9, dot, hyphen and underscore."
         )
     shipped = RECIPES.get(recipe.name)
     if shipped is not None and shipped.key() != recipe.key():

@@ -162,7 +162,9 @@ def config_of(
         if recipe.name in STAGES:
             raise LmkError(f"{word}: a stage of every run is named {recipe.name}. Give the recipe another `name`.")
         if found.setdefault(recipe.name, recipe).key() != recipe.key():
-            raise LmkError(f"{word}: another recipe of this run is named {recipe.name}. Give one of them another `name`.")
+            raise LmkError(
+                f"{word}: another recipe of this run is named {recipe.name}. Give one of them another `name`."
+            )
     return Config(tuple(found.values()), **settings)  # type: ignore[arg-type]
 
 

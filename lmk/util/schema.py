@@ -199,5 +199,7 @@ def _item(inner: Any, item: Any, name: str) -> Any:
     if not is_dataclass(inner):
         return _value(inner, item, name)
     if not isinstance(item, dict):
-        raise WrongSetting(f"`{name}` is {quoted(item)}; it takes a table of {', '.join(f.name for f in fields(inner))}.")
+        raise WrongSetting(
+            f"`{name}` is {quoted(item)}; it takes a table of {', '.join(f.name for f in fields(inner))}."
+        )
     return read_table(inner, item, where=f"{name}.")  # type: ignore[arg-type]
