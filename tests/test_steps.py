@@ -27,12 +27,13 @@ from tests.structure import imports
 pytestmark = pytest.mark.usefixtures("tiny_recipes")
 
 INERT = {
-    "lmk.pipeline.backend", "lmk.pipeline.build", "lmk.pipeline.cache", "lmk.pipeline.code_of_steps",
-    "lmk.pipeline.config", "lmk.pipeline.dataset", "lmk.pipeline.key", "lmk.pipeline.local_features",
-    "lmk.pipeline.places", "lmk.pipeline.results", "lmk.pipeline.steps", "lmk.data.competitions",
-    "lmk.data.tables", "lmk.models.start", "lmk.models.saved", "lmk.models.distributed", "lmk.models.recipes", "lmk.models.delf.recipe",
-    "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.settings", "lmk.data.reading", "lmk.local.draw",
-    "lmk.ensemble.rules",
+    "lmk.pipeline.backend", "lmk.pipeline.build", "lmk.pipeline.cache",
+    "lmk.pipeline.code_of_steps", "lmk.pipeline.config", "lmk.pipeline.dataset", "lmk.pipeline.key",
+    "lmk.pipeline.local_features", "lmk.pipeline.places", "lmk.pipeline.results",
+    "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.tables", "lmk.models.start",
+    "lmk.models.saved", "lmk.models.distributed", "lmk.models.recipes", "lmk.models.delf.recipe",
+    "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.settings", "lmk.data.reading",
+    "lmk.local.draw", "lmk.ensemble.rules",
 }  # fmt: skip
 """Modules that carry numbers, or whose values stand in keys by themselves, and that make none."""
 READ = {"lmk.data.images", "lmk.data.views", "lmk.data.splits", "lmk.predictions"}
