@@ -15,7 +15,9 @@ from lmk.data.competitions import read_competition
 from lmk.data.tables import read_solution
 from lmk.ensemble.combine import combination
 from lmk.evaluation import check_submission, evaluate
-from lmk.pipeline.build import Builder, build
+from lmk.pipeline.build import build
+from lmk.pipeline.building.networks import NetworkSteps
+from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import Config, Execution, config_of
 from lmk.pipeline.dataset import Dataset, open_dataset
 from lmk.pipeline.plan import StepPlan, plan_steps
@@ -217,7 +219,7 @@ def test_as_published_what_cannot_be_read_is_answered_with_confidence_0(first, f
 def test_a_published_retrieval_takes_the_place_of_nearest_neighbours(name, spread, first, folder, workspace):
     """By its twin on arrays, of every part; everything else of the step stays."""
     config, dataset, execution = opened(folder, workspace, retrieval=name, spread=spread)
-    builder = Builder(config, dataset, execution)
+    builder = NetworkSteps(Shared(config, dataset, execution))
     steps = build(config, dataset, execution)
     heads = [context_of(recipe) if spread else recipe for recipe in tiny.RECIPE_NAMES]
     results = execute(steps, ["retrieval", *heads], execution).results
@@ -227,14 +229,12 @@ def test_a_published_retrieval_takes_the_place_of_nearest_neighbours(name, sprea
     for recipe in config.recipes:
         builder.recipe(recipe)
     for part in dataset.parts:
-        models = [
-            Described(*(builder.networks[recipe.name]().descriptors(part, ids) for ids in parts))
-            for recipe in config.recipes
-            for parts in [
-                (part.photos, part.distractors, part.queries.photos if len(part.queries) else dataset.test_ids)
-            ]
-        ]
-        of, ids = ("dev", part.queries.ids) if len(part.queries) else ("test", dataset.test_ids)
+        of, ids, asked = ("test", dataset.test_ids, dataset.test_ids)
+        if len(part.queries):
+            of, ids, asked = "dev", part.queries.ids, part.queries.photos
+        photos = (part.photos, part.distractors, asked)
+        describe = [builder.of_recipe[recipe.name]().descriptors for recipe in config.recipes]
+        models = [Described(*(one(part, names) for names in photos)) for one in describe]
         lists = [getattr(results[head], of) for head in heads]
         logits = combination("mean", lists)(lists, 20)
         expected = RETRIEVALS[name](ids, models, part.landmarks, logits, 20)
