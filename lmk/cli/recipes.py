@@ -71,10 +71,10 @@ def list_recipes(json: bool) -> None:
         say()
         say(f"{recipe.name}: {recipe.about}." + (f" Reaches: {recipe.reaches}." if recipe.reaches else ""))
     say()
-    systems = [(system.name, system.recipe, system.rule, system.about) for system in SYSTEMS.values()]
-    print_table(
-        "Published systems: lmk make-submission --like NAME", ("system", "recipe", "fusion", "decision"), systems
-    )
+    say("Published systems, for lmk make-submission --like NAME:")
+    for system in SYSTEMS.values():
+        say()
+        say(f"{system.name}: {system.about}. Recipe: {system.recipe}; fusion: {system.rule}.")
 
 
 def show_recipe(word: str, json: bool) -> None:
