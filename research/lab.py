@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from lmk.data.splits import Split, make_split
+from lmk.ensemble.combine import combination
 from lmk.ensemble.tune import cross_fit
 from lmk.metrics import average_precision, rank
 from lmk.models.extract import forward, photos_at_once
@@ -21,7 +22,8 @@ from lmk.models.network import Network, build_network
 from lmk.models.prediction import predict_features
 from lmk.models.recipes import Recipe, find_recipe
 from lmk.models.schedules import make_optimizer, warmup_cosine
-from lmk.pipeline.build import Builder
+from lmk.pipeline.building.networks import NetworkSteps
+from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import Config, Execution, config_of
 from lmk.pipeline.dataset import Dataset, Part, dataset_of, open_competition, open_dataset
 from lmk.pipeline.networks import Networks
@@ -29,6 +31,8 @@ from lmk.pipeline.steps import networks_of
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate
 from lmk.retrieval.descriptors import photo_descriptors, side_by_side
 from lmk.retrieval.neighbours import Options, find_landmarks
+from lmk.retrieval.published import RETRIEVALS, Described
+from lmk.retrieval.scores import PRODUCT
 from lmk.util.files import digest_of, write_json
 from lmk.util.workspace import Workspace
 
@@ -87,15 +91,15 @@ class Trial:
 
     def networks(self, recipe: Recipe) -> Networks:
         """A recipe's networks on this trial's split."""
-        builder = Builder(self.config, self.dataset, self.execution)
-        builder.recipe(recipe)
-        return builder.networks[recipe.name]()
+        steps = NetworkSteps(Shared(self.config, self.dataset, self.execution))
+        steps.recipe(recipe)
+        return steps.of_recipe[recipe.name]()
 
     def digest(self, recipe: Recipe) -> str:
         """Digest of all that a recipe's networks depend on."""
-        builder = Builder(self.config, self.dataset, self.execution)
-        builder.recipe(recipe)
-        return builder.keys[networks_of(recipe.name)].digest
+        shared = Shared(self.config, self.dataset, self.execution)
+        NetworkSteps(shared).recipe(recipe)
+        return shared.keys[networks_of(recipe.name)].digest
 
     def once(self, key: object, compute: Callable[[], object]) -> object:
         """What `compute` gives, computed once a key."""
@@ -205,6 +209,10 @@ class Lab:
         """kNN by the recipes' descriptors, and the queries' likeness to distractors (n,)."""
         return trial.once((recipes, options), lambda: self._retrieval(trial, recipes, options))
 
+    def published(self, trial: Trial, recipes: tuple[Recipe, ...], name: str) -> Answer:
+        """Retrieval as published, by one of `RETRIEVALS`; logits are the mean scores of the recipes' heads."""
+        return trial.once((recipes, name), lambda: self._published(trial, recipes, name))
+
     def rows(self, names: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.ids, names)
 
@@ -290,15 +298,38 @@ class Lab:
         network.top.fit(rows, targets, batch_size=stage.batch_size, epochs=stage.epochs, verbose=0)
         return network
 
-    def _retrieval(self, trial: Trial, recipes: tuple[Recipe, ...], options: Options) -> tuple[Answer, np.ndarray]:
-        parts = [part for part in trial.dataset.parts if len(part.queries)]
-        described = [
+    def _described(self, recipes: tuple[Recipe, ...]) -> list[np.ndarray]:
+        """Descriptors (n, d) of all photos by each recipe's network."""
+        return [
             self.trials[0].once(
                 (passes_of(recipe), "descriptors"), lambda recipe=recipe: photo_descriptors(self.features(recipe))
             )
             for recipe in recipes
         ]
-        descriptors = side_by_side(described, options.weights)
+
+    def _published(self, trial: Trial, recipes: tuple[Recipe, ...], name: str) -> Answer:
+        parts = [part for part in trial.dataset.parts if len(part.queries)]
+        described = self._described(recipes)
+        heads = [self.answer(trial, recipe) for recipe in recipes] if name == PRODUCT else []
+        start = time.process_time()
+        if heads:
+            lists = [head.dev for head in heads]
+            logits = combination("mean", lists)(lists, TOP)
+        else:
+            logits = _unanswered(trial.dataset.dev.ids)
+        found = []
+        for part in parts:
+            ids = [self.rows(names) for names in (part.photos, part.distractors, part.queries.photos)]
+            models = [Described(*(one[rows] for rows in ids)) for one in described]
+            found.append(RETRIEVALS[name](part.queries.ids, models, part.landmarks, logits, TOP))
+        seconds = (time.process_time() - start) / len(parts)
+        train = sum(head.train for head in heads)
+        predict = seconds + sum(head.predict for head in heads)
+        return Answer(concatenate(found), train, predict, frozenset(recipes))
+
+    def _retrieval(self, trial: Trial, recipes: tuple[Recipe, ...], options: Options) -> tuple[Answer, np.ndarray]:
+        parts = [part for part in trial.dataset.parts if len(part.queries)]
+        descriptors = side_by_side(self._described(recipes), options.weights)
         start = time.process_time()
         found, likeness = [], []
         for part in parts:
@@ -320,6 +351,11 @@ def _answered(found: Predictions) -> Predictions:
     """The same without what is no number: a head whose training diverged answers nothing, which is worth nothing."""
     lost = np.isnan(found.scores)
     return Predictions(found.ids, np.where(lost, NO_LANDMARK, found.landmarks), np.where(lost, -np.inf, found.scores))
+
+
+def _unanswered(ids: np.ndarray) -> Predictions:
+    """Queries of which nothing is said."""
+    return Predictions(ids, np.full((len(ids), 1), NO_LANDMARK), np.full((len(ids), 1), -np.inf))
 
 
 def paired(first: list[Predictions], second: list[Predictions], truths: list[np.ndarray]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from lmk.data.competitions import read_competition
-from lmk.pipeline import build as building
+from lmk.pipeline import code_of_steps
 from lmk.pipeline.build import build
 from lmk.pipeline.cache import Cache, DamagedResult
 from lmk.pipeline.code import code_digests, source_digest
@@ -27,12 +27,13 @@ from tests.structure import imports
 pytestmark = pytest.mark.usefixtures("tiny_recipes")
 
 INERT = {
-    "lmk.pipeline.backend", "lmk.pipeline.build", "lmk.pipeline.cache", "lmk.pipeline.config",
-    "lmk.pipeline.dataset", "lmk.pipeline.key", "lmk.pipeline.local_features", "lmk.pipeline.places",
-    "lmk.pipeline.results", "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.tables", "lmk.models.start",
+    "lmk.pipeline.backend", "lmk.pipeline.build", "lmk.pipeline.cache",
+    "lmk.pipeline.code_of_steps", "lmk.pipeline.config", "lmk.pipeline.dataset", "lmk.pipeline.key",
+    "lmk.pipeline.local_features", "lmk.pipeline.places", "lmk.pipeline.results",
+    "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.tables", "lmk.models.start",
     "lmk.models.saved", "lmk.models.distributed", "lmk.models.recipes", "lmk.models.delf.recipe",
-    "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.settings", "lmk.data.reading", "lmk.local.draw",
-    "lmk.ensemble.rules",
+    "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.settings", "lmk.data.reading",
+    "lmk.local.draw", "lmk.ensemble.rules", "lmk.retrieval.scores", "lmk.pipeline.systems",
 }  # fmt: skip
 """Modules that carry numbers, or whose values stand in keys by themselves, and that make none."""
 READ = {"lmk.data.images", "lmk.data.views", "lmk.data.splits", "lmk.predictions"}
@@ -73,6 +74,7 @@ ROOTS = {
     "NETWORK_CODE": "lmk.pipeline.features",
     "TRAINING_CODE": "lmk.pipeline.networks",
     "RETRIEVAL_CODE": "lmk.pipeline.retrieve",
+    "PUBLISHED_RETRIEVAL_CODE": "lmk.pipeline.published",
     "SPREAD_CODE": "lmk.pipeline.spread",
     "BLEND_CODE": "lmk.pipeline.blend",
     "DELF_CODE": "lmk.pipeline.delf",
@@ -85,6 +87,7 @@ UPSTREAM = {
     "TRAINING_CODE": ("NETWORK_CODE",),
     "COMPARISON_CODE": ("LOCAL_CODE",),
     "PAIRS_CODE": ("COMPARISON_CODE", "LOCAL_CODE"),
+    "PUBLISHED_RETRIEVAL_CODE": ("RETRIEVAL_CODE",),
     "SPREAD_CODE": ("PAIRS_CODE", "RETRIEVAL_CODE", "BLEND_CODE"),
     "EVIDENCE_CODE": ("COMPARISON_CODE", "LOCAL_CODE"),
     "DELF_CODE": ("LOCAL_CODE",),
@@ -94,7 +97,7 @@ UPSTREAM = {
 
 
 def declared_by(name: str) -> set[str]:
-    modules = getattr(building, name)
+    modules = getattr(code_of_steps, name)
     if isinstance(modules, dict):
         return {module for group in modules.values() for module in group}
     return set(modules)
@@ -116,7 +119,7 @@ def test_every_step_of_a_run_declares_code(computed):
 
 
 def test_no_inert_module_is_declared_and_every_declared_one_exists():
-    declared = set().union(*(declared_by(name) for name in vars(building) if name.endswith("_CODE")))
+    declared = set().union(*(declared_by(name) for name in vars(code_of_steps) if name.endswith("_CODE")))
     assert len(declared) > 30 and not declared & INERT
     assert code_digests(declared).keys() == declared
 
@@ -266,7 +269,7 @@ def test_a_key_is_the_same_after_a_journey_through_json():
 
 def test_a_published_system_has_one_network_and_nothing_else_in_its_blend(folder, tmp_path):
     changes = {"recipes": tiny.RECIPE_NAMES[:1], "like": "xception-delf32", "local_features": "rootsift", "passes": 2}
-    changes |= {"fusion": "seed-0.85-0.15", "candidates": 1, "answer_unreadable": True}
+    changes |= {"fusion": "seed-0.85-0.15", "candidates": 1, "unreadable": "zero"}
     config, dataset, execution = opened(folder, tmp_path, **changes)
     steps = build(config, dataset, execution)
     assert not any("retrieval" in step.name for step in steps)

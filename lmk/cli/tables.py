@@ -53,9 +53,13 @@ def print_result(result: Result) -> None:
         as_test = f"{weighted[stage]:.5f}" if stage in weighted else ""
         share = "" if weight is None else f"{weight:.2f}"
         rows.append((stage, f"{gap:.5f}", interval, as_test, share, seconds(stage), mark))
+    columns = ["stage", "GAP", "95 % interval", "as test", "weight", "seconds", ""]
+    if not likeness:
+        place = columns.index("as test")
+        columns, rows = [*columns[:place], *columns[place + 1 :]], [(*row[:place], *row[place + 1 :]) for row in rows]
     print_table(
         f"GAP on dev ({dev.kind}): {dev.queries} queries, {dev.landmark_queries} of them show a known landmark",
-        ("stage", "GAP", "95 % interval", "as test", "weight", "seconds", ""),
+        columns,
         rows,
     )
     if likeness:

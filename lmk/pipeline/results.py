@@ -201,7 +201,6 @@ class SpreadAnswers(Fitted):
         tried = [self.how, *self.gaps]
         found = super().arrays() | {
             "shares": np.array([one.share for one in tried]),
-            "fixed": np.array([one.fixed for one in tried]),
             "rounds": np.array([one.rounds for one in tried]),
             "gaps": np.array(list(self.gaps.values())),
             "reason queries": np.array([one.query for one in self.reasons], dtype=str),
@@ -215,7 +214,7 @@ class SpreadAnswers(Fitted):
     @classmethod
     def of(cls, dev: Predictions, test: Predictions, arrays: Mapping[str, np.ndarray]) -> SpreadAnswers:
         """The result from what is kept."""
-        columns = (arrays[name].tolist() for name in ("shares", "fixed", "rounds"))
+        columns = (arrays[name].tolist() for name in ("shares", "rounds"))
         how, *tried = (Spreading(*values) for values in zip(*columns, strict=True))
         return cls(
             dev,

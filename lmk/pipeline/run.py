@@ -16,12 +16,17 @@ import numpy as np
 from lmk import __version__
 from lmk.data.competitions import Competition
 from lmk.data.sizes import size_of
-from lmk.evaluation import check_submission, gap_and_interval, paired_interval
+from lmk.ensemble.leads import lead_and_error
+from lmk.ensemble.rules import LEARNED
+from lmk.evaluation import check_submission, gap_and_interval
 from lmk.local.kinds import KINDS
-from lmk.pipeline.build import build, comparison_settings, targets_of
+from lmk.local.verify import GALLERY
+from lmk.pipeline.build import build, final_step, targets_of
+from lmk.pipeline.building.proposals import comparison_settings
 from lmk.pipeline.cache import Cache
 from lmk.pipeline.config import READ_SIDE, Config, Execution
 from lmk.pipeline.dataset import Dataset
+from lmk.pipeline.likes import write_statistics
 from lmk.pipeline.results import Answers, Blended, Fitted, Verified
 from lmk.pipeline.steps import (
     ENSEMBLE,
@@ -48,10 +53,10 @@ if TYPE_CHECKING:
 
 VERSIONS = ("keras", "tensorflow", "numpy", "opencv-python-headless", "scikit-learn")
 """Packages whose versions a run records."""
-WIDTH_IN_ERRORS = 3.92
-"""Width of a 95 % interval in standard errors."""
 PHOTOS, SUBMISSION = "photos", "submission"
 """Stages of a run that are no steps: the search for unreadable photos, and the CSV."""
+STATISTICS = "inliers.csv"
+"""Maximum, mean and mean of the best 16 counts of inliers of each query of a published system, beside its record."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def facts_of(
     if not config.spreads:
         return {}
     results = outcome.results
-    found: dict[str, Any] = {name: results[name].facts() for name in (SPREAD, SPREAD_FUSED)}
+    found: dict[str, Any] = {name: results[name].facts() for name in spreading_steps(config)}
     shift = _shift(config, dataset, results, answers[final].dev)
     if shift is not None:
         from lmk.shift import weighted_gap  # loads scikit-learn
@@ -175,18 +180,17 @@ def stale_line(stale: Stale) -> str:
 def write_checked(config: Config, dataset: Dataset, predictions: Predictions, path: Path) -> None:
     """Write the submission in the sample's order, every id once, and check what was written.
 
-    A query without a readable photo gets the most frequent landmark below all other answers, which cannot lower GAP,
-    or no answer by setting.
+    A query without a readable photo gets what `Config.unreadable` says.
     """
     competition = dataset.competition
     answers = predictions.top(1).align(competition.test_ids)
-    if config.answer_unreadable:
-        asked = positions(predictions.ids, competition.test_ids) >= 0
+    if config.unreadable != "empty":
+        unread = positions(predictions.ids, competition.test_ids) < 0
         landmarks, counts = np.unique(competition.train_landmarks, return_counts=True)
         answered = answers.best != NO_LANDMARK
         last = min(answers.confidence[answered].min(initial=0.0), 0.0) - 1.0
-        best = np.where(asked, answers.best, landmarks[counts.argmax()])
-        confidence = np.where(asked, answers.confidence, last)
+        best = np.where(unread, landmarks[counts.argmax()], answers.best)
+        confidence = np.where(unread, last if config.unreadable == "last" else 0.0, answers.confidence)
         answers = Predictions(answers.ids, best[:, None], confidence[:, None])
     write_submission(answers, path)
     check_submission(read_submission(path), competition.test_ids)
@@ -262,8 +266,12 @@ def keep_record(
     if verified is not None:
         for kind, evidence in verified.dev.items():
             evidence.save(folder / f"evidence-{kind}.npz")
+        if config.like is not None:
+            kind = KINDS[config.local_features][0]
+            parts = {"dev": verified.dev[kind], "test": verified.test[kind]}
+            write_statistics(folder / STATISTICS, parts, GALLERY)
     if config.spreads:
-        changed = {name: [asdict(one) for one in outcome.results[name].reasons] for name in (SPREAD, SPREAD_FUSED)}
+        changed = {name: [asdict(one) for one in outcome.results[name].reasons] for name in spreading_steps(config)}
         write_json(folder / CHANGES, changed)
     write_record(record, folder)
     return Result(record)
@@ -287,7 +295,8 @@ def submitted_stage(
 
     The last stage, which leads over seeds and settings (docs/results.md), unless the best stage on this dev leads it by
     more than one standard error of their difference: a few hundred queries move GAP by more than stages differ, so that
-    the plain maximum would mostly choose by chance. Without a blend, and where it is asked for, the best on dev.
+    the plain maximum would mostly choose by chance. A published rule of fusion was asked for by name and stays the last
+    word. Without a blend, and where it is asked for, the best on dev.
 
     Args:
         config: Of the run.
@@ -299,18 +308,24 @@ def submitted_stage(
     leader = best_stage(dev)
     if best or not config.ensemble:
         return leader, None
-    last = SPREAD_FUSED if config.spreads else FUSED
+    last = final_step(config)
     if leader == last:
         return last, None
-    low, high = paired_interval(answers[last].dev, answers[leader].dev, truth)
-    error, lead = (high - low) / WIDTH_IN_ERRORS, (dev.gap[leader] or 0.0) - (dev.gap[last] or 0.0)
+    lead, error = lead_and_error(answers[last].dev, answers[leader].dev, truth)
     said = (
         f"Dev says that {leader} is better than {last}: {dev.gap[leader]:.5f} against {dev.gap[last]:.5f}, a lead of "
         f"{lead:.5f} with a standard error of {error:.5f}."
     )
+    if config.like is not None or config.fusion != LEARNED:
+        return last, f"{said} {last} was asked for and is submitted; `--submit-best` submits {leader}."
     if lead > error:
         return leader, f"{said} It is more than one, so {leader} is submitted."
     return last, f"{said} It is within one, so {last} is submitted; `--submit-best` submits {leader}."
+
+
+def spreading_steps(config: Config) -> tuple[str, ...]:
+    """Steps that spread answers, in order."""
+    return (SPREAD, SPREAD_FUSED) if config.spreads_fused else (SPREAD,)
 
 
 def best_stage(dev: DevFigures) -> str:
@@ -327,7 +342,7 @@ def answer_steps(config: Config) -> list[str]:
 def figures(config: Config, dataset: Dataset, answers: Mapping[str, Answers]) -> DevFigures:
     """GAP on dev with its interval by stage; None for stages that were not run."""
     truth = dataset.dev.truth
-    spread = [SPREAD, SPREAD_FUSED] if config.spreads else ["", ""]
+    spread = [SPREAD if config.spreads else "", SPREAD_FUSED if config.spreads_fused else ""]
     made_of_others = [name for name in (RETRIEVAL, ENSEMBLE, spread[0], FUSED, spread[1]) if name]
     stages = dict.fromkeys([*(recipe.name for recipe in config.recipes), *answers])
     # The order of the table is that of the stages.
