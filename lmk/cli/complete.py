@@ -12,6 +12,19 @@ def recipe_names(incomplete: str) -> list[tuple[str, str]]:
     return [(name, recipe.about) for name, recipe in RECIPES.items() if name.startswith(incomplete)]
 
 
+def photos_or_recipes(incomplete: str) -> list[str]:
+    """Photos and folders that begin so, and recipes."""
+    from lmk.data.photos import SUFFIXES
+
+    start = Path(incomplete)
+    folder = start if incomplete.endswith("/") else start.parent
+    entries = sorted(folder.glob("*")) if folder.is_dir() else []
+    files = [str(path) for path in entries if path.suffix.lower() in SUFFIXES]
+    folders = [f"{path}/" for path in entries if path.is_dir() and not path.name.startswith(".")]
+    names = [name for name, _ in recipe_names(incomplete)]
+    return [name for name in (*files, *folders) if name.startswith(incomplete)] + names
+
+
 def competition_names(context: typer.Context, incomplete: str) -> list[str]:
     """The demo, the editions, what was fetched, and folders."""
     from lmk.data.competitions import DEMO, SLUGS

@@ -14,6 +14,7 @@ COMMANDS = (
     "make_submission",
     "plan",
     "stages",
+    "predict",
     "verify",
     "delf",
     "evaluate",

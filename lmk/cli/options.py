@@ -394,12 +394,14 @@ def refuse_without_effect(context: typer.Context, ensemble: bool) -> None:
         raise typer.BadParameter(f"{named} has no effect with --no-ensemble: nothing is verified or fused.")
 
 
-def run_command(function: Callable[..., None], computes: bool = True) -> Callable[..., None]:
+def run_command(
+    function: Callable[..., None], computes: bool = True, instead: Callable[..., bool] | None = None
+) -> Callable[..., None]:
     """Give a command the options of a run; its first parameter, `opened`, becomes what they describe.
 
     A parameter `recipe` or `ensemble` of the command's own takes the place of the option and still goes into the run.
     A command that keeps nothing it computes, or runs dry, does not hold the workspace. No run is opened where a
-    command's context says that a command below it does the work.
+    command's context says that a command below it does the work, or where `instead`, which is given all options, does.
     """
     own = [
         part
@@ -414,6 +416,8 @@ def run_command(function: Callable[..., None], computes: bool = True) -> Callabl
     def command(**given: Any) -> None:
         context = given.get("context")
         if context is not None and context.invoked_subcommand:
+            return
+        if instead is not None and instead(**given):
             return
         options = {name: given[name] for name in shared if name in given}
         if isinstance(options["recipe"], str):

@@ -1,4 +1,4 @@
-"""`lmk train`, `predict`, `ensemble`, `verify`, `fuse`: the stages of `make-submission`, each by itself.
+"""`lmk train`, `ensemble`, `fuse`: the stages of `make-submission`, each by itself.
 
 A stage runs those that it needs and that are not stored yet.
 """
@@ -77,18 +77,11 @@ def train(
 
 @app.command()
 @run_command
-def predict(opened: Opened, recipe: RecipeArgument, json: JsonOption = False) -> None:
-    """Predict all dev queries and test photos by a recipe; trains it first where that is not done."""
-    _run_to(opened, recipe, json)
-
-
-@app.command()
-@run_command
 def ensemble(opened: Opened, json: JsonOption = False) -> None:
     """Blend recipes and retrieval by weights fitted on dev."""
     from lmk.pipeline.steps import ENSEMBLE
 
-    _run_to(opened, ENSEMBLE, json)
+    run_to(opened, ENSEMBLE, json)
 
 
 @app.command()
@@ -97,10 +90,10 @@ def fuse(opened: Opened, json: JsonOption = False) -> None:
     """Fuse the ensemble's confidence with the evidence of verification, and spread what is fused."""
     from lmk.pipeline.steps import FUSED, SPREAD_FUSED
 
-    _run_to(opened, SPREAD_FUSED if opened.config.spreads else FUSED, json)
+    run_to(opened, SPREAD_FUSED if opened.config.spreads else FUSED, json)
 
 
-def _run_to(opened: Opened, name: str, json: bool) -> None:
+def run_to(opened: Opened, name: str, json: bool) -> None:
     """Run the steps up to one with answers, and print its figures."""
     from lmk.pipeline.build import build
     from lmk.pipeline.steps import execute
