@@ -57,3 +57,11 @@ def local_feature_names(incomplete: str) -> list[str]:
     from lmk.local.kinds import KINDS
 
     return [name for name in KINDS if name.startswith(incomplete)]
+
+
+def command_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Commands below those that were named, for `lmk help`."""
+    found = context.find_root().command
+    for word in context.params.get("command") or ():
+        found = (getattr(found, "commands", None) or {}).get(word)
+    return [name for name in (getattr(found, "commands", None) or {}) if name.startswith(incomplete)]

@@ -59,7 +59,7 @@ def plan(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
 ) -> None:
-    """Predict time, GPU hours, disk and memory of `make-submission --ensemble`, stage by stage.
+    """Predict a whole run's time, GPU hours, disk and memory, stage by stage.
 
     An edition's slug needs no file of it: its published counts are known. Where the workspace holds runs, stages are
     scaled by what they took there; all other rates are named below the table with where they are from.

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from lmk.cli.app import COMMON, JsonOption, app, print_json
@@ -32,7 +31,7 @@ def _asks_about_photos(**given: Any) -> bool:
     names, context = given["recipe"], given["context"]
     if given["run"] is None and given["out"] is None and not any(map(_looks_like_photo, names)):
         if len(names) != 1:
-            raise click.UsageError("Name one recipe, or photos (.jpg, .png, .webp).")
+            raise typer.BadParameter("Name one recipe, or photos (.jpg, .png, .webp).")
         return False
     changed = [
         name
@@ -41,7 +40,7 @@ def _asks_about_photos(**given: Any) -> bool:
     ]
     if changed:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-        raise click.UsageError(f"{named} has no effect on photos: they are answered by a run as it was (--run).")
+        raise typer.BadParameter(f"{named} has no effect on photos: they are answered by a run as it was (--run).")
     _answer_photos(names, given["run"], given["out"], given["workspace"], given["jobs"], given["json"])
     return True
 
