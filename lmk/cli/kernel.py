@@ -191,12 +191,12 @@ def logs(
     from lmk.cli.console import note
     from lmk.kaggle.follow import follow_log
     from lmk.kaggle.kernels import Kernel, log_of
-    from lmk.util.errors import LmkError
+    from lmk.util.errors import UsageError
 
     version = Kernel.open(name).pushed()
     client = connect(timeout)
     if follow and as_json:
-        raise LmkError("--json prints one value at the end, and --follow lines as they come. Choose one.")
+        raise UsageError("--json prints one value at the end, and --follow lines as they come. Choose one.")
     if follow:
         for piece in follow_log(client, version.ref, every):
             say_piece(piece)
@@ -340,7 +340,7 @@ def command_of(pulled: Pulled, workspace: Path) -> str | None:
 
 def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> dict[str, Path]:
     """Where each of the kernel's sources lies here: as `--input` says, else where lmk keeps it."""
-    from lmk.util.errors import LmkError
+    from lmk.util.errors import UsageError
 
     named = dict(entry.partition("=")[::2] for entry in given)
     values = prepared.metadata.values
@@ -351,7 +351,7 @@ def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> d
     }
     for name, folder in named.items():
         if not folder:
-            raise LmkError(f"`--input {name}` names no folder; write --input {name}=FOLDER.")
+            raise UsageError(f"`--input {name}` names no folder; write --input {name}=FOLDER.")
         found[name] = Path(folder).expanduser()
     return found
 

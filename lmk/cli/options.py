@@ -272,12 +272,12 @@ def open_run(
     from lmk.pipeline.config import Execution, config_of
     from lmk.pipeline.dataset import open_competition, open_dataset
     from lmk.pipeline.local_features import chosen_local_features
-    from lmk.util.errors import LmkError, did_you_mean
+    from lmk.util.errors import UsageError, did_you_mean
     from lmk.util.stopping import Stop, parse_duration
     from lmk.util.workspace import Workspace
 
     if fusion not in RULES:
-        raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
+        raise UsageError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
     for name in recipe or ():
         find_recipe(name)
     system = None
@@ -286,7 +286,7 @@ def open_run(
 
         system = find_like(like)
         if len(recipe or ()) > 1:
-            raise LmkError(f"{like} has one network: give --recipe once, or not at all for its own, {system.recipe}.")
+            raise UsageError(f"{like} has one network: give --recipe once, or not at all for its own, {system.recipe}.")
         recipe, ensemble, fusion, local_features = recipe or [system.recipe], True, system.rule, "delf"
         answer_unreadable = answer_unreadable and system.answers_unreadable
     recipes, weights = with_defaults(competition, recipe, weights)

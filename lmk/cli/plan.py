@@ -21,6 +21,7 @@ from lmk.cli.app import (
 from lmk.cli.complete import recipe_names
 from lmk.cli.options import packaged_delf, with_defaults
 from lmk.cli.output import say
+from lmk.util.text import span
 
 if TYPE_CHECKING:
     from lmk.data.sizes import Size
@@ -69,11 +70,11 @@ def plan(
     from lmk.pipeline.forecast import forecast, measured_factors
     from lmk.pipeline.local_features import chosen_local_features
     from lmk.pipeline.rates import GPUS, MEASURED
-    from lmk.util.errors import LmkError, did_you_mean
+    from lmk.util.errors import UsageError, did_you_mean
     from lmk.util.workspace import Workspace
 
     if gpu not in GPUS:
-        raise LmkError(f"No GPU is known as '{gpu}'; there are {', '.join(GPUS)}.{did_you_mean(gpu, GPUS)}")
+        raise UsageError(f"No GPU is known as '{gpu}'; there are {', '.join(GPUS)}.{did_you_mean(gpu, GPUS)}")
     names, weights = with_defaults(competition, recipe, None)
     delf = packaged_delf(names, weights)
     kinds = chosen_local_features(local_features, weights, delf)
@@ -199,15 +200,6 @@ def amount(size: float) -> str:
     if size < GIGA / 10:
         return f"{size / 1e6:,.0f} MB"
     return f"{size / GIGA:,.1f} GB" if size < 100 * GIGA else f"{size / GIGA:,.0f} GB"
-
-
-def span(seconds: float) -> str:
-    """Seconds for people."""
-    for least, unit in ((3 * 86400, "days"), (3 * 3600, "h"), (180, "min")):
-        if seconds >= least:
-            value = seconds / {"days": 86400, "h": 3600, "min": 60}[unit]
-            return f"{value:,.0f} {unit}" if value >= 20 else f"{value:,.1f} {unit}"
-    return f"{seconds:,.0f} s"
 
 
 def memory_here() -> float:

@@ -48,12 +48,14 @@ def train(
 ) -> None:
     """Train a recipe's networks: one for each fold, and one on all photos."""
     from lmk.pipeline.build import build
+    from lmk.pipeline.plan import announce
     from lmk.pipeline.steps import execute, networks_of
     from lmk.util.team import Team
 
     team = Team(process, processes, coordinator)
     steps = build(opened.config, opened.dataset, opened.execution, team)
-    outcome = execute(steps, [networks_of(recipe)], opened.execution)
+    expected = announce(opened.config, opened.dataset, opened.execution, steps, [networks_of(recipe)])
+    outcome = execute(steps, [networks_of(recipe)], opened.execution, expected)
     histories = outcome.results[networks_of(recipe)].histories(opened.dataset.parts)
     if json:
         folds = {part.name: "all" if part.fold is None else str(part.fold) for part in opened.dataset.parts}
@@ -96,10 +98,12 @@ def fuse(opened: Opened, json: JsonOption = False) -> None:
 def run_to(opened: Opened, name: str, json: bool) -> None:
     """Run the steps up to one with answers, and print its figures."""
     from lmk.pipeline.build import build
+    from lmk.pipeline.plan import announce
     from lmk.pipeline.steps import execute
 
     steps = build(opened.config, opened.dataset, opened.execution)
-    outcome = execute(steps, [name], opened.execution)
+    expected = announce(opened.config, opened.dataset, opened.execution, steps, [name])
+    outcome = execute(steps, [name], opened.execution, expected)
     step = next(step for step in steps if step.name == name)
     _print_figures(opened, step, outcome.results[name], steps, outcome, json)
 

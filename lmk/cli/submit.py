@@ -61,10 +61,10 @@ def submit(
     """
     from lmk.kaggle.records import Records
     from lmk.kaggle.submit import wait_for_score
-    from lmk.util.errors import LmkError
+    from lmk.util.errors import UsageError
 
     if (what is None) == (kernel is None):
-        raise LmkError("Name a CSV or a run to submit, or a kernel by --kernel; not both.")
+        raise UsageError("Name a CSV or a run to submit, or a kernel by --kernel; not both.")
     kept = Records(records)
     source = context.get_parameter_source("competition")
     asked = source is not None and source.name == "COMMANDLINE"  # a remembered competition is a default only

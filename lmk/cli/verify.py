@@ -26,11 +26,14 @@ def verify_all(opened: Opened, context: typer.Context, json: JsonOption = False)
     from sklearn.metrics import roc_auc_score
 
     from lmk.pipeline.build import build, proposals_of, proposing_step
+    from lmk.pipeline.plan import announce
     from lmk.pipeline.steps import VERIFICATION, execute
     from lmk.util.errors import LmkError
 
     steps = build(opened.config, opened.dataset, opened.execution)
-    outcome = execute(steps, [proposing_step(opened.config), VERIFICATION], opened.execution)
+    targets = [proposing_step(opened.config), VERIFICATION]
+    expected = announce(opened.config, opened.dataset, opened.execution, steps, targets)
+    outcome = execute(steps, targets, opened.execution, expected)
     blended, evidence = proposals_of(opened.config, outcome.results), outcome.results[VERIFICATION].dev
     right = blended.dev.best == opened.dataset.dev.truth
     if right.all() or not right.any():

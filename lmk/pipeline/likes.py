@@ -94,7 +94,7 @@ def find_like(name: str) -> Like:
         LmkError: There is none; the text names the nearest.
     """
     if name not in LIKES:
-        raise LmkError(
+        raise UsageError(
             f"No published system is named '{name}'.{did_you_mean(name, LIKES)} There are {', '.join(LIKES)}."
         )
     return LIKES[name]

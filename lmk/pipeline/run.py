@@ -22,6 +22,7 @@ from lmk.pipeline.build import build, comparison_settings, targets_of
 from lmk.pipeline.cache import Cache
 from lmk.pipeline.config import READ_SIDE, Config, Execution
 from lmk.pipeline.dataset import Dataset
+from lmk.pipeline.plan import announce
 from lmk.pipeline.results import Answers, Blended, Fitted, Verified
 from lmk.pipeline.steps import (
     ENSEMBLE,
@@ -95,7 +96,8 @@ def make_submission(
     steps = build(config, dataset, execution)
     for stale in stale_steps(steps, Cache(execution.workspace)):
         execution.note(stale_line(stale))
-    outcome = execute(steps, targets_of(config), execution)
+    expected = announce(config, dataset, execution, steps, targets_of(config))
+    outcome = execute(steps, targets_of(config), execution, expected)
     answers = {name: outcome.results[name] for name in answer_steps(config)}
     dev = figures(config, dataset, answers)
     final = submitted_stage(config, dev, best)
