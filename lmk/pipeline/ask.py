@@ -25,7 +25,10 @@ from lmk.local.verify import verify
 from lmk.models.recipes import Recipe, Stage
 from lmk.pipeline.backend import running_backend
 from lmk.pipeline.blend import blend
-from lmk.pipeline.build import Builder, build
+from lmk.pipeline.build import build
+from lmk.pipeline.building.local import LocalSteps
+from lmk.pipeline.building.networks import NetworkSteps
+from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import READ_SIDE, TOP_K, Config, Execution
 from lmk.pipeline.dataset import Dataset, Part, open_dataset
 from lmk.pipeline.results import Answers, Neighbours, Verified
@@ -129,10 +132,11 @@ class _Asking:
     ):
         self.config, self.dataset, self.execution, self.record = config, dataset, execution, record
         self.steps = build(config, dataset, execution)
-        self.builder = Builder(config, dataset, execution)
+        shared = Shared(config, dataset, execution)
+        self.networks, self.local = NetworkSteps(shared), LocalSteps(shared)
         for recipe in config.recipes:
-            self.builder.recipe(recipe)
-        self.builder.local_features()  # also where nothing was verified: a picture needs them
+            self.networks.recipe(recipe)
+        self.local.local_features()  # also where nothing was verified: a picture needs them
         self.paths = {f"photo {place}": path for place, path in enumerate(photos)}
         self.ids = np.array(list(self.paths), dtype=str)
         self.part: Part = next(part for part in dataset.parts if part.answers_test)
@@ -147,7 +151,7 @@ class _Asking:
         if self.config.ensemble:
             found, evidence = self._fused(results, lists, described)
         else:
-            found, evidence = lists[self._best_recipe()], {}
+            found, evidence = lists[self.record.submitted], {}
         nearest = _nearest_photos(described, self.part)
         return [self._answer(row, found, evidence, nearest) for row in range(len(self.ids))]
 
@@ -182,7 +186,7 @@ class _Asking:
         lists, columns = {}, []
         gallery = np.concatenate([self.part.photos, self.part.distractors])
         for recipe in self.config.recipes:
-            networks: Networks = self.builder.networks[recipe.name]()
+            networks: Networks = self.networks.of_recipe[recipe.name]()
             networks.extractor.may_compute("predictions")
             network = networks.network(self.part)
             backbone = networks.extractor.frozen if recipe.frozen else network.extractor
@@ -237,18 +241,18 @@ class _Asking:
     def _verified(self, proposals: Predictions) -> dict[str, Evidence]:
         """Evidence for the proposals by each kind of local features; nothing is stored."""
         config, execution = self.config, self.execution
-        galleries = self.builder.galleries()
+        galleries = self.local.galleries
         wanted = [landmark for landmark in np.unique(proposals.landmarks).tolist() if landmark != NO_LANDMARK]
         gallery = {landmark: galleries.get(landmark, []) for landmark in wanted}
         known = np.unique(np.array([photo for photos in gallery.values() for photo in photos], dtype=str))
         found = {}
         for kind in KINDS[config.local_features]:
-            comparison = self.builder.comparison(kind, self.builder.pairs_key(kind))
+            comparison = self.local.comparison(kind)
             with tempfile.TemporaryDirectory() as folder:
                 found[kind] = verify(
                     proposals,
                     gallery,
-                    self._local(kind),
+                    self._features(kind),
                     comparison.local.table(known),
                     ArrayStore(Path(folder), "asked", {}),
                     comparison.settings,
@@ -258,16 +262,13 @@ class _Asking:
                 )
         return found
 
-    def _local(self, kind: str) -> FeatureTable:
+    def _features(self, kind: str) -> FeatureTable:
         """Local features of the photos."""
-        extractor = self.builder.local[kind].extractor
+        extractor = self.local.sources[kind].extractor
         photos: list[LocalFeatures] = []
         for start in range(0, len(self.ids), extractor.batch_size):
             photos += extractor([self._read(name) for name in self.ids[start : start + extractor.batch_size].tolist()])
         return FeatureTable.pack(self.ids, photos, extractor)
-
-    def _best_recipe(self) -> str:
-        return self.record.submitted
 
     def _answer(
         self, row: int, found: Predictions, evidence: Mapping[str, Evidence], nearest: Sequence[Mapping[int, str]]
@@ -289,9 +290,9 @@ class _Asking:
     def _draw(self, photo_id: str, gallery_photo: str, path: Path) -> int:
         """Write the match picture by the first kind of local features; returns the inliers."""
         kind = KINDS[self.config.local_features][0]
-        comparison = self.builder.comparison(kind, self.builder.pairs_key(kind))
+        comparison = self.local.comparison(kind)
         photo, gallery = self._read(photo_id), self.dataset.read(gallery_photo)
-        table = self._local(kind)
+        table = self._features(kind)
         here, there = table[photo_id], comparison.local.of([gallery_photo])[0]
         compared: Compared = compare(here, there, comparison.settings)
         picture = draw_matches(photo, gallery, here, there, compared)
