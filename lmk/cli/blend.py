@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import JsonOption, SeedOption, app, print_json
+from lmk.cli.complete import blend_rule_names
 from lmk.cli.output import say
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ def blend(
     rule: Annotated[
         str,
         typer.Option(
+            autocompletion=blend_rule_names,
             help="vote, mean, min-max, rank-mean, log-product; learned from --dev: equal (calibrated, then equal "
-            "weights), greedy, hill-climb, coordinate."
+            "weights), greedy, hill-climb, coordinate.",
         ),
     ] = "min-max",
     weight: Annotated[

@@ -39,7 +39,9 @@ def download(
     as_json: JsonOption = False,
 ) -> None:
     """Bring the photos that train.csv and test.csv give addresses for (2018, 2019); goes on where it was stopped."""
-    from lmk.cli.console import progress
+    from shlex import quote
+
+    from lmk.cli.console import next_steps, progress
     from lmk.data.address import Limits
     from lmk.data.competitions import find_competition, photo_addresses
     from lmk.data.download import Way
@@ -65,3 +67,4 @@ def download(
         say(f"{part}: {done.stored:,} photos, {done.new:,} of them new; what became of each: {done.table}")
         for reason, count in sorted(done.reasons.items(), key=lambda item: -item[1]):
             say(f"  {count:>9,}  {reason}")
+    next_steps(f"lmk data status -c {quote(competition)}")

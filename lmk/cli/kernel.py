@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
+from lmk.cli.complete import kernel_kinds, kernel_names, recipe_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
 from lmk.cli.output import say, say_block, say_piece
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 kernel = typer.Typer(help="Training and submission on Kaggle's machines.", no_args_is_help=True)
 app.add_typer(kernel, name="kernel")
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Folder in kernels/ (LMK_KERNELS).")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=kernel_names, help="Folder in kernels/ (LMK_KERNELS).")
+]
 WheelsOption = Annotated[
     Path | None, typer.Option(exists=True, file_okay=False, help="Folder of wheels that Kaggle's image lacks.")
 ]
@@ -39,8 +42,10 @@ WEIGHTS_FOLDER = "FOLDER-OF-WEIGHTS"
 @kernel.command()
 def new(
     name: NameArgument,
-    kind: Annotated[str, typer.Option(help="train, delf or submission.")] = "train",
-    recipe: Annotated[list[str], typer.Option(help="Recipe to train, or recipes of the submission.")] = [],  # noqa: B006
+    kind: Annotated[str, typer.Option(autocompletion=kernel_kinds, help="train, delf or submission.")] = "train",
+    recipe: Annotated[
+        list[str], typer.Option(autocompletion=recipe_names, help="Recipe to train, or recipes of the submission.")
+    ] = [],  # noqa: B006
     dataset: Annotated[
         list[str], typer.Option(metavar="[OWNER/]SLUG", help="Dataset with weights to attach; repeatable.")
     ] = [],  # noqa: B006
@@ -59,6 +64,7 @@ def new(
 
     The internet is off in kernels, so that weights must be attached: --dataset or --model.
     """
+    from lmk.cli.console import next_steps
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.templates import make_kernel
     from lmk.models.recipes import find_recipe
@@ -67,6 +73,7 @@ def new(
         find_recipe(word)
     made = make_kernel(kernels_root(), name, kind, recipe, kaggle_slug(competition), dataset, gpu, model)
     say(str(made.folder))
+    next_steps(f"lmk kernel run {name}  (here, as Kaggle would)", f"lmk kernel push {name} --wait --pull")
 
 
 @kernel.command()
@@ -153,6 +160,10 @@ def status(
         print_json({"ref": version.ref, "version": version.version, "status": state})
     else:
         say(f"{version.ref} version {version.version}: {state}")
+        if wait:
+            from lmk.cli.console import next_steps
+
+            next_steps(f"lmk kernel pull {name}")
 
 
 def wait_for_run(client: Client, name: str, ref: str, version: int, every: float) -> str:

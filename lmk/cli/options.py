@@ -22,7 +22,7 @@ from lmk.cli.app import (
     SeedOption,
     WorkspaceOption,
 )
-from lmk.cli.complete import fusion_names, local_feature_names, recipe_names
+from lmk.cli.complete import delf_names, fusion_names, like_names, local_feature_names, recipe_names, weights_names
 from lmk.cli.console import note, progress
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def open_run(
         str | None,
         typer.Option(
             envvar="LMK_WEIGHTS",
+            autocompletion=weights_names,
             rich_help_panel=COMMON,
             help="Backbone weights: `imagenet`, `none`, `tiny`, a file, or a folder. Default: imagenet; tiny for "
             "recipes of tiny backbones.",
@@ -133,6 +134,7 @@ def open_run(
     like: Annotated[
         str | None,
         typer.Option(
+            autocompletion=like_names,
             rich_help_panel=COMMON,
             help="Follow a published system to the letter: vgg16-delf35 or xception-delf32. One network, DELF, its "
             "decision, nothing else; -r names another network.",
@@ -181,6 +183,7 @@ def open_run(
     delf: Annotated[
         str | None,
         typer.Option(
+            autocompletion=delf_names,
             rich_help_panel=VERIFYING,
             help="Backbone that DELF trains on, or folder of a published DELF. Default: by the weights.",
         ),

@@ -87,14 +87,14 @@ def _looks_like_photo(word: str) -> bool:
     from lmk.data.photos import SUFFIXES
     from lmk.models.recipes import RECIPES
 
-    return word not in RECIPES and (word.lower().endswith(SUFFIXES) or Path(word).expanduser().is_file()) and (
-        not word.lower().endswith(".toml")
+    return (
+        word not in RECIPES
+        and (word.lower().endswith(SUFFIXES) or Path(word).expanduser().is_file())
+        and (not word.lower().endswith(".toml"))
     )
 
 
-def _answer_photos(
-    names: list[str], run: str | None, out: Path | None, workspace: Path, jobs: int, json: bool
-) -> None:
+def _answer_photos(names: list[str], run: str | None, out: Path | None, workspace: Path, jobs: int, json: bool) -> None:
     """Answer each photo that can be read, write its picture, and name those that cannot; exit code 1 with one."""
     from lmk.cli.console import note, progress
     from lmk.data.images import read_photo
@@ -123,8 +123,8 @@ def _answer_photos(
             answers.append(_answer(photo, one, pictures[photo], json))
     if json:
         print_json({"run": record.run, "photos": [*answers, *({"photo": n, "error": why} for n, why in flaws.items())]})
-    for flaw in flaws.values():
-        fail(flaw)
+    for reason in flaws.values():
+        fail(reason)
     if flaws:
         raise typer.Exit(1)
 

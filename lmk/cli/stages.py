@@ -62,6 +62,7 @@ def train(
         named = {folds[part]: history for part, history in histories.items()}
         print_json({"recipe": recipe, "history": named, "seconds": outcome.seconds})
         return
+    from lmk.cli.console import next_steps
     from lmk.cli.tables import print_table
 
     rows = [
@@ -75,6 +76,7 @@ def train(
         for part, history in histories.items()
     ]
     print_table(f"{recipe}: last epochs", ("network", "epochs", "loss", "GAP in training", "GAP on dev"), rows)
+    next_steps(f"lmk make-submission -r {recipe}, with the same options: its networks are not trained again")
 
 
 @app.command()
@@ -112,6 +114,7 @@ def _print_figures(
     opened: Opened, step: Step, answers: Answers, steps: list[Step], outcome: Outcome, json: bool
 ) -> None:
     """A step's dev GAP with its interval, and where its predictions lie."""
+    from lmk.cli.console import next_steps
     from lmk.evaluation import gap_and_interval
     from lmk.pipeline.run import PHOTOS, stored_stages
 
@@ -127,3 +130,4 @@ def _print_figures(
         return
     say(f"{step.name}: GAP {gap:.5f} on dev ({len(dataset.dev):,} queries, 95 % interval {low:.3f} to {high:.3f})")
     say(f"Predictions of dev and test: {files[0]}, {files[1]}")
+    next_steps("lmk make-submission, with the same options: what is stored is not computed again")

@@ -48,6 +48,7 @@ def verify_all(opened: Opened, context: typer.Context, json: JsonOption = False)
         values = {"roc_area": area, "comparisons": compared, "queries": len(right), "seconds": outcome.seconds}
         print_json(values)
         return
+    from lmk.cli.console import next_steps
     from lmk.cli.tables import print_table
 
     kinds = list(area)
@@ -56,6 +57,7 @@ def verify_all(opened: Opened, context: typer.Context, json: JsonOption = False)
         ("evidence", *(f"ROC area by {kind}, right against wrong" for kind in kinds)),
         [(name, *(f"{area[kind][name]:.4f}" for kind in kinds)) for name in area[kinds[0]]],
     )
+    next_steps("lmk make-submission, with the same options: what is stored is not computed again")
 
 
 @verify.command()

@@ -18,7 +18,7 @@ from lmk.local.delf import PUBLISHED as PUBLISHED_DELF
 from lmk.local.delf import DelfOptions
 from lmk.local.published import RandomGallery, over_passes, statistics
 from lmk.predictions import Predictions
-from lmk.util.errors import LmkError, did_you_mean
+from lmk.util.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def find_like(name: str) -> Like:
     """The system of that name.
 
     Raises:
-        LmkError: There is none; the text names the nearest.
+        UsageError: There is none; the text names the nearest.
     """
     if name not in LIKES:
         raise UsageError(

@@ -71,5 +71,6 @@ def announce(
     expected = {step.name: step.seconds for step in plan_steps(config, dataset, execution, steps)}
     seconds = sum(expected[name] for name in waiting)
     stored = f", {len(steps) - len(waiting)} of {len(steps)} are stored" if len(waiting) < len(steps) else ""
-    execution.note(f"{len(waiting)} steps to compute{stored}; about {span(seconds)} on two cores. Ctrl-C loses nothing.")
+    about = f"about {span(seconds)} on two cores"
+    execution.note(f"{len(waiting)} steps to compute{stored}; {about}. Ctrl-C loses nothing.")
     return expected
