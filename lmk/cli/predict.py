@@ -80,18 +80,16 @@ def predict(
     here where it is a photo of the competition. With a RECIPE in place of photos: predict all dev queries and test
     photos by it, training it first where that is not done; the other options below are for this alone.
     """
-    run_to(opened, recipe[0], json)
+    run_to(opened, opened.config.recipes[0].name, json)
 
 
 def _looks_like_photo(word: str) -> bool:
     from lmk.data.photos import SUFFIXES
     from lmk.models.recipes import RECIPES
 
-    return (
-        word not in RECIPES
-        and (word.lower().endswith(SUFFIXES) or Path(word).expanduser().is_file())
-        and (not word.lower().endswith(".toml"))
-    )
+    if word in RECIPES or word.endswith(".toml"):
+        return False
+    return word.lower().endswith(SUFFIXES) or Path(word).expanduser().is_file()
 
 
 def _answer_photos(names: list[str], run: str | None, out: Path | None, workspace: Path, jobs: int, json: bool) -> None:

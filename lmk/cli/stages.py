@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from lmk.pipeline.results import Answers
     from lmk.pipeline.steps import Outcome, Step
 
-RecipeArgument = Annotated[str, typer.Argument(autocompletion=recipe_names, help="A recipe; `lmk recipes` lists them.")]
+RecipeArgument = Annotated[
+    str, typer.Argument(autocompletion=recipe_names, help="Recipe, or recipe file (TOML); `lmk recipes` lists them.")
+]
 
 
 @app.command()
@@ -52,6 +54,7 @@ def train(
     from lmk.pipeline.steps import execute, networks_of
     from lmk.util.team import Team
 
+    recipe = opened.config.recipes[0].name
     team = Team(process, processes, coordinator)
     steps = build(opened.config, opened.dataset, opened.execution, team)
     expected = announce(opened.config, opened.dataset, opened.execution, steps, [networks_of(recipe)])
