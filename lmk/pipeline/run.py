@@ -17,6 +17,7 @@ from lmk import __version__
 from lmk.data.competitions import Competition
 from lmk.data.sizes import size_of
 from lmk.evaluation import check_submission, gap_and_interval
+from lmk.kaggle.records import git_state
 from lmk.local.kinds import KINDS
 from lmk.pipeline.build import build, targets_of
 from lmk.pipeline.building.proposals import comparison_settings
@@ -240,7 +241,7 @@ def keep_record(
         read_side=READ_SIDE,
         comparison=comparison_settings(KINDS[config.local_features][0], config).key(),
         local_features=_local_stores(config, steps) if verified else {},
-        facts=dict(facts or {}),
+        facts=dict(facts or {}) | ({"commit": commit} if (commit := own_commit()) else {}),
     )
     with atomic_path(folder / "dev.npz") as draft, draft.open("wb") as file:
         asked = dataset.dev
@@ -250,6 +251,15 @@ def keep_record(
             evidence.save(folder / f"evidence-{kind}.npz")
     write_record(record, folder)
     return Result(record)
+
+
+def own_commit() -> str:
+    """Commit of the checkout that this lmk runs from, marked where files were changed; empty for an installed one."""
+    package = Path(__file__).resolve().parents[1]
+    if not (package.parent / "pyproject.toml").is_file():
+        return ""
+    state = git_state(package)
+    return f"{str(state['commit'])[:12]}{', changed' if state.get('changed') else ''}" if state else ""
 
 
 def write_page(name: str, competition: Competition, execution: Execution, anew: bool = True) -> None:
