@@ -25,7 +25,7 @@ def download(
     tries: Annotated[
         int, typer.Option(min=1, max=10, help="How often an address is asked whose failure may pass.")
     ] = 3,
-    silence: Annotated[float, typer.Option(min=0.1, help="Seconds without an answer that a request waits.")] = 20.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without an answer that a request waits.")] = 20.0,
     contact: Annotated[
         str,
         typer.Option(
@@ -52,7 +52,7 @@ def download(
     _, root = find_competition(competition, Workspace.open(workspace).competitions)
     listed = photo_addresses(root)
     way = Way(
-        side, threads, each_host, tries, limits=Limits(silence=silence), allow_private=allow_private, contact=contact
+        side, threads, each_host, tries, limits=Limits(silence=timeout), allow_private=allow_private, contact=contact
     )
     with alone_in(root):
         found = {part: bring(*rows, root / part, way, progress, retry) for part, rows in listed.items()}

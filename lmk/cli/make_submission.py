@@ -38,7 +38,8 @@ def make_submission(
         ),
     ] = True,
     out: Annotated[
-        Path | None, typer.Option(rich_help_panel=COMMON, help="The submission. Default: one in the workspace.")
+        Path | None,
+        typer.Option("--out", "-o", rich_help_panel=COMMON, help="The submission. Default: one in the workspace."),
     ] = None,
     name: Annotated[
         str | None, typer.Option(rich_help_panel=COMMON, help="Name of the run. Default: made of its results.")

@@ -18,7 +18,7 @@ from lmk.cli.app import (
     app,
     print_json,
 )
-from lmk.cli.complete import recipe_names
+from lmk.cli.complete import gpu_names, local_feature_names, recipe_names
 from lmk.cli.options import packaged_delf, with_defaults
 from lmk.cli.output import say
 from lmk.util.text import span
@@ -42,10 +42,17 @@ def plan(
         ),
     ] = None,
     gpu: Annotated[
-        str, typer.Option(help="What networks could run on: t4, p100, v100, l4, a10, a100, h100 ...")
+        str,
+        typer.Option(
+            autocompletion=gpu_names, help="What networks could run on: t4, p100, v100, l4, a10, a100, h100 ..."
+        ),
     ] = "t4",
     local_features: Annotated[
-        str | None, typer.Option(help="What verifies: rootsift, delf or both. Default: as of `make-submission`.")
+        str | None,
+        typer.Option(
+            autocompletion=local_feature_names,
+            help="What verifies: rootsift, delf or both. Default: as of `make-submission`.",
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="The most epochs a stage. Default: the recipe's.")] = None,
     views: Annotated[int | None, typer.Option(help="Views a photo: 1, 12 or 22. Default: the recipe's.")] = None,

@@ -69,7 +69,11 @@ def predict(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", rich_help_panel=COMMON, help="With photos: where pictures of matches go. Default: beside."
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            rich_help_panel=COMMON,
+            help="With photos: where pictures of matches go. Default: beside.",
         ),
     ] = None,
     json: JsonOption = False,

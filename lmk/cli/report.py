@@ -36,7 +36,7 @@ def report(
     against: Annotated[
         str | None, typer.Option(autocompletion=run_names, help="Another run, to which the first is compared.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The page. Default: one in the run's folder.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The page. Default: one in the run's folder.")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     competition: PhotosOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,

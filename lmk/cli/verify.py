@@ -66,7 +66,7 @@ def show(
     opened: Opened,
     query: Annotated[str, typer.Argument(help="Id of a photo of the competition.")],
     other: Annotated[str, typer.Argument(metavar="GALLERY", help="Id of another one.")],
-    out: Annotated[Path, typer.Option(help="The picture, PNG or JPEG.")] = Path("matches.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture, PNG or JPEG.")] = Path("matches.png"),
 ) -> None:
     """Draw two photos side by side and the inliers between them."""
     from lmk.pipeline.build import comparison_of
