@@ -59,6 +59,11 @@ def set_loudness(quiet: bool, verbose: bool) -> None:
     logging.getLogger("lmk").setLevel(level)
 
 
+def is_verbose() -> bool:
+    """Whether `--verbose` was given."""
+    return logging.getLogger("lmk").isEnabledFor(logging.DEBUG)
+
+
 def note(text: object) -> None:
     """Print a line for the person on stderr; never data."""
     stderr.print(safe(text, lines=True), markup=False, emoji=False, soft_wrap=True)

@@ -72,7 +72,7 @@ def plan(
     """Predict a whole run's time, GPU hours, disk and memory, stage by stage.
 
     An edition's slug needs no file of it: its published counts are known. Where the workspace holds runs, stages are
-    scaled by what they took there; all other rates are named below the table with where they are from.
+    scaled by what they took there; `-v` lists all other rates with where they are from.
     """
     from lmk.models.recipes import find_recipe
     from lmk.pipeline.config import config_of
@@ -175,7 +175,8 @@ def where_it_ends(costs: Sequence[Cost], gpu: Gpu, memory: float, disk: float) -
 
 
 def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, gpu: Gpu) -> None:
-    """The tables of stages and of rates, and the lines between them."""
+    """The table of stages and the lines below it; with --verbose the table of rates, too."""
+    from lmk.cli.console import is_verbose
     from lmk.cli.tables import print_table
     from lmk.pipeline.rates import GPU_SHARE
 
@@ -192,6 +193,9 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     say()
     for line in ends:
         say(line)
+    if not is_verbose():
+        say(f"Rates are measured for {len(rates)} kinds of work; `lmk plan -v` lists them with their sources.")
+        return
     say()
     known = [(rate.unit, f"{rate.value:g}", rate.source) for rate in rates.values()]
     share = f"assumed: {GPU_SHARE:.0%} of its published peak"

@@ -217,7 +217,7 @@ def _draw(folder: Path, seed: int, planned: Plan, jobs: int, progress: Progress)
     _write(folder / "landmarks.csv", ["landmark_id", "name"], sorted(planned.names.items()))
 
 
-def _tasks(planned: Plan, size: int = 12) -> Iterator[tuple[int, list[Photo]]]:
+def _tasks(planned: Plan, size: int = 6) -> Iterator[tuple[int, list[Photo]]]:
     """The kind of a building (-1: none) with photos of it, at most `size`: what one process does in one go."""
     for building in range(-1, len(planned.kinds)):
         photos = [photo for photo in planned.photos if photo.building == building]
