@@ -72,6 +72,20 @@ def fusion_names(incomplete: str) -> list[str]:
     return [name for name in RULES if name.startswith(incomplete)]
 
 
+def retrieval_names(incomplete: str) -> list[tuple[str, str]]:
+    """Ways to rank landmarks by nearest photos that begin so, with what is told of each."""
+    from lmk.retrieval.scores import SCORES
+
+    return [(name, about) for name, about in SCORES.items() if name.startswith(incomplete)]
+
+
+def like_names(incomplete: str) -> list[tuple[str, str]]:
+    """Published systems that begin so, with what is told of each."""
+    from lmk.pipeline.systems import SYSTEMS
+
+    return [(name, system.about) for name, system in SYSTEMS.items() if name.startswith(incomplete)]
+
+
 def local_feature_names(incomplete: str) -> list[str]:
     """Kinds of local features that begin so."""
     from lmk.local.kinds import KINDS
@@ -104,13 +118,6 @@ def weights_names(incomplete: str) -> list[str]:
     """What `--weights` names besides files, and folders that begin so."""
     folders = [f"{path}/" for path in sorted(Path().glob(f"{incomplete}*")) if path.is_dir()] if incomplete else []
     return [name for name in ("imagenet", "none", "tiny") if name.startswith(incomplete)] + folders
-
-
-def like_names(incomplete: str) -> list[str]:
-    """Published systems that begin so."""
-    from lmk.pipeline.likes import LIKES
-
-    return [name for name in LIKES if name.startswith(incomplete)]
 
 
 def gpu_names(incomplete: str) -> list[str]:

@@ -34,6 +34,7 @@ from lmk.pipeline.dataset import Dataset, Part, open_dataset
 from lmk.pipeline.results import Answers, Neighbours, Verified
 from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, execute, networks_of
 from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.retrieval.scores import KNN
 from lmk.runs import RunRecord
 from lmk.util.errors import LmkError
 from lmk.util.files import atomic_path
@@ -114,8 +115,9 @@ def recognize(record: RunRecord, photos: Sequence[Path], execution: Execution) -
         LmkError: The run's photos or networks are gone, or it follows a published system.
     """
     config = replace(config_of_run(record), spread=False, divisor="dev")
-    if config.like is not None:
-        raise LmkError(f"{record.run} follows {config.like}, which answers whole test sets. Name another run by --run.")
+    if config.like is not None or config.retrieval != KNN:
+        system = config.like or f"the retrieval {config.retrieval}"
+        raise LmkError(f"{record.run} follows {system}, which answers whole test sets. Name another run by --run.")
     root = Path(record.root)
     if not root.is_dir():
         raise LmkError(f"The photos of {record.run} were in {root}, which is gone. Name another run by --run.")
