@@ -143,6 +143,7 @@ class _Asking:
         self.ids = np.array(list(self.paths), dtype=str)
         self.part: Part = next(part for part in dataset.parts if part.answers_test)
         self.names = read_names(dataset.competition.root)
+        self._tables: dict[str, FeatureTable] = {}
 
     def answers(self) -> list[Recognition]:
         """One answer for each photo."""
@@ -265,12 +266,15 @@ class _Asking:
         return found
 
     def _features(self, kind: str) -> FeatureTable:
-        """Local features of the photos."""
+        """Local features of the photos; computed once, for evidence and pictures."""
+        if kind in self._tables:
+            return self._tables[kind]
         extractor = self.local.sources[kind].extractor
         photos: list[LocalFeatures] = []
         for start in range(0, len(self.ids), extractor.batch_size):
             photos += extractor([self._read(name) for name in self.ids[start : start + extractor.batch_size].tolist()])
-        return FeatureTable.pack(self.ids, photos, extractor)
+        self._tables[kind] = FeatureTable.pack(self.ids, photos, extractor)
+        return self._tables[kind]
 
     def _answer(
         self, row: int, found: Predictions, evidence: Mapping[str, Evidence], nearest: Sequence[Mapping[int, str]]
