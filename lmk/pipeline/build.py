@@ -607,22 +607,22 @@ class Builder:
         return Places(workspace.stores, workspace.weights, keys.features, keys.networks)
 
     def _networks(self, recipe: Recipe, places: Places, refuse: Callable[[str], None]) -> Networks:
-        from lmk.pipeline.features import Extractor  # loads Keras
+        from lmk.pipeline.features import Extractor, pixels_seen  # loads Keras
         from lmk.pipeline.networks import Networks
 
-        config, dataset, progress = self.config, self.dataset, self.execution.progress
+        config, dataset, execution, progress = self.config, self.dataset, self.execution, self.execution.progress
         extractor = Extractor(
             recipe,
             config.weights,
             config.seed,
             dataset.split.train_ids,
-            dataset.read,
+            dataset.reader(pixels_seen(recipe)),
             config.runtime,
             config.precision,
             refuse,
             progress,
+            execution.jobs,
         )
-        execution = self.execution
         return Networks(
             recipe,
             dataset,
@@ -633,6 +633,7 @@ class Builder:
             self.team,
             execution.stop,
             execution.checkpoint_minutes,
+            execution.jobs,
         )
 
     def _features_step(
@@ -718,8 +719,8 @@ class Builder:
         store = ArrayStore(execution.workspace.stores, _file_name(key.name), key.to_dict())
         source = LocalSource(kind, extractor, store, dataset.read, execution.jobs, execution.progress)
         self.local[kind] = source
-        gallery = [photo for photos in self.galleries().values() for photo in photos]
-        ids = np.unique(np.concatenate([np.array(gallery, dtype=str), photo_of(dataset.dev.ids), dataset.test_ids]))
+        # Photos of galleries are read by the steps that compare them: of many landmarks few are proposed.
+        ids = np.unique(np.concatenate([photo_of(dataset.dev.ids), dataset.test_ids]))
 
         def compute(results: Mapping[str, Any]) -> LocalSource:
             source.table(ids)

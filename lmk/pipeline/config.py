@@ -23,6 +23,8 @@ HOLDOUT_FROM = 20_000
 """Training photos above which dev is one held-out part by default: folds would train every network six times."""
 HOLDOUT_QUERIES = 10_000
 """Dev queries of a held-out part: the 95 % interval of GAP is then about 0.01 wide."""
+PAIRS = 1_000_000
+"""Pairs of photos compared for the queries of dev and test: some ten minutes of two cores."""
 
 
 class Backend(NamedTuple):
@@ -71,6 +73,7 @@ class Config:
         candidates: Landmarks verified a query.
         gallery: Photos compared a landmark, at most.
         nearest: Whether these are the ones most like the query, in place of a seeded choice.
+        pairs: Pairs of photos compared for queries at the most: see `lmk.pipeline.budget`.
         enough: Inliers of one photo after which no more of its landmark are compared with a query; None compares all.
         precision: Number format of networks: `auto` (the device's fastest harmless one), `float32` or `bf16`.
         runtime: Inference engine on a CPU: `keras` or `openvino`.
@@ -99,6 +102,7 @@ class Config:
     divisor: Literal["dev", "batch"] = "dev"
     candidates: int = 5
     gallery: int = 32
+    pairs: int = PAIRS
     nearest: bool = False
     enough: int | None = None
     precision: str = "auto"

@@ -17,7 +17,8 @@ from lmk.local.kinds import KINDS, ROOTSIFT
 from lmk.local.rootsift import RootSift
 from lmk.models.backbones.catalogue import BACKBONES, backbone_named
 from lmk.models.delf.recipe import DelfTraining
-from lmk.models.recipes import Recipe
+from lmk.models.recipes import HEAD_ONLY, Recipe
+from lmk.pipeline.budget import dev_queries, feature_width
 from lmk.pipeline.config import CONTEXT_CANDIDATES, Config, config_of
 from lmk.pipeline.described import BUDGET, NEIGHBOURS
 from lmk.pipeline.rates import GPU_CORES, GPU_SHARE, Gpu, Rates
@@ -56,6 +57,8 @@ BLOCKS = 1.0e9
 """Bytes of blocks of cosines and of descriptors that retrieval works on."""
 ROW = 430.0
 """Bytes of a row of the tables in memory, as they are read: measured by `python -m benchmarks.scale`."""
+PAIR_LEAST = 0.2
+"""Share of a pair's time that does not depend on how many features its photos have."""
 FETCH, PHOTOS, SUBMISSION = "fetch", "photos", "submission"
 
 
@@ -180,12 +183,6 @@ def _trainings(config: Config, size: Size) -> int:
     return 1 + config.refit if config.holds_out(size.train) else config.folds + 1
 
 
-def _queries(config: Config, size: Size) -> int:
-    """Dev queries."""
-    asked = size.queries(config.share_without_landmark)
-    return min(asked, config.dev_queries) if config.holds_out(size.train) else asked
-
-
 def _costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, fetched: bool) -> Iterator[Cost]:
     tables = PROCESS + ROW * size.photos
     bytes_of_photos = 1e3 * size.kilobytes * size.photos
@@ -202,7 +199,7 @@ def _costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, fetche
 
 
 def _ensemble_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, tables: float) -> Iterator[Cost]:
-    asked = _queries(config, size)
+    asked = dev_queries(config, size)
     if config.spreads:
         for recipe in config.recipes:
             yield _context(size, config, rates, gpu, recipe, tables)
@@ -219,7 +216,7 @@ def _ensemble_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: in
     if config.spreads:  # at the most: the folds agree about many
         proposals += _contexts(config, size) * size.test * min(CONTEXT_CANDIDATES, config.candidates)
     pairs = len(kinds) * proposals * size.compared(config.gallery)
-    seconds = pairs / rates["pairs"].value / jobs
+    seconds = pairs * pair_cost(size) / rates["pairs"].value / jobs
     yield Cost(VERIFICATION, VERIFICATION, seconds, disk=5e2 * pairs, memory=tables)
     yield Cost(FUSED, FUSED, fitting, memory=tables)
     if config.spreads:
@@ -246,17 +243,28 @@ def _context(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe,
 
 def _spread(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, tables: float) -> Cost:
     """Pairs of photos within the budget, and local features of those that are in no gallery."""
-    nodes = _queries(config, size) + size.test * (1 + _contexts(config, size))
+    nodes = dev_queries(config, size) + size.test * (1 + _contexts(config, size))
     pairs = min(BUDGET, nodes * NEIGHBOURS)
     further = min(2 * pairs, max(0, size.train - size.gallery(config.gallery)) + size.distractors)
     kinds = KINDS[config.local_features]
-    seconds = rates["stage"].value + len(kinds) * pairs / rates["pairs"].value / jobs
+    seconds = rates["stage"].value + len(kinds) * pairs * pair_cost(size) / rates["pairs"].value / jobs
     for kind in kinds:
         if kind == ROOTSIFT:
-            seconds += further * rates["rootsift"].value / jobs
+            seconds += further * pixels_searched(size) * rates["rootsift"].value / jobs
         else:
             seconds += Work(network=further * _delf_macs(config)).seconds(rates)
     return Cost(SPREAD, SPREAD, seconds, disk=1e2 * pairs * len(kinds), memory=tables)
+
+
+def pixels_searched(size: Size) -> float:
+    """Pixels in which RootSIFT searches a photo, as a share of those of a photo of `RootSift.side`."""
+    extractor = RootSift()
+    return min(1.0, extractor.enlarge * size.side / extractor.side) ** 2
+
+
+def pair_cost(size: Size) -> float:
+    """Time of a pair of photos as a share of that of photos of `RootSift.side`: small ones have fewer features."""
+    return PAIR_LEAST + (1 - PAIR_LEAST) * pixels_searched(size)
 
 
 def _delf_macs(config: Config) -> float:
@@ -276,7 +284,7 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
     """Work, bytes stored and bytes held of each step of a recipe."""
     trainings = _trainings(config, size)
     photos = size.train + size.distractors
-    asked = _queries(config, size) + size.test
+    asked = dev_queries(config, size) + size.test
     width = feature_width(recipe)
     weights = head_weights(recipe, size.landmarks)
     found: dict[str, tuple[Work, float, float]] = {}
@@ -288,11 +296,12 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
     work = Work(fixed=trainings * rates["network start"].value)
     for stage in recipe.stages:
         frozen = stage.train_from is None
+        passes = 1.0 if stage.train_from == HEAD_ONLY else TRAINING_PASSES
         views = trainings * stage.epochs * photos * (recipe.views if frozen else 1)
         steps = views / stage.batch_size
         one_pass = recipe.giga_macs * 1e9 / (2 if recipe.dense else recipe.views)
         work += Work(
-            network=0.0 if frozen else views * one_pass * TRAINING_PASSES,
+            network=0.0 if frozen else views * one_pass * passes,
             product=views * weights * TRAINING_PASSES,
             updated=steps * weights * 4 * (STATES + 2),
             read=0.0 if frozen else views,
@@ -308,13 +317,6 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
     return found
 
 
-def feature_width(recipe: Recipe) -> int:
-    """Numbers of a view that the head gets."""
-    backbone = backbone_named(recipe.backbone)
-    cells = (recipe.image_size // backbone.stride) ** 2 if recipe.pooling == "flatten" else 1
-    return backbone.channels * cells
-
-
 def head_weights(recipe: Recipe, landmarks: int) -> float:
     """Weights between a view's features and the scores of so many landmarks."""
     widths = [feature_width(recipe), *recipe.hidden, *([recipe.descriptor] if recipe.descriptor else []), landmarks]
@@ -325,7 +327,7 @@ def _retrieval(size: Size, config: Config, rates: Rates, gpu: Gpu, tables: float
     """Descriptors by networks of every part where those differ, whitening, and kNN."""
     networks = _trainings(config, size)
     gallery = size.train + size.distractors
-    asked = _queries(config, size) + size.test
+    asked = dev_queries(config, size) + size.test
     width = sum(backbone_named(recipe.backbone).channels for recipe in config.recipes)
     whitening = float(networks) * gallery * width * (width + DIMENSIONS)
     if config.spreads:  # each fold answers the test photos, too, and their graph is searched beside
@@ -352,12 +354,12 @@ def _local_features(
     size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, kind: str, tables: float
 ) -> Iterator[Cost]:
     gallery = size.gallery(config.gallery)
-    asked = _queries(config, size)
+    asked = dev_queries(config, size)
     photos = gallery + asked * (1 - gallery / max(1, size.train)) + size.test
     step = local_of(kind)
     if kind == ROOTSIFT:
         disk = photos * RootSift().max_features * (20 + SIFT_DIMENSIONS)
-        seconds = photos * rates["rootsift"].value / jobs
+        seconds = photos * pixels_searched(size) * rates["rootsift"].value / jobs
         yield Cost(step, VERIFICATION, seconds, 0, disk, _mapped(disk), tables + min(disk, IN_MEMORY))
         return
     named = config.delf if config.delf in BACKBONES else "mobilenetv2"

@@ -7,11 +7,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import ceil
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from lmk.data.augment import CLOSEST
 from lmk.evaluation import gap_of
 from lmk.models.distributed import agree, file_of_first
 from lmk.models.extract import forward
@@ -52,7 +54,7 @@ class Networks:
         seed: Random seed of training.
         progress: Told of training and prediction.
         team: Processes that train together.
-        stop, checkpoint_minutes: As in `Execution`.
+        stop, checkpoint_minutes, jobs: As in `Execution`.
     """
 
     recipe: Recipe
@@ -64,6 +66,7 @@ class Networks:
     team: Team = ALONE
     stop: Stop = field(default_factory=Stop)
     checkpoint_minutes: float = 10.0
+    jobs: int | None = None
     histories: dict[str, list[Record]] = field(default_factory=dict)
 
     def extract(self) -> ArrayStore:
@@ -158,7 +161,7 @@ class Networks:
             ids=ids,
             classes=np.concatenate([np.searchsorted(classes, part.landmarks), np.full(len(distractors), NO_LANDMARK)]),
             features=self.features(ids) if self.recipe.stages[0].train_from is None else None,
-            read=self.dataset.read,
+            read=self.dataset.reader(self._seen_in_training),
         )
         held_out = len(part.queries) > 0
         return Trainer(
@@ -171,9 +174,15 @@ class Networks:
             team=self.team,
             stop=self.stop,
             checkpoint_minutes=self.checkpoint_minutes,
+            jobs=self.jobs,
             label=f"{self.recipe.name}, {part.name}",
             progress=self.progress,
         )
+
+    @property
+    def _seen_in_training(self) -> int:
+        """Pixels of a photo's shorter side of which augmented looks show none more finely."""
+        return ceil(CLOSEST * max(stage.image_size or self.recipe.image_size for stage in self.recipe.stages))
 
     def _histories_of_held_out(self) -> list[list[Record]]:
         """Histories of all parts with dev queries, also of those whose predictions were stored."""
@@ -195,7 +204,7 @@ class Networks:
 
         def compute(names: np.ndarray) -> dict[str, np.ndarray]:
             network, fast = ready()
-            features = forward(fast, self.recipe, self.dataset.read, names)
+            features = forward(fast, self.recipe, self.extractor.read, names, self.jobs)
             found = predict_features(network, names, features, classes, TOP_K)
             flat = features.reshape(*features.shape[:2], -1)
             return {
@@ -209,6 +218,6 @@ class Networks:
     def _dev_gap(self, network: Network, part: Part, classes: np.ndarray) -> float:
         """GAP of a network in training on its part's queries, from one view each: what early stopping looks at."""
         recipe = self.recipe.with_views(1)
-        features = forward(network.extractor, recipe, self.dataset.read, part.queries.photos)
+        features = forward(network.extractor, recipe, self.extractor.read, part.queries.photos, self.jobs)
         found = predict_features(network, part.queries.ids, features, classes, TOP_K)
         return gap_of(found, part.queries.truth)
