@@ -119,7 +119,9 @@ def planned(words: str, capsys) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("slug", ["landmark-recognition-challenge", "landmark-recognition-2020", "landmark-recognition-2021"])
+@pytest.mark.parametrize(
+    "slug", ["landmark-recognition-challenge", "landmark-recognition-2020", "landmark-recognition-2021"]
+)
 def test_the_command_that_fit_prints_has_a_plan_that_fits(slug, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     words = f"-c {slug} -r xception-gem -r efficientnet-gem --weights imagenet --disk 20GB"

@@ -45,6 +45,7 @@ OF_ENSEMBLE = (
     "delf",
     "delf_tune",
     "gallery",
+    "most_features",
     "pairs",
     "nearest",
     "enough",
@@ -208,6 +209,12 @@ def open_run(
             help="Compare with the photos most like the query, not with a seeded choice.",
         ),
     ] = False,
+    most_features: Annotated[
+        int | None,
+        typer.Option(
+            min=20, rich_help_panel=VERIFYING, help="Most local features of a photo. Default: by kind, 800 or 1,000."
+        ),
+    ] = None,
     pairs: Annotated[
         int,
         typer.Option(
@@ -345,7 +352,7 @@ def config_from(given: Mapping[str, Any]) -> Config:
     recipes, weights = with_defaults(given["competition"], recipe, given["weights"])
     as_given = (
         *("seed", "dev", "folds", "dev_queries", "refit", "spread", "each_network", "precision", "runtime", "delf"),
-        *("delf_tune", "like", "divisor", "gallery", "pairs", "nearest", "enough"),
+        *("delf_tune", "like", "divisor", "gallery", "most_features", "pairs", "nearest", "enough"),
     )
     return config_of(
         recipes,

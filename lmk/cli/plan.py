@@ -81,8 +81,8 @@ def plan(
         limits = Limits(parse_duration(fit), disk, device, max(jobs, GPU_CORES))
         found = find_fit(size, asked.config, fixed, limits, rates, device, factors)
         costs, fetched = found.costs, True
-        command = command_of({**options, "ensemble": ensemble, **found.options, "jobs": limits.jobs})
-        lines = [*fit_lines(found, fit), f"lmk make-submission {command}"]
+        command = command_of({**options, **found.options, "jobs": limits.jobs})
+        lines = [*changes(found.asked, found.config), *fit_lines(found, fit), f"lmk make-submission {command}"]
         told |= {"command": f"lmk make-submission {command}", "lost": dict(found.lost)}
     ends = where_it_ends(costs, device, memory_here(), disk)
     if json:

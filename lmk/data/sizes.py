@@ -83,6 +83,11 @@ class Size:
         """Photos that stand for their landmarks, at most so many of each."""
         return int(np.minimum(self.counts, most).sum())
 
+    def proposed(self, most: int, proposals: int) -> int:
+        """Gallery photos of the landmarks that so many proposals name, if they name each in the share of its photos."""
+        named = -np.expm1(-proposals * self.counts / max(1, self.train))
+        return round(float((np.minimum(self.counts, most) * named).sum()))
+
     def compared(self, most: int) -> float:
         """Gallery photos of a landmark, on the average."""
         return self.gallery(most) / max(1, self.landmarks)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from lmk.data.sizes import Size
 from lmk.local.kinds import KINDS
-from lmk.models.backbones.catalogue import backbone_named
 from lmk.models.recipes import HEAD_ONLY, Recipe
+from lmk.pipeline.amounts import dev_queries, stored_bytes
 from lmk.pipeline.config import Config
+from lmk.pipeline.forecast import forecast
+from lmk.pipeline.rates import GPUS, MEASURED
 
+PROJECTED = 256
+"""Numbers of a network's descriptor where disk is short; retrieval whitens all networks' together to 512."""
 LEAST_GALLERY, LEAST_CANDIDATES = 8, 3
 """Photos of a landmark, and landmarks of a query, below which the other of the two is lowered first."""
 
@@ -24,7 +30,7 @@ def within_budget(config: Config, size: Size, disk: float) -> Config:
         size: Counts of the competition.
         disk: Bytes for features.
     """
-    return within_disk(within_pairs(config, size), size.photos, disk)
+    return within_disk(within_pairs(config, size), size, disk)
 
 
 def changes(asked: Config, config: Config) -> list[str]:
@@ -35,19 +41,16 @@ def changes(asked: Config, config: Config) -> list[str]:
             f"Verification compares {config.candidates} landmarks a query and {config.gallery} photos of each, not "
             f"{asked.candidates} and {asked.gallery}, so that {asked.pairs:,} pairs suffice (--pairs)."
         )
+    if config.most_features != asked.most_features:
+        lines.append(f"Photos have {config.most_features} local features at the most: more exceed --disk.")
+    if config.descriptor_width != asked.descriptor_width:
+        lines.append(f"Descriptors are projected to {config.descriptor_width} numbers a network: more exceed --disk.")
     for wanted, recipe in zip(asked.recipes, config.recipes, strict=True):
         if recipe.stages != wanted.stages:
             lines.append(f"{recipe.name} stores no features and reads photos in each epoch: they exceed --disk.")
-        elif recipe.views != wanted.views:
+        if recipe.views != wanted.views:
             lines.append(f"{recipe.name} stores 1 view a photo in place of {wanted.views}: more exceed --disk.")
     return lines
-
-
-def dev_queries(config: Config, size: Size) -> int:
-    """About how many dev queries the configuration asks."""
-    if config.holds_out(size.train):
-        return size.holdout_queries(config.share_without_landmark, config.dev_queries)
-    return size.queries(config.share_without_landmark)
 
 
 def within_pairs(config: Config, size: Size) -> Config:
@@ -73,28 +76,60 @@ def within_pairs(config: Config, size: Size) -> Config:
     return replace(config, candidates=candidates, gallery=gallery)
 
 
-def within_disk(config: Config, photos: int, disk: float) -> Config:
-    """The configuration whose stored features fit the disk: one view a photo, then none stored at all.
+def within_disk(config: Config, size: Size, disk: float) -> Config:
+    """The configuration that fits the disk, changed as little as it takes, in the order of what it loses.
+
+    Descriptors are projected to fewer numbers; recipes that tune their backbone store no features for their first
+    stage; photos have fewer local features and landmarks smaller galleries; frozen recipes store one view a photo, and
+    at last nothing either.
 
     Args:
         config: What is asked for.
-        photos: All photos of the competition.
-        disk: Bytes for features.
+        size: Counts of the competition.
+        disk: Bytes for all that the run stores.
     """
-    recipes = list(config.recipes)
-    for smaller in (one_view, streamed):
-        # The recipe with the largest features first: the others keep their views as long as they can.
-        for place in sorted(range(len(recipes)), key=lambda place: -stored_bytes(recipes[place], photos)):
-            if sum(stored_bytes(recipe, photos) for recipe in recipes) > disk:
-                recipes[place] = smaller(recipes[place])
-    return replace(config, recipes=tuple(recipes))
+    for smaller in _ladder(config, size):
+        if disk_needed(config, size) <= disk:
+            break
+        config = smaller(config)
+    return config
 
 
-def stored_bytes(recipe: Recipe, photos: int) -> float:
-    """Bytes of the features of so many photos that a recipe stores, in half precision."""
-    if recipe.stages[0].train_from is not None:
-        return 2.0 * photos * feature_width(recipe)
-    return 2.0 * photos * recipe.views * feature_width(recipe)
+def disk_needed(config: Config, size: Size) -> float:
+    """Bytes that a run stores, and those that it needs beside them for a while; photos that are fetched apart."""
+    costs = forecast(size, config, MEASURED, GPUS["t4"], jobs=1)
+    return sum(cost.disk for cost in costs) + max(cost.scratch for cost in costs)
+
+
+def _ladder(config: Config, size: Size) -> Iterator[Callable[[Config], Config]]:
+    """Ways to need less disk, each from a configuration to a smaller one or the same."""
+
+    def changed(change: Callable[[Recipe], Recipe], place: int) -> Callable[[Config], Config]:
+        def smaller(config: Config) -> Config:
+            recipes = list(config.recipes)
+            recipes[place] = change(recipes[place])
+            return replace(config, recipes=tuple(recipes))
+
+        return smaller
+
+    # The recipe with the largest features first: the others keep their views as long as they can.
+    order = sorted(range(len(config.recipes)), key=lambda place: -stored_bytes(config.recipes[place], size.photos))
+    if config.like is None:
+        yield lambda config: replace(config, descriptor_width=min(PROJECTED, config.descriptor_width or PROJECTED))
+    yield from (changed(streamed, place) for place in order if not config.recipes[place].frozen)
+    if config.ensemble and config.like is None:
+        yield from (partial(_with_most_features, most=most) for most in (400, 200))
+        yield from (partial(_with_gallery, most=most) for most in (16, 8, 4))
+    for change in (one_view, streamed):
+        yield from (changed(change, place) for place in order if config.recipes[place].frozen)
+
+
+def _with_most_features(config: Config, most: int) -> Config:
+    return replace(config, most_features=min(most, config.most_features or most))
+
+
+def _with_gallery(config: Config, most: int) -> Config:
+    return replace(config, gallery=min(most, config.gallery))
 
 
 def one_view(recipe: Recipe) -> Recipe:
@@ -108,10 +143,3 @@ def streamed(recipe: Recipe) -> Recipe:
     if first.train_from is not None:
         return recipe
     return replace(recipe, stages=(replace(first, train_from=HEAD_ONLY), *others))
-
-
-def feature_width(recipe: Recipe) -> int:
-    """Numbers of a view that the head gets."""
-    backbone = backbone_named(recipe.backbone)
-    cells = (recipe.image_size // backbone.stride) ** 2 if recipe.pooling == "flatten" else 1
-    return backbone.channels * cells

@@ -369,6 +369,8 @@ class Builder:
         """kNN by the descriptors of all networks."""
         config = self.config
         facts: dict[str, object] = {"options": asdict(Options()), "alone": config.each_network, "k": TOP_K}
+        if config.descriptor_width is not None:
+            facts["descriptor width"] = config.descriptor_width
         if config.spreads:
             facts |= {"ridge": PENALTY, "neighbours": NEIGHBOURS}
         needs = []
@@ -433,7 +435,7 @@ class Builder:
             if kind == DELF:
                 steps += self._delf_steps()
             else:
-                extractor = LOCAL_FEATURES[kind].extractor(_own_weights(self.config.weights))
+                extractor = LOCAL_FEATURES[kind].extractor(_own_weights(self.config.weights), self.config.most_features)
                 key = Key.of(local_of(kind), extractor.key(), [self.dataset.photos_key], LOCAL_CODE[kind])
                 steps.append(self._local_step(kind, extractor, self._accepted(key), ()))
         return self._keep(steps)
@@ -604,7 +606,8 @@ class Builder:
 
     def _places(self, keys: RecipeKeys) -> Places:
         workspace = self.execution.workspace
-        return Places(workspace.stores, workspace.weights, keys.features, keys.networks)
+        width = self.config.descriptor_width
+        return Places(workspace.stores, workspace.weights, keys.features, keys.networks, width)
 
     def _networks(self, recipe: Recipe, places: Places, refuse: Callable[[str], None]) -> Networks:
         from lmk.pipeline.features import Extractor, pixels_seen  # loads Keras
@@ -693,7 +696,10 @@ class Builder:
     def _delf_options(self, recipe: DelfRecipe) -> DelfOptions:
         """Which features are kept; a published threshold on scores means something to published weights alone."""
         if self.like is None:
-            return DelfOptions()
+            options = DelfOptions()
+            return replace(
+                options, max_features=min(options.max_features, self.config.most_features or options.max_features)
+            )
         return self.like.delf if Path(recipe.backbone).is_dir() else self.like.without_threshold
 
     def _delf_facts(self, recipe: Any) -> dict[str, object]:

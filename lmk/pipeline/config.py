@@ -62,6 +62,7 @@ class Config:
         ensemble: Whether the recipes and retrieval are blended, verified and fused.
         spread: Whether the answers of an ensemble are spread over photos that show the same place.
         each_network: Whether retrieval by each network's descriptors alone is blended, too.
+        descriptor_width: Numbers to which a network's descriptors are projected for retrieval; None keeps all.
         fusion: Fusion rule, one of `ensemble.rules.RULES`.
         local_features: Local features that verify, one of `lmk.local.kinds.KINDS`.
         delf: Backbone that DELF trains on, or the folder of a published one; None takes what suits the weights.
@@ -74,6 +75,7 @@ class Config:
         gallery: Photos compared a landmark, at most.
         nearest: Whether these are the ones most like the query, in place of a seeded choice.
         pairs: Pairs of photos compared for queries at the most: see `lmk.pipeline.budget`.
+        most_features: Local features kept of a photo at the most; None keeps as many as their kind does.
         enough: Inliers of one photo after which no more of its landmark are compared with a query; None compares all.
         precision: Number format of networks: `auto` (the device's fastest harmless one), `float32` or `bf16`.
         runtime: Inference engine on a CPU: `keras` or `openvino`.
@@ -92,6 +94,7 @@ class Config:
     ensemble: bool = True
     spread: bool = True
     each_network: bool = False
+    descriptor_width: int | None = None
     fusion: str = "learned"
     local_features: str = "rootsift"
     delf: str | None = None
@@ -103,6 +106,7 @@ class Config:
     candidates: int = 5
     gallery: int = 32
     pairs: int = PAIRS
+    most_features: int | None = None
     nearest: bool = False
     enough: int | None = None
     precision: str = "auto"

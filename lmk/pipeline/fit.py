@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import log2
 
 from lmk.data.sizes import Size
-from lmk.pipeline.budget import within_pairs
+from lmk.pipeline.budget import within_budget
 from lmk.pipeline.config import Config, adapted_recipe
 from lmk.pipeline.forecast import Cost, Factors, forecast
 from lmk.pipeline.rates import Gpu, Rates
@@ -42,13 +42,15 @@ class Fit:
     """Settings that fit.
 
     Attributes:
-        config: The run.
+        config: The run, within its pairs and the disk.
+        asked: The same before `within_budget`.
         options: What `make-submission` is given for it beside what was asked.
         costs: Its forecast.
         lost: For each option that was lowered: what it was, and GAP that this loses, about.
     """
 
     config: Config
+    asked: Config
     options: Choices
     costs: list[Cost]
     lost: Mapping[str, tuple[int, float]]
@@ -90,9 +92,8 @@ def fit(size: Size, config: Config, options: Choices, limits: Limits, rates: Rat
     start = {name: len(values) - 1 for name, values in ladders.items()}
 
     def costs_at(places: Mapping[str, int]) -> list[Cost]:
-        return forecast(
-            size, configured(config, _values(ladders, places), size), rates, gpu, limits.jobs, True, factors
-        )
+        within = within_budget(with_choices(config, _values(ladders, places)), size, limits.disk)
+        return forecast(size, within, rates, gpu, limits.jobs, True, factors)
 
     places, costs = dict(start), costs_at(start)
     while limits.over(costs) > 0:
@@ -113,15 +114,17 @@ def fit(size: Size, config: Config, options: Choices, limits: Limits, rates: Rat
             places, costs = places | {name: places[name] + 1}, found
     chosen = _values(ladders, places)
     lowered = {name: ladders[name][start[name]] for name in places if places[name] < start[name]}
+    asked = with_choices(config, chosen)
     return Fit(
-        configured(config, chosen, size),
+        within_budget(asked, size, limits.disk),
+        asked,
         {name: value for name, value in chosen.items() if name in lowered},
         costs,
         {name: (was, _lost(name, was, chosen[name])) for name, was in lowered.items()},
     )
 
 
-def configured(config: Config, values: Choices, size: Size) -> Config:
+def with_choices(config: Config, values: Choices) -> Config:
     """The configuration with such settings."""
     recipes = tuple(
         adapted_recipe(
@@ -129,8 +132,7 @@ def configured(config: Config, values: Choices, size: Size) -> Config:
         )
         for recipe in config.recipes
     )
-    config = replace(config, recipes=recipes, dev_queries=values["dev_queries"], gallery=values["gallery"])
-    return within_pairs(config, size)
+    return replace(config, recipes=recipes, dev_queries=values["dev_queries"], gallery=values["gallery"])
 
 
 def _ladders(config: Config, fixed: Choices) -> dict[str, tuple[int, ...]]:
