@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 DEMO_RECIPES = ("tinymobilenetv2-gem", "tinymobilenet-gem")
 CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
+PACKAGED_RECIPES = ("efficientnetlite0-gem", "efficientnetlite1-gem")
+"""On a CPU where lmk[weights] is installed, whose weights need no download."""
 GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
 
 INNER = {"ensemble", "computes"}
@@ -350,8 +352,9 @@ def config_from(given: Mapping[str, Any]) -> Config:
         recipe, ensemble, fusion, local_features = recipe or [system.recipe], True, system.rule, "delf"
         answer_unreadable = answer_unreadable and system.answers_unreadable
     recipes, weights = with_defaults(given["competition"], recipe, given["weights"])
+    delf = given["delf"] or (packaged_delf(recipes, weights) if system is None else None)
     as_given = (
-        *("seed", "dev", "folds", "dev_queries", "refit", "spread", "each_network", "precision", "runtime", "delf"),
+        *("seed", "dev", "folds", "dev_queries", "refit", "spread", "each_network", "precision", "runtime"),
         *("delf_tune", "like", "divisor", "gallery", "most_features", "pairs", "nearest", "enough"),
     )
     return config_of(
@@ -364,7 +367,8 @@ def config_from(given: Mapping[str, Any]) -> Config:
         share_without_landmark=given["dev_share"],
         ensemble=ensemble,
         fusion=fusion,
-        local_features=chosen_local_features(local_features, weights, given["delf"]),
+        delf=delf,
+        local_features=chosen_local_features(local_features, weights, delf),
         comparison="default" if system is None and given["comparison"] == "default" else "published",
         passes=given["passes"] if system is not None else 1,
         **({} if system is None else {"candidates": 1}),
@@ -379,7 +383,7 @@ def with_defaults(competition: str, recipe: list[str] | None, weights: str | Non
     from lmk.models.recipes import find_recipe
 
     demo = competition == DEFAULT_COMPETITION and not recipe and not weights
-    names = tuple(dict.fromkeys(recipe or (DEMO_RECIPES if demo else default_recipes())))
+    names = tuple(dict.fromkeys(recipe or (DEMO_RECIPES if demo else default_recipes(weights))))
     tiny = all(find_recipe(name).backbone.startswith("tiny") for name in names)
     return names, weights or ("tiny" if tiny else "imagenet")
 
@@ -396,11 +400,29 @@ def _workers(cluster: str | None, jobs: int) -> Iterator[int]:
         yield threads
 
 
-def default_recipes() -> tuple[str, ...]:
-    """Recipes that suit the device: large networks that are tuned on a GPU, frozen small ones on a CPU."""
+def default_recipes(weights: str | None = None) -> tuple[str, ...]:
+    """Recipes that suit the device: large networks that are tuned on a GPU, frozen small ones on a CPU; of these the
+    ones whose weights an installed package holds where no `weights` are named."""
+    from lmk.models.backbones.catalogue import packaged_backbones
+    from lmk.models.recipes import find_recipe
     from lmk.models.start import sees_gpu
 
-    return GPU_RECIPES if sees_gpu() else CPU_RECIPES
+    if sees_gpu():
+        return GPU_RECIPES
+    if weights is None and {find_recipe(name).backbone for name in PACKAGED_RECIPES} <= set(packaged_backbones()):
+        return PACKAGED_RECIPES
+    return CPU_RECIPES
+
+
+def packaged_delf(recipes: tuple[str, ...], weights: str) -> str | None:
+    """DELF's backbone where every recipe's weights are in installed packages, else None."""
+    from lmk.models.backbones.catalogue import packaged_backbones
+    from lmk.models.delf.recipe import CUTS
+    from lmk.models.recipes import find_recipe
+
+    backbones = [find_recipe(name).backbone for name in recipes]
+    packaged = weights == "imagenet" and set(backbones) <= set(packaged_backbones())
+    return backbones[0] if packaged and backbones[0] in CUTS else None
 
 
 def refuse_without_effect(context: typer.Context, ensemble: bool) -> None:

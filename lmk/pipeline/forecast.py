@@ -396,7 +396,9 @@ def _extraction(
     """Seconds of the local features of so many photos, without and with the GPU; 0 where it does not help."""
     if kind == ROOTSIFT:
         return photos * pixels_searched(size) * rates["rootsift"].value / jobs, 0.0
-    macs = _delf_macs(config) if kind == DELF else LOCAL_FEATURES[kind].giga_macs * 1e9
+    # DELF sees a photo in its own size, which nothing enlarges; DELF_PASSES are of one of 480 pixels.
+    delf = _delf_macs(config) * min(1.0, size.side / RootSift().side) ** 2
+    macs = delf if kind == DELF else LOCAL_FEATURES[kind].giga_macs * 1e9
     work = Work(network=photos * macs, read=photos)
     return work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes)
 
