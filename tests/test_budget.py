@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from lmk.cli.main import main
 from lmk.data.sizes import Size
 from lmk.data.splits import make_holdout
-from lmk.pipeline.budget import changes, dev_queries, stored_bytes, within_budget, within_disk, within_pairs
+from lmk.pipeline.amounts import dev_queries
+from lmk.pipeline.budget import changes, disk_needed, within_budget, within_disk, within_pairs
 from lmk.pipeline.config import Config, config_of
 from lmk.util.disk import IN_A_KERNEL, disk_for, parse_size
 from lmk.util.errors import LmkError
@@ -47,8 +48,10 @@ def test_pairs_stay_within_their_number_and_no_more_is_given_up_than_needed(test
 
 def test_photos_of_a_landmark_go_before_landmarks_of_a_query():
     size = size_of(100, 40, test=10_000)
-    found = within_pairs(config_of((FROZEN,), pairs=1_200_000), size)
-    assert (found.candidates, found.gallery) == (5, pytest.approx(20, abs=4))
+    asked = config_of((FROZEN,), pairs=1_200_000)
+    found = within_pairs(asked, size)
+    assert (found.candidates, found.gallery) == (5, 1_200_000 // (5 * (dev_queries(asked, size) + size.test)))
+    assert 8 < found.gallery < 32
 
 
 def test_a_published_system_is_verified_as_published():
@@ -56,28 +59,30 @@ def test_a_published_system_is_verified_as_published():
     assert within_pairs(config, size_of(100, 40, test=10_000)) == config
 
 
-def test_features_that_exceed_the_disk_are_of_fewer_views_the_largest_first():
-    config = config_of((FROZEN, "vgg16-bottleneck"))
-    large, small = stored_bytes(config.recipes[1], 1000), stored_bytes(config.recipes[0], 1000)
-    assert large > small
-    found = within_disk(config, 1000, large + small - 1)
-    assert found.recipes[0] == config.recipes[0]
-    assert found.recipes[1].views == 1
-    assert sum(stored_bytes(recipe, 1000) for recipe in found.recipes) <= large + small - 1
+def test_a_disk_that_is_too_small_is_kept_to_and_what_fits_stays_as_it_is():
+    config, size = config_of((FROZEN, TUNED), local_features="rootsift"), size_of(5000, 40)
+    whole = disk_needed(config, size)
+    assert within_disk(config, size, whole) == config
+    for share in (0.8, 0.4, 0.2):
+        found = within_disk(config, size, share * whole)
+        assert disk_needed(found, size) <= share * whole
+        assert within_disk(found, size, share * whole) == found  # a budgeted run is planned as itself
 
 
-def test_where_one_view_does_not_fit_either_photos_are_read_in_each_epoch():
-    config = config_of((FROZEN,))
-    found = within_disk(config, 1000, 2.0 * 1000 * 1280 - 1)
-    assert found.recipes[0].stages[0].train_from is not None
-    assert not found.recipes[0].dense and found.recipes[0].views == 1
-    assert within_disk(found, 1000, 2.0 * 1000 * 1280 - 1) == found
+def test_descriptors_shrink_first_and_the_views_of_a_frozen_network_last():
+    config, size = config_of((FROZEN, TUNED), local_features="rootsift"), size_of(5000, 40)
+    steps = [within_disk(config, size, share * disk_needed(config, size)) for share in np.linspace(1, 0.05, 40)]
+    first = next(one for one in steps if one != config)
+    assert first.descriptor_width == 256 and first.recipes[0] == config.recipes[0] and first.gallery == config.gallery
+    views = next(one for one in steps if one.recipes[0].views == 1)
+    assert views.most_features == 200 and views.gallery == 4
+    assert views.recipes[1].stages[0].train_from is not None and views.recipes[1].views == config.recipes[1].views
 
 
 def test_what_a_budget_changed_is_said_and_nothing_else():
     config, size = config_of((FROZEN, TUNED), pairs=50_000), size_of(1000, 40)
     assert changes(config, config) == []
-    found = within_budget(config, size, 2e8)
+    found = within_budget(config, size, 0.2 * disk_needed(config, size))
     lines = changes(config, found)
     assert any("--pairs" in line for line in lines) and any("--disk" in line for line in lines)
 
@@ -114,8 +119,15 @@ def test_what_a_run_stored_counts_as_free_and_a_kernel_has_its_own_limit(tmp_pat
     assert disk_for(tmp_path) == IN_A_KERNEL
 
 
-def planned(words: str, capsys) -> dict:
-    assert main(["plan", *shlex.split(words), "--json"]) == 0
+def run(words: str, monkeypatch) -> int:
+    monkeypatch.setattr("sys.argv", ["lmk", "plan", *shlex.split(words)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0)
+
+
+def planned(words: str, capsys, monkeypatch) -> dict:
+    assert run(f"{words} --json", monkeypatch) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -125,9 +137,9 @@ def planned(words: str, capsys) -> dict:
 def test_the_command_that_fit_prints_has_a_plan_that_fits(slug, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     words = f"-c {slug} -r xception-gem -r efficientnet-gem --weights imagenet --disk 20GB"
-    found = planned(f"{words} --gpu t4x2 --fit 30h", capsys)
+    found = planned(f"{words} --gpu t4x2 --fit 30h", capsys, monkeypatch)
     assert found["command"].startswith("lmk make-submission ")
-    again = planned(f"{found['command'].removeprefix('lmk make-submission ')} --gpu t4x2", capsys)
+    again = planned(f"{found['command'].removeprefix('lmk make-submission ')} --gpu t4x2", capsys, monkeypatch)
     fetching = sum(step["seconds"] for step in again["steps"] if step["step"] == "fetch")  # a kernel has the photos
     assert again["total"]["seconds_with_gpu"] - fetching <= 30 * 3600
     photos = sum(step["disk"] for step in again["steps"] if step["step"] == "fetch")
@@ -137,6 +149,6 @@ def test_the_command_that_fit_prints_has_a_plan_that_fits(slug, capsys, monkeypa
 def test_what_is_given_stays_and_what_cannot_fit_is_said(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     words = "-c landmark-recognition-2020 -r xception-gem --weights imagenet --disk 40GB --gpu t4x2"
-    assert "--image-size 256" in planned(f"{words} --image-size 256 --fit 12h", capsys)["command"]
-    assert main(["plan", *shlex.split(f"{words} --fit 1m")]) == 1
+    assert "--image-size 256" in planned(f"{words} --image-size 256 --fit 12h", capsys, monkeypatch)["command"]
+    assert run(f"{words} --fit 1m", monkeypatch) == 1
     assert "The smallest settings" in capsys.readouterr().err

@@ -49,8 +49,9 @@ def plan(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Predict time, GPU hours, disk and memory of `make-submission`, step by step; it takes the same options.
+    """Predict a whole run's time, GPU hours, disk and memory, stage by stage.
 
+    It takes the options of `make-submission`.
     An edition's slug needs no file of it: its published counts are known. Where the workspace holds runs, stages are
     scaled by what they took there; all other rates are named below the table with where they are from.
     """

@@ -223,15 +223,8 @@ def _ensemble_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: in
     if config.spreads:  # at the most: the folds agree about many
         proposals += _contexts(config, size) * size.test * min(CONTEXT_CANDIDATES, config.candidates)
     pairs = len(kinds) * proposals * size.compared(config.gallery)
-    seconds = on_gpu = pairs * pair_cost(size) / rates["pairs"].value / jobs
-    gallery, disk = compared_photos(config, size) - asked - size.test, 5e2 * pairs
-    for kind in kinds:
-        extraction, with_gpu = _extraction(size, config, rates, gpu, jobs, kind, gallery)
-        seconds, on_gpu = seconds + extraction, on_gpu + (with_gpu or extraction)
-        disk += local_bytes(config, size, kind) * gallery / max(1, compared_photos(config, size))
-    held = sum(local_bytes(config, size, kind) for kind in kinds)
-    memory = tables + min(held, IN_MEMORY)
-    yield Cost(VERIFICATION, VERIFICATION, seconds, on_gpu if on_gpu < seconds else 0.0, disk, _mapped(held), memory)
+    seconds = pairs * pair_cost(size) / rates["pairs"].value / jobs
+    yield Cost(VERIFICATION, VERIFICATION, seconds, disk=5e2 * pairs, memory=tables)
     yield Cost(FUSED, FUSED, fitting, memory=tables)
     if config.spreads:
         yield Cost(SPREAD_FUSED, SPREAD_FUSED, fitting, memory=tables)
@@ -381,12 +374,12 @@ def _mapped(size: float) -> float:
 def _local_features(
     size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, kind: str, tables: float
 ) -> Iterator[Cost]:
-    """Local features of the queries; those of galleries are extracted where they are compared."""
-    asked = dev_queries(config, size) + size.test
+    """Local features of the queries, and of the galleries that are compared with them."""
+    photos = compared_photos(config, size)
     if kind == DELF:
         yield _delf_network(size, rates, gpu, _delf_backbone(config), tables)
-    seconds, on_gpu = _extraction(size, config, rates, gpu, jobs, kind, asked)
-    disk = local_bytes(config, size, kind) * asked / max(1, compared_photos(config, size))
+    seconds, on_gpu = _extraction(size, config, rates, gpu, jobs, kind, photos)
+    disk = local_bytes(config, size, kind)
     yield Cost(local_of(kind), VERIFICATION, seconds, on_gpu, disk, _mapped(disk), tables + min(disk, IN_MEMORY))
 
 
