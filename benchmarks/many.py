@@ -86,9 +86,11 @@ def head(photos: int, landmarks: int, queries: int, steps: int, kind: str, lists
 
     found: Figures = {}
     known, shown, asked, truth = synthetic(photos, landmarks, queries)
+    epochs = max(1, round(steps * BATCH / photos))
+    stage = Stage(epochs=epochs, learning_rate=1e-2, batch_size=BATCH, steps=-(-steps // epochs))
     recipe = Recipe(
         name="many", backbone="mobilenetv2", image_size=96, head="cosine", loss="arcface", views=1,
-        stages=(Stage(epochs=1, learning_rate=5e-3, batch_size=BATCH, steps=steps),),
+        stages=(stage,),
         sampled_classes=SAMPLED if kind == "sampled" else None,
     )  # fmt: skip
     extractor = keras.Sequential([keras.Input((WIDTH,)), keras.layers.Identity()])
