@@ -36,7 +36,9 @@ def plan(
     competition: CompetitionOption = DEFAULT_COMPETITION,
     recipe: Annotated[
         list[str] | None,
-        typer.Option("--recipe", "-r", autocompletion=recipe_names, help="Recipe; repeat it. Default: by the device."),
+        typer.Option(
+            "--recipe", "-r", autocompletion=recipe_names, help="Recipe or recipe file; repeat it. Default: by device."
+        ),
     ] = None,
     gpu: Annotated[
         str, typer.Option(help="What networks could run on: t4, p100, v100, l4, a10, a100, h100 ...")
