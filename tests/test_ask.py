@@ -59,9 +59,11 @@ def test_a_test_photo_asked_by_its_path_has_the_answer_of_the_submission(folder,
     found = recognize(alone.record, [Path(path) for path in paths], execution)
     for row, one in enumerate(found):
         known = expected.landmarks[row] != NO_LANDMARK
-        assert [candidate.landmark for candidate in one.candidates] == expected.landmarks[row][known].tolist()
-        np.testing.assert_allclose(
-            [c.confidence for c in one.candidates], expected.scores[row][known], rtol=2e-3, atol=1e-5
+        scores = dict(zip(expected.landmarks[row][known].tolist(), expected.scores[row][known].tolist(), strict=True))
+        assert one.candidates[0].landmark == expected.landmarks[row][0]
+        # Stored features are rounded to half precision, which may swap proposals that are as good as equal.
+        assert {candidate.landmark: candidate.confidence for candidate in one.candidates} == pytest.approx(
+            scores, rel=1e-4, abs=1e-4
         )
         assert one.is_probability
 
@@ -72,7 +74,7 @@ def test_asking_about_fewer_photos_changes_no_answer(folder, execution, alone):
     single = recognize(alone.record, paths[1:2], execution)[0]
     assert [c.landmark for c in single.candidates] == [c.landmark for c in together[1].candidates]
     confidences = [[c.confidence for c in one.candidates] for one in (single, together[1])]
-    np.testing.assert_allclose(*confidences, rtol=2e-3, atol=1e-5)
+    np.testing.assert_allclose(*confidences, rtol=1e-3, atol=1e-5)
 
 
 def test_a_run_that_spreads_answers_without_spreading_and_stores_what_that_took(folder, execution, spread):

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,14 +178,16 @@ class _Asking:
         with self.execution.workspace.alone() if lacking else nullcontext():
             return execute(self.steps, targets, self.execution).results
 
-    def _read(self, photo_id: str) -> np.ndarray:
-        return read_photo(self.paths[photo_id], READ_SIDE)
+    def _read(self, photo_id: str, enough: int | None = None) -> np.ndarray:
+        """A photo's pixels, as `Dataset.read` gives them."""
+        return read_photo(self.paths[photo_id], READ_SIDE, enough)
 
     def _recognized(self) -> tuple[dict[str, Predictions], np.ndarray]:
         """Each recipe's list, and descriptors (gallery, distractors, photos) of all networks side by side."""
         from lmk.models.extract import forward  # loads Keras
         from lmk.models.prediction import predict_features
-        from lmk.retrieval.descriptors import photo_descriptors, side_by_side
+        from lmk.pipeline.features import pixels_seen
+        from lmk.retrieval.descriptors import side_by_side
 
         lists, columns = {}, []
         gallery = np.concatenate([self.part.photos, self.part.distractors])
@@ -193,10 +196,14 @@ class _Asking:
             networks.extractor.may_compute("predictions")
             network = networks.network(self.part)
             backbone = networks.extractor.frozen if recipe.frozen else network.extractor
-            features = forward(networks.extractor.fast(backbone), recipe, self._read, self.ids)
+            fast = networks.extractor.fast(backbone)
+            read = partial(self._read, enough=pixels_seen(recipe))
+            features = forward(fast, recipe, read, self.ids, self.execution.jobs)
             classes = np.unique(self.part.landmarks)
             lists[recipe.name] = predict_features(network, self.ids, features, classes, TOP_K)
-            own = photo_descriptors(features.reshape(*features.shape[:2], -1))
+            own = networks.describe(self.part, None if recipe.frozen else fast)(
+                features.reshape(*features.shape[:2], -1)
+            )
             columns.append(np.concatenate([networks.descriptors(self.part, gallery), own]))
         self.columns, self.room = columns, networks.room
         return lists, side_by_side(columns, None, self.room)
