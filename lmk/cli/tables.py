@@ -35,7 +35,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def print_result(result: Result) -> None:
     """Print GAP by stage, plain with interval and weighted by likeness to test, seconds, and the submission's path."""
     record = result.record
-    dev, rows = record.dev, []
+    dev = record.dev
+    rows: list[tuple[str, ...]] = []
     likeness = record.likeness
     weighted = likeness["dev_gap_weighted"] if likeness else {}
 
