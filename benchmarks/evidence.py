@@ -27,7 +27,8 @@ from lmk.local.features import Extractor, extract
 from lmk.local.kinds import DELF, ROOTSIFT
 from lmk.local.rootsift import RootSift
 from lmk.local.verify import GALLERY, verify
-from lmk.pipeline.build import Builder
+from lmk.pipeline.building.local import LocalSteps
+from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import Execution, config_of
 from lmk.pipeline.dataset import dataset_of, open_competition, open_dataset
 from lmk.predictions import NO_LANDMARK, Predictions
@@ -138,9 +139,9 @@ def delf_of(folder: Path, weights: str, workspace: Workspace, unseen: np.ndarray
     photos, landmarks = split.train_ids[seen], split.train_landmarks[seen]
     share = config.share_without_landmark
     fewer = make_split(photos, landmarks, split.distractor_ids, split.folds, share, config.seed)
-    builder = Builder(config, dataset_of(config, competition, dataset.identity, fewer), execution)
-    builder.local_features()
-    return builder.local[DELF].extractor
+    local = LocalSteps(Shared(config, dataset_of(config, competition, dataset.identity, fewer), execution))
+    local.local_features()
+    return local.sources[DELF].extractor
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

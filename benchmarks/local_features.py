@@ -27,7 +27,10 @@ from lmk.local.compare import Settings as Comparing
 from lmk.local.evidence import Evidence
 from lmk.local.kinds import KINDS
 from lmk.local.verify import verify
-from lmk.pipeline.build import Builder, build, comparison_settings
+from lmk.pipeline.build import build
+from lmk.pipeline.building.local import LocalSteps
+from lmk.pipeline.building.proposals import comparison_settings
+from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import Config, Execution, config_of
 from lmk.pipeline.dataset import Dataset, open_competition, open_dataset
 from lmk.pipeline.fuse import photo_counts
@@ -72,10 +75,10 @@ def run(
     names = [*(recipe.name for recipe in config.recipes), RETRIEVAL]
     results = execute(build(config, dataset, execution), [*names, ENSEMBLE], execution).results
     parts = {name: results[name] for name in names}
-    builder = Builder(config, dataset, execution)
-    builder.local_features()
-    dev = _part(builder, parts, results[ENSEMBLE], "dev", kinds)
-    test = _part(builder, parts, results[ENSEMBLE], "test", kinds) if solution is not None else None
+    local = LocalSteps(Shared(config, dataset, execution))
+    local.local_features()
+    dev = _part(local, parts, results[ENSEMBLE], "dev", kinds)
+    test = _part(local, parts, results[ENSEMBLE], "test", kinds) if solution is not None else None
     stages = {"ensemble": (dev.blended, test.blended if test else None)}
     for name, used in KINDS.items():
         if set(used) <= set(kinds):
@@ -92,15 +95,15 @@ def run(
 
 
 def _part(
-    builder: Builder, parts: Mapping[str, Answers], blended: Answers, which: str, kinds: Mapping[str, Comparing]
+    local: LocalSteps, parts: Mapping[str, Answers], blended: Answers, which: str, kinds: Mapping[str, Comparing]
 ) -> Part:
-    found, gallery = getattr(blended, which), builder.galleries()
+    found, gallery = getattr(blended, which), local.galleries
     ids = np.unique(np.concatenate([*gallery.values(), photo_of(found.ids)]))
-    evidence, jobs = {}, builder.execution.jobs
+    evidence, jobs = {}, local.shared.execution.jobs
     for kind, settings in kinds.items():
-        table = builder.local[kind].table(ids)
-        key = builder.pairs_key(kind).to_dict() | {"comparison": settings.key()}
-        store = ArrayStore(builder.execution.workspace.stores, "verification-pairs", key)
+        table = local.sources[kind].table(ids)
+        key = local.pairs_key(kind).to_dict() | {"comparison": settings.key()}
+        store = ArrayStore(local.shared.execution.workspace.stores, "verification-pairs", key)
         evidence[kind] = verify(found, gallery, table, table, store, settings, jobs=jobs, progress=progress)
     neighbours = parts[RETRIEVAL]
     assert isinstance(neighbours, Neighbours)

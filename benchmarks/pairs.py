@@ -22,7 +22,8 @@ from lmk.local.compare import SETTINGS, compare
 from lmk.local.compare import Settings as Comparing
 from lmk.local.features import Extractor
 from lmk.local.kinds import DELF, LOCAL_FEATURES
-from lmk.pipeline.build import Builder
+from lmk.pipeline.building.local import LocalSteps
+from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import Execution, config_of
 from lmk.pipeline.dataset import open_competition, open_dataset
 from lmk.util.errors import LmkError
@@ -62,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     competition = open_competition(words.competition, workspace.competitions, progress)
     config = config_of(CPU_RECIPES, weights=words.weights, local_features=DELF)
     execution = Execution(workspace, progress=progress, note=note)
-    builder = Builder(config, open_dataset(config, competition, execution), execution)
-    builder.local_features()
-    delf = builder.local[DELF].extractor
+    local = LocalSteps(Shared(config, open_dataset(config, competition, execution), execution))
+    local.local_features()
+    delf = local.sources[DELF].extractor
     delf.train()
     photos = sorted(words.folder.glob("*.jpg"))
     extractors: dict[str, Extractor] = {}

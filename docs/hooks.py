@@ -6,7 +6,6 @@ made of the command line itself, and `api/` names each module for mkdocstrings.
 
 import re
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from mkdocs.structure.files import File, Files
@@ -73,10 +72,7 @@ def command_line():
     import typer
 
     from lmk.cli.app import app
-    from lmk.cli.main import COMMANDS
 
-    for name in COMMANDS:
-        import_module(f"lmk.cli.{name}")
     return typer.main.get_command(app)
 
 

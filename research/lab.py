@@ -21,7 +21,8 @@ from lmk.models.network import Network, build_network
 from lmk.models.prediction import predict_features
 from lmk.models.recipes import Recipe, find_recipe
 from lmk.models.schedules import make_optimizer, warmup_cosine
-from lmk.pipeline.build import Builder
+from lmk.pipeline.building.networks import NetworkSteps
+from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import Config, Execution, config_of
 from lmk.pipeline.dataset import Dataset, Part, dataset_of, open_competition, open_dataset
 from lmk.pipeline.networks import Networks
@@ -87,15 +88,15 @@ class Trial:
 
     def networks(self, recipe: Recipe) -> Networks:
         """A recipe's networks on this trial's split."""
-        builder = Builder(self.config, self.dataset, self.execution)
-        builder.recipe(recipe)
-        return builder.networks[recipe.name]()
+        steps = NetworkSteps(Shared(self.config, self.dataset, self.execution))
+        steps.recipe(recipe)
+        return steps.of_recipe[recipe.name]()
 
     def digest(self, recipe: Recipe) -> str:
         """Digest of all that a recipe's networks depend on."""
-        builder = Builder(self.config, self.dataset, self.execution)
-        builder.recipe(recipe)
-        return builder.keys[networks_of(recipe.name)].digest
+        shared = Shared(self.config, self.dataset, self.execution)
+        NetworkSteps(shared).recipe(recipe)
+        return shared.keys[networks_of(recipe.name)].digest
 
     def once(self, key: object, compute: Callable[[], object]) -> object:
         """What `compute` gives, computed once a key."""

@@ -9,7 +9,9 @@ import numpy as np
 from lmk.data.competitions import read_competition
 from lmk.data.identity import identify
 from lmk.data.splits import make_split
-from lmk.pipeline.build import Builder
+from lmk.pipeline.building.local import LocalSteps
+from lmk.pipeline.building.shared import Shared
+from lmk.pipeline.building.verification import VerificationSteps
 from lmk.pipeline.config import Execution, config_of
 from lmk.pipeline.dataset import dataset_of, open_dataset
 from lmk.pipeline.key import Key
@@ -57,8 +59,9 @@ def record_run(competition: Path, workspace: Workspace, seed: int) -> str:
     )
     dataset = dataset_of(config, files, identity, split)
     rng = np.random.default_rng(seed)
-    builder = Builder(config, dataset, execution)
-    steps, outcome = [*builder.local_features()], Outcome()
+    shared = Shared(config, dataset, execution)
+    local = LocalSteps(shared)
+    steps, outcome = [*local.local_features()], Outcome()
     for stage, noise in ((RECIPE, 0.5), (RETRIEVAL, 0.4), (ENSEMBLE, 0.3), (FUSED, 0.1)):
         dev = draw_answers(dataset.dev.ids, dataset.dev.truth, noise, rng)
         if stage == FUSED:  # which ranks the ensemble's proposals anew
@@ -69,13 +72,13 @@ def record_run(competition: Path, workspace: Workspace, seed: int) -> str:
         test = dev.take(np.arange(2))
         result = Blended(dev, test, 0.01, {RECIPE: 0.25, RETRIEVAL: 0.75}) if stage == ENSEMBLE else Answers(dev, test)
         key = Key.of(stage, {"seed": seed})
-        slot = builder.cache.answers(key, type(result))
+        slot = shared.cache.answers(key, type(result))
         slot.save(result)
         steps.append(Step(stage, stage, (), key, slot, lambda results: None))
-        builder.keys[stage] = key
+        shared.keys[stage] = key
         outcome.results[stage], outcome.seconds[stage] = result, 10.0 * noise
         if stage == ENSEMBLE:
-            step = builder.verification()
+            step = VerificationSteps(shared, local).verification()
             outcome.results[VERIFICATION] = step.compute(outcome.results)
             outcome.seconds[VERIFICATION] = 1.0
             steps.append(step)

@@ -123,6 +123,39 @@ def test_a_run_that_broke_off_leaves_nothing_and_the_next_one_succeeds(small, tm
     assert contents(folder) == contents(small)
 
 
+def test_drawing_goes_on_where_it_was_interrupted(small, tmp_path, monkeypatch):
+    folder = tmp_path / "demo"
+    drawn = []
+    really_save = demo._save
+
+    def save(path, *rest):
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        drawn.append(path.name)
+        really_save(path, *rest)
+
+    monkeypatch.setattr(demo, "_save", save)
+    with pytest.raises(KeyboardInterrupt):
+        make_demo(folder, seed=3, jobs=1, amounts=SMALL)
+    assert not folder.exists()
+    monkeypatch.setattr(demo, "_save", lambda path, *rest: (drawn.append(path.name), really_save(path, *rest)))
+    make_demo(folder, seed=3, jobs=1, amounts=SMALL)
+    assert contents(folder) == contents(small)
+    assert len(drawn) == len(set(drawn)) == len(list(small.rglob("*.jpg")))
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_the_test_photos_are_drawn_as_dev_asks():
+    amounts = Amounts()
+    shown, trained = np.array(amounts.test), np.array(amounts.train)
+    assert abs(shown / shown.sum() - trained / trained.sum()).max() < 0.02
+    others = sum(amounts.test_others)
+    assert 0.7 < others / (others + amounts.test_scenes) < 0.8
+    for part in ("train", "test"):
+        views = Counter(p.view for p in plan(0).photos if p.part == part and p.building >= 0)
+        assert 0.62 < views["plain"] / views.total() < 0.82
+
+
 def _fail(*_):
     raise OSError(28, "No space left on device")
 

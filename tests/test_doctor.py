@@ -2,14 +2,12 @@
 
 import json
 import os
-from importlib import import_module
 
 import pytest
 from typer.testing import CliRunner
 
 from lmk.cli import doctor
 from lmk.cli.app import app
-from lmk.cli.main import COMMANDS
 from tests.reported import make_competition
 
 SECRET = "6f2c-do-not-tell"
@@ -24,8 +22,6 @@ def home(tmp_path, monkeypatch):
 
 
 def run_doctor(*words: object):
-    for name in COMMANDS:
-        import_module(f"lmk.cli.{name}")
     return CliRunner().invoke(app, ["doctor", *map(str, words)])
 
 

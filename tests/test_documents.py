@@ -2,7 +2,7 @@
 
 Python blocks are run. So are commands of `lmk`, in the order in which a document gives them, on a demo of few photos
 with networks of two layers. What cannot be run here is checked as far as it can be, and says why in `REASONS`:
-a block or command that is neither is a failure.
+a block or command that is neither is a failure. A block with a title is the file of that name.
 """
 
 import itertools
@@ -50,12 +50,13 @@ CHECKED = {
 
 @dataclass(frozen=True)
 class Block:
-    """A code block: its document, its first line there, its language, and what stands in it."""
+    """A code block: its document, its first line there, its language, what stands in it, and the file that it shows."""
 
     document: Path
     line: int
     language: str
     text: str
+    title: str | None = None
 
     def commands(self) -> list[str]:
         """Its lines that a person would type; of a console block those after the prompt."""
@@ -69,7 +70,9 @@ def blocks(document: Path) -> Iterator[Block]:
     """Of a document; an indented block is one of commands if it begins like one."""
     for token in MarkdownIt().parse(document.read_text(encoding="utf-8")):
         if token.type == "fence":
-            yield Block(document, token.map[0] + 1, token.info.split(" ")[0], token.content)
+            title = re.search(r'title="([\w./-]+)"', token.info)
+            language = token.info.split(" ")[0]
+            yield Block(document, token.map[0] + 1, language, token.content, title[1] if title else None)
         elif token.type == "code_block":
             is_command = re.match(r"(lmk|make|kaggle|curl|python|pip) ", token.content)
             yield Block(document, token.map[0] + 1, "sh" if is_command else "text", token.content)
@@ -197,6 +200,8 @@ def test_every_command_in_it_works(document, stand_for, command_line, capsys):
         assert block.language in PROSE | {"python", "console", "sh"}, f"{where}: what is a block of '{block.language}'?"
         if block.language in PROSE:
             assert not re.search(r"^(\$ |lmk |make [a-z-]+$)", block.text, re.MULTILINE), f"{where}: commands, no prose"
+        if block.title:
+            Path(block.title).write_text(block.text, encoding="utf-8")
         if block.language in PROSE | {"python"}:
             continue
         for command in block.commands():
@@ -232,7 +237,9 @@ def run_command(command: str, where: str) -> None:
 def test_every_python_block_in_it_runs(document, world):
     shared: dict[str, object] = {"__name__": "__document__"}
     for block in blocks(document):
-        if block.language == "python":
+        if block.title:
+            Path(block.title).write_text(block.text, encoding="utf-8")
+        if block.language == "python" and not block.title:
             padding = "\n" * block.line  # a traceback names the document's line
             exec(compile(padding + block.text, str(document), "exec"), shared)
 

@@ -1,6 +1,7 @@
 """The house stands: imports run one way, backends stay behind Keras, and the command line starts at once."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import lmk
+from lmk.cli.commands import COMMANDS as COMMANDS_LISTED
+from lmk.cli.commands import build
 
 ROOT = Path(lmk.__file__).parent
 FLOORS = {
@@ -147,3 +150,31 @@ def test_every_command_of_the_contract_is_there():
     listed = lmk_in_a_process("--help")[0]
     assert not [command for command in [*COMMANDS.split(), "data"] if f" {command} " not in listed]
     assert " status " in lmk_in_a_process("data", "--help")[0]
+
+
+def test_every_command_is_listed_with_the_first_paragraph_of_its_help():
+    for name, (text, _) in COMMANDS_LISTED.items():
+        first = build(name).help.split("\n\n")[0]
+        assert text == " ".join(first.split()), name
+
+
+def test_every_module_that_registers_a_command_is_listed():
+    listed = {module for _, modules in COMMANDS_LISTED.values() for module in modules}
+    for path in (ROOT / "cli").glob("*.py"):
+        registers = re.search(r"^@\w+\.command\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not registers or path.stem in listed, path.name
+
+
+def test_the_list_of_commands_imports_none_of_them_and_draws_nothing():
+    script = (
+        "import sys\n"
+        "sys.argv = ['lmk', '--help']\n"
+        "from lmk.cli.main import main\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    loaded = set(done.stderr.split())
+    assert all(f" {name} " in done.stdout for name in COMMANDS_LISTED)
+    assert not {f"lmk.cli.{module}" for _, modules in COMMANDS_LISTED.values() for module in modules} & loaded
+    assert not {"rich.console", "rich.markdown", "tomllib", "filelock"} & loaded

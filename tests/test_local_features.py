@@ -13,7 +13,9 @@ from lmk.data.competitions import read_competition
 from lmk.local.delf import DelfOptions
 from lmk.models.backbones.catalogue import backbone_named
 from lmk.models.delf.recipe import DelfRecipe, DelfTraining
-from lmk.pipeline.build import Builder
+from lmk.pipeline.building.local import LocalSteps
+from lmk.pipeline.building.shared import Shared
+from lmk.pipeline.building.verification import VerificationSteps
 from lmk.pipeline.config import Config, Execution, config_of
 from lmk.pipeline.dataset import Dataset, open_dataset
 from lmk.pipeline.delf import recipe_of
@@ -44,11 +46,11 @@ def opened(folder: Path, workspace: Path, **changes) -> tuple[Config, Dataset, E
     return config, open_dataset(config, read_competition(folder.name, folder), execution), execution
 
 
-def builder_of(folder: Path, workspace: Path, **changes) -> Builder:
-    """A builder that knows a run's local features."""
-    builder = Builder(*opened(folder, workspace, **changes))
-    builder.local_features()
-    return builder
+def local_of_run(folder: Path, workspace: Path, **changes) -> LocalSteps:
+    """The local features of a run, whose steps are built."""
+    local = LocalSteps(Shared(*opened(folder, workspace, **changes)))
+    local.local_features()
+    return local
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,20 +60,21 @@ def quick():
         recipe = DelfRecipe("tinymobilenetv2", training=DelfTraining(side=64, views=1, epochs=2))
         patch.setattr("lmk.pipeline.delf.default_recipe", lambda weights: recipe)
         patch.setattr("lmk.pipeline.delf.PCA_PHOTOS", 8)
-        patch.setattr("lmk.pipeline.build.PCA_PHOTOS", 8)
+        patch.setattr("lmk.pipeline.building.delf.PCA_PHOTOS", 8)
         yield
 
 
 @pytest.fixture(scope="module")
 def verified(folder, workspace):
     config, dataset, execution = opened(folder, workspace)
-    builder = Builder(config, dataset, execution)
+    shared = Shared(config, dataset, execution)
+    local = LocalSteps(shared)
     proposed = np.tile(np.array([40, 7]), (len(dataset.dev), 1))
     dev = Predictions(dataset.dev.ids, proposed, np.ones(proposed.shape))
     test = Predictions(dataset.test_ids, proposed[: len(dataset.test_ids)], np.ones((len(dataset.test_ids), 2)))
-    steps = builder.local_features()
-    builder.keys[ENSEMBLE] = dataset.split_key
-    verification = builder.verification()
+    steps = local.local_features()
+    shared.keys[ENSEMBLE] = dataset.split_key
+    verification = VerificationSteps(shared, local).verification()
     execute(steps, [local_of("rootsift"), local_of("delf")], execution)
     return verification.compute({ENSEMBLE: Answers(dev, test)})
 
@@ -86,8 +89,8 @@ def test_both_give_evidence_of_two_kinds(verified):
 
 
 def test_features_do_not_depend_on_the_split_nor_on_what_else_is_asked(verified, folder, workspace):
-    builder = builder_of(folder, workspace, seed=1, folds=4)
-    source, dataset = builder.local["delf"], builder.dataset
+    local = local_of_run(folder, workspace, seed=1, folds=4)
+    source, dataset = local.sources["delf"], local.shared.dataset
     assert not len(source.store.missing(dataset.split.train_ids))  # of the run before
     ids = dataset.split.train_ids[:3]
     stored = source.table(ids)
@@ -97,16 +100,17 @@ def test_features_do_not_depend_on_the_split_nor_on_what_else_is_asked(verified,
 
 
 def test_delf_has_40_dimensions_of_half_precision(verified, folder, workspace):
-    table = builder_of(folder, workspace).local["delf"].table(np.array(["l40n0", "t00"]))
+    table = local_of_run(folder, workspace).sources["delf"].table(np.array(["l40n0", "t00"]))
     assert table.descriptors.dtype == np.float16 and table.descriptors.shape[2] == 40
     assert (table.counts > 10).all() and table.sizes.tolist() == [[96, 96], [96, 96]]
 
 
 def test_keys_name_the_kinds_and_the_network(folder, workspace, monkeypatch):
     def digests(**changes) -> dict[str, str]:
-        builder = builder_of(folder, workspace, **changes)
-        builder.keys[ENSEMBLE] = builder.dataset.split_key
-        return {name: key.digest for name, key in {**builder.keys, VERIFICATION: builder.verification().key}.items()}
+        local = local_of_run(folder, workspace, **changes)
+        local.shared.keys[ENSEMBLE] = local.shared.dataset.split_key
+        VerificationSteps(local.shared, local).verification()
+        return {name: key.digest for name, key in local.shared.keys.items()}
 
     kinds = {kind: digests(local_features=kind) for kind in ("rootsift", "delf", "both")}  # others need weights
     assert len({found[VERIFICATION] for found in kinds.values()}) == 3
@@ -119,7 +123,7 @@ def test_keys_name_the_kinds_and_the_network(folder, workspace, monkeypatch):
         monkeypatch.setattr("lmk.pipeline.delf.default_recipe", lambda weights, other=other: other)
         assert digests()[features] != plain[features]
     monkeypatch.setattr("lmk.pipeline.delf.default_recipe", lambda weights: recipe)
-    monkeypatch.setattr("lmk.pipeline.build.DelfOptions", lambda: DelfOptions(side=240))
+    monkeypatch.setattr("lmk.pipeline.building.delf.DelfOptions", lambda: DelfOptions(side=240))
     found = digests()
     assert found[DELF_NETWORK] == plain[DELF_NETWORK] and found[features] != plain[features]
 
@@ -131,7 +135,7 @@ def test_a_published_delf_is_not_tuned(tmp_path):
 
 def test_without_weights_delf_is_refused_and_is_no_default(folder, workspace):
     with pytest.raises(LmkError, match="DELF needs pretrained weights"):
-        builder_of(folder, workspace, weights="none")
+        local_of_run(folder, workspace, weights="none")
     assert default_local_features("none") == default_local_features("tiny") == "rootsift"
 
 

@@ -1,14 +1,12 @@
 """`lmk plot`: charts as files."""
 
 import json
-from importlib import import_module
 
 import cv2
 import pytest
 from typer.testing import CliRunner
 
 from lmk.cli.app import app
-from lmk.cli.main import COMMANDS
 from lmk.report.figures import gap_figure, save_figure, scores_figure
 from lmk.report.record import load_run
 from lmk.util.errors import LmkError
@@ -23,8 +21,6 @@ def workspace(tmp_path_factory) -> Workspace:
 
 
 def plot(*words: object):
-    for name in COMMANDS:
-        import_module(f"lmk.cli.{name}")
     return CliRunner().invoke(app, ["plot", *map(str, words)])
 
 

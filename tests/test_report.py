@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from lmk.cli.app import app
-from lmk.cli.main import COMMANDS
 from lmk.data.competitions import Competition, read_competition
 from lmk.evaluation import gap_and_interval
 from lmk.local import compare
@@ -48,10 +47,6 @@ def page(workspace, competition, tmp_path_factory) -> str:
 
 
 def lmk(*words: str):
-    from importlib import import_module
-
-    for name in COMMANDS:
-        import_module(f"lmk.cli.{name}")
     return CliRunner().invoke(app, [str(word) for word in words])
 
 

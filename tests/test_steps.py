@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from lmk.data.competitions import read_competition
-from lmk.pipeline import build as building
+from lmk.pipeline import code_of_steps
 from lmk.pipeline.build import build
 from lmk.pipeline.cache import Cache, DamagedResult
 from lmk.pipeline.code import code_digests, source_digest
@@ -27,12 +27,13 @@ from tests.structure import imports
 pytestmark = pytest.mark.usefixtures("tiny_recipes")
 
 INERT = {
-    "lmk.pipeline.backend", "lmk.pipeline.build", "lmk.pipeline.cache", "lmk.pipeline.config",
-    "lmk.pipeline.dataset", "lmk.pipeline.key", "lmk.pipeline.local_features", "lmk.pipeline.places",
-    "lmk.pipeline.results", "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.tables", "lmk.models.start",
+    "lmk.pipeline.backend", "lmk.pipeline.build", "lmk.pipeline.cache",
+    "lmk.pipeline.code_of_steps", "lmk.pipeline.config", "lmk.pipeline.dataset", "lmk.pipeline.key",
+    "lmk.pipeline.local_features", "lmk.pipeline.places", "lmk.pipeline.results",
+    "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.tables", "lmk.models.start",
     "lmk.models.saved", "lmk.models.distributed", "lmk.models.recipes", "lmk.models.delf.recipe",
-    "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.settings", "lmk.data.reading", "lmk.local.draw",
-    "lmk.ensemble.rules",
+    "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.settings", "lmk.data.reading",
+    "lmk.local.draw", "lmk.ensemble.rules",
 }  # fmt: skip
 """Modules that carry numbers, or whose values stand in keys by themselves, and that make none."""
 READ = {"lmk.data.images", "lmk.data.views", "lmk.data.splits", "lmk.predictions"}
@@ -94,7 +95,7 @@ UPSTREAM = {
 
 
 def declared_by(name: str) -> set[str]:
-    modules = getattr(building, name)
+    modules = getattr(code_of_steps, name)
     if isinstance(modules, dict):
         return {module for group in modules.values() for module in group}
     return set(modules)
@@ -116,7 +117,7 @@ def test_every_step_of_a_run_declares_code(computed):
 
 
 def test_no_inert_module_is_declared_and_every_declared_one_exists():
-    declared = set().union(*(declared_by(name) for name in vars(building) if name.endswith("_CODE")))
+    declared = set().union(*(declared_by(name) for name in vars(code_of_steps) if name.endswith("_CODE")))
     assert len(declared) > 30 and not declared & INERT
     assert code_digests(declared).keys() == declared
 

@@ -88,7 +88,7 @@ def install_network(put: Callable[[object, object, object], None]) -> None:
 def install_delf(put: Callable[[object, object, object], None]) -> None:
     """Let the backbone `tiny` be one that DELF is trained on, in seconds; this loads Keras."""
     import lmk.models.delf.network
-    import lmk.pipeline.build
+    import lmk.pipeline.building.delf
     import lmk.pipeline.delf
     from lmk.local.delf import DelfOptions
     from lmk.models.delf.recipe import CUTS, DelfRecipe, DelfTraining
@@ -96,7 +96,7 @@ def install_delf(put: Callable[[object, object, object], None]) -> None:
     recipe = DelfRecipe("tiny", 8, DelfTraining(side=64, epochs=3))
     put(CUTS, "tiny", "relu1")
     put(lmk.pipeline.delf, "default_recipe", lambda weights: recipe)
-    put(lmk.pipeline.build, "DelfOptions", lambda: DelfOptions(max_features=40, side=96, scales=(0.5, 1.0)))
+    put(lmk.pipeline.building.delf, "DelfOptions", lambda: DelfOptions(max_features=40, side=96, scales=(0.5, 1.0)))
     put(lmk.models.delf.network, "build_backbone", build)
 
 

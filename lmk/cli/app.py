@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from lmk import __version__
+from lmk.cli.commands import Commands
 from lmk.cli.complete import competition_names
 from lmk.cli.output import print_json as print_json
 from lmk.cli.output import say
 
 app = typer.Typer(
     name="lmk",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )

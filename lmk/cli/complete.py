@@ -1,15 +1,29 @@
 """What the shell completes: names of recipes, competitions and runs."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import typer
 
 
 def recipe_names(incomplete: str) -> list[tuple[str, str]]:
-    """Recipes that begin so, with what is told of each."""
+    """Recipes that begin so, each with its line for people; recipe files (*.toml), and folders on the way to some."""
     from lmk.models.recipes import RECIPES
+    from lmk.util.settings import NAME
 
-    return [(name, recipe.about) for name, recipe in RECIPES.items() if name.startswith(incomplete)]
+    named = [(name, recipe.about) for name, recipe in RECIPES.items() if name.startswith(incomplete)]
+    folder = incomplete.rpartition("/")[0] + "/" if "/" in incomplete else ""
+    files: list[tuple[str, str]] = []
+    with suppress(OSError):
+        for path in sorted(Path(folder or ".").expanduser().iterdir()):
+            word = f"{folder}{path.name}" + "/" * path.is_dir()
+            is_file = path.suffix == ".toml" and path.name not in (NAME, "pyproject.toml")
+            # Folders only where a path is being typed: a list of recipes is no place for them.
+            if word.startswith(incomplete) and (
+                is_file or (folder and path.is_dir() and not path.name.startswith("."))
+            ):
+                files.append((word, "recipe file" if is_file else "folder"))
+    return named + files
 
 
 def competition_names(context: typer.Context, incomplete: str) -> list[str]:

@@ -78,7 +78,7 @@ def _value(option: Any, value: Any, folder: Path) -> Any:
     is_path = option.type_descriptor.annotation is Path
 
     def placed(entry: Any) -> Any:
-        if isinstance(entry, str) and (is_path or entry.startswith(("./", "../", "~"))):
+        if isinstance(entry, str) and (is_path or entry.startswith(("./", "../", "~")) or entry.endswith(".toml")):
             return str(folder / Path(entry).expanduser())
         return entry
 

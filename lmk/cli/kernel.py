@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
+from lmk.cli.complete import recipe_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
 from lmk.cli.output import say, say_block, say_piece
 
@@ -40,7 +41,12 @@ WEIGHTS_FOLDER = "FOLDER-OF-WEIGHTS"
 def new(
     name: NameArgument,
     kind: Annotated[str, typer.Option(help="train, delf or submission.")] = "train",
-    recipe: Annotated[list[str], typer.Option(help="Recipe to train, or recipes of the submission.")] = [],  # noqa: B006
+    recipe: Annotated[
+        list[str],
+        typer.Option(
+            autocompletion=recipe_names, help="Recipe or recipe file (TOML) to train; those of the submission."
+        ),
+    ] = [],  # noqa: B006
     dataset: Annotated[
         list[str], typer.Option(metavar="[OWNER/]SLUG", help="Dataset with weights to attach; repeatable.")
     ] = [],  # noqa: B006
@@ -61,11 +67,15 @@ def new(
     """
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.templates import make_kernel
-    from lmk.models.recipes import find_recipe
+    from lmk.models.recipes import find_recipe, is_recipe_file
 
+    words, files = [], {}
     for word in recipe:
         find_recipe(word)
-    made = make_kernel(kernels_root(), name, kind, recipe, kaggle_slug(competition), dataset, gpu, model)
+        words.append(Path(word).name if is_recipe_file(word) else word)
+        if is_recipe_file(word):
+            files[words[-1]] = Path(word).expanduser().read_text(encoding="utf-8")
+    made = make_kernel(kernels_root(), name, kind, words, kaggle_slug(competition), dataset, gpu, model, files)
     say(str(made.folder))
 
 
@@ -95,6 +105,7 @@ def push(
     from lmk.kaggle.wheels import publish_wheels
 
     folder = Kernel.open(name)
+    check_recipe_files(folder)
     if check:
         prepared = prepare(folder, "local", secrets(), seconds=limit)
         told = {"bundle": prepared.bundle.digest, "bytes": prepared.bundle.size, "pushed": False}
@@ -153,6 +164,19 @@ def status(
         print_json({"ref": version.ref, "version": version.version, "status": state})
     else:
         say(f"{version.ref} version {version.version}: {state}")
+
+
+def check_recipe_files(folder: Kernel) -> None:
+    """Read the kernel's recipe files, so that a mistake in one is known before a session is spent.
+
+    Raises:
+        LmkError: As `lmk.models.recipes.read_recipe`.
+    """
+    from lmk.kaggle.bundle import recipe_files
+    from lmk.models.recipes import read_recipe
+
+    for path in recipe_files(folder.folder):
+        read_recipe(path)
 
 
 def wait_for_run(client: Client, name: str, ref: str, version: int, every: float) -> str:
@@ -277,16 +301,18 @@ def run(
     from lmk.util.workspace import Workspace
 
     place = Workspace.open(workspace)
-    prepared = prepare(Kernel.open(name), "local", [], seconds=limit)
+    folder = Kernel.open(name)
+    check_recipe_files(folder)
+    prepared = prepare(folder, "local", [], seconds=limit)
     inputs = attached_folders(prepared, given, place.root)
     check_inputs(inputs)
     note(f"bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes")
     with ExitStack() as held:
         hidden, readable = None, list(inputs.values())
         if rerun:
-            folder = place.root / "kernels" / f"{name}-hidden"
-            held.enter_context(run_folder(folder, inputs.values(), HIDDEN_PARTS))
-            hidden = hide_first(prepared, inputs, folder, seed)
+            other = place.root / "kernels" / f"{name}-hidden"
+            held.enter_context(run_folder(other, inputs.values(), HIDDEN_PARTS))
+            hidden = hide_first(prepared, inputs, other, seed)
         stage = play(prepared.bundle, inputs, place.root / "kernels" / name, limit, rerun, note, readable)
     if hidden is not None:
         say(score_rerun(stage.working / "submission.csv", hidden))
@@ -301,6 +327,8 @@ def run(
 def tell_pulled(pulled: Pulled, workspace: Path) -> None:
     """Print what came, by which versions it was computed, and the command that reuses it."""
     from lmk.cli.console import note
+    from lmk.kaggle.kernels import kernels_root
+    from lmk.kaggle.reuse import recipe_here
     from lmk.pipeline.config import backend_here
 
     manifest = pulled.manifest
@@ -324,7 +352,8 @@ def tell_pulled(pulled: Pulled, workspace: Path) -> None:
         if WEIGHTS_FOLDER in command:
             note(f"{WEIGHTS_FOLDER} stands for the folder of the very files that the kernel's dataset or model holds.")
     else:
-        recipes = "".join(f" -r {recipe}" for recipe in manifest.recipes)
+        folder = kernels_root() / manifest.kernel
+        recipes = "".join(f" -r {recipe_here(recipe, folder)}" for recipe in manifest.recipes)
         note(f"Reused by `lmk make-submission -c {manifest.competition}{recipes}` with the kernel's other options.")
 
 
@@ -335,7 +364,7 @@ def command_of(pulled: Pulled, workspace: Path) -> str | None:
     from lmk.kaggle.weights import published
 
     other = workspace if workspace != DEFAULT_WORKSPACE else None
-    return reuse_command(pulled.manifest, published(kernels_root()), other)
+    return reuse_command(pulled.manifest, published(kernels_root()), other, kernels_root())
 
 
 def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> dict[str, Path]:

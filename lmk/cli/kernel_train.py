@@ -14,6 +14,7 @@ from lmk.cli.kernel import (
     LimitOption,
     NameArgument,
     WheelsOption,
+    check_recipe_files,
     kernel,
     tell_pulled,
 )
@@ -57,6 +58,7 @@ def train(
     from lmk.util.workspace import Workspace
 
     folder = Kernel.open(name)
+    check_recipe_files(folder)
     place = Workspace.open(workspace)
     client = connect(timeout)
     with alone_in(folder.folder):

@@ -1,41 +1,11 @@
-"""Entry point of the command line: registers the commands, runs one, turns an `LmkError` into one line."""
+"""Entry point of the command line: runs a command and turns an `LmkError` into one line."""
 
 import sys
-from importlib import import_module
 
 from lmk.cli.app import app
-from lmk.cli.defaults import default_map
 from lmk.cli.output import fail, prepare_streams
 from lmk.util.errors import LmkError
-from lmk.util.settings import read_settings, settings_path
-
-# One module a command; importing them is cheap, since heavy imports wait inside the commands.
-COMMANDS = (
-    "make_submission",
-    "plan",
-    "stages",
-    "verify",
-    "delf",
-    "evaluate",
-    "blend",
-    "recipes",
-    "data",
-    "fetch",
-    "download",
-    "submit",
-    "submissions",
-    "leaderboard",
-    "scores",
-    "kernel",
-    "kernel_train",
-    "weights",
-    "quota",
-    "report",
-    "plot",
-    "doctor",
-    "config",
-    "runs",
-)
+from lmk.util.settings import settings_path
 
 LOUDNESS = ("--quiet", "-q", "--verbose", "-v")
 
@@ -43,8 +13,6 @@ LOUDNESS = ("--quiet", "-q", "--verbose", "-v")
 def main() -> None:
     """Run `lmk` with the process's arguments and leave with its exit code."""
     prepare_streams()
-    for name in COMMANDS:
-        import_module(f"lmk.cli.{name}")
     try:
         app(in_front(sys.argv[1:]), default_map=defaults())
     except LmkError as error:
@@ -67,6 +35,9 @@ def defaults() -> dict[str, object]:
     if path is None:
         return {}
     from typer.main import get_command
+
+    from lmk.cli.defaults import default_map
+    from lmk.util.settings import read_settings
 
     return default_map(get_command(app), read_settings(path))
 

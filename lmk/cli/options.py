@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 DEMO_RECIPES = ("tinymobilenetv2-gem", "tinymobilenet-gem")
 CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
+PACKAGED_RECIPES = ("efficientnetlite0-gem", "efficientnetlite1-gem")
+"""On a CPU where lmk[weights] is installed, whose weights need no download."""
 GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
 
 INNER = {"ensemble", "computes"}
@@ -288,6 +290,8 @@ def open_run(
         recipe, ensemble, fusion, local_features = recipe or [system.recipe], True, system.rule, "delf"
         answer_unreadable = answer_unreadable and system.answers_unreadable
     recipes, weights = with_defaults(competition, recipe, weights)
+    if system is None:
+        delf = delf or packaged_delf(recipes, weights)
     config = config_of(
         recipes,
         image_size,
@@ -334,7 +338,7 @@ def with_defaults(competition: str, recipe: list[str] | None, weights: str | Non
     from lmk.models.recipes import find_recipe
 
     demo = competition == DEFAULT_COMPETITION and not recipe and not weights
-    names = tuple(dict.fromkeys(recipe or (DEMO_RECIPES if demo else default_recipes())))
+    names = tuple(dict.fromkeys(recipe or (DEMO_RECIPES if demo else default_recipes(weights))))
     tiny = all(find_recipe(name).backbone.startswith("tiny") for name in names)
     return names, weights or ("tiny" if tiny else "imagenet")
 
@@ -351,11 +355,29 @@ def _workers(cluster: str | None, jobs: int) -> Iterator[int]:
         yield threads
 
 
-def default_recipes() -> tuple[str, ...]:
-    """Recipes that suit the device: large networks that are tuned on a GPU, frozen small ones on a CPU."""
+def default_recipes(weights: str | None = None) -> tuple[str, ...]:
+    """Recipes that suit the device: large networks that are tuned on a GPU, frozen small ones on a CPU; of these the
+    ones whose weights an installed package holds where no `weights` are named."""
+    from lmk.models.backbones.catalogue import packaged_backbones
+    from lmk.models.recipes import find_recipe
     from lmk.models.start import sees_gpu
 
-    return GPU_RECIPES if sees_gpu() else CPU_RECIPES
+    if sees_gpu():
+        return GPU_RECIPES
+    if weights is None and {find_recipe(name).backbone for name in PACKAGED_RECIPES} <= set(packaged_backbones()):
+        return PACKAGED_RECIPES
+    return CPU_RECIPES
+
+
+def packaged_delf(recipes: tuple[str, ...], weights: str) -> str | None:
+    """DELF's backbone where every recipe's weights are in installed packages, else None."""
+    from lmk.models.backbones.catalogue import packaged_backbones
+    from lmk.models.delf.recipe import CUTS
+    from lmk.models.recipes import find_recipe
+
+    backbones = [find_recipe(name).backbone for name in recipes]
+    packaged = weights == "imagenet" and set(backbones) <= set(packaged_backbones())
+    return backbones[0] if packaged and backbones[0] in CUTS else None
 
 
 def refuse_without_effect(context: typer.Context, ensemble: bool) -> None:

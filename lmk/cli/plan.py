@@ -19,7 +19,7 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.complete import recipe_names
-from lmk.cli.options import with_defaults
+from lmk.cli.options import packaged_delf, with_defaults
 from lmk.cli.output import say
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def plan(
     competition: CompetitionOption = DEFAULT_COMPETITION,
     recipe: Annotated[
         list[str] | None,
-        typer.Option("--recipe", "-r", autocompletion=recipe_names, help="Recipe; repeat it. Default: by the device."),
+        typer.Option(
+            "--recipe", "-r", autocompletion=recipe_names, help="Recipe or recipe file; repeat it. Default: by device."
+        ),
     ] = None,
     gpu: Annotated[
         str, typer.Option(help="What networks could run on: t4, p100, v100, l4, a10, a100, h100 ...")
@@ -59,7 +61,7 @@ def plan(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
 ) -> None:
-    """Predict time, GPU hours, disk and memory of `make-submission --ensemble`, stage by stage.
+    """Predict a whole run's time, GPU hours, disk and memory, stage by stage.
 
     An edition's slug needs no file of it: its published counts are known. Where the workspace holds runs, stages are
     scaled by what they took there; all other rates are named below the table with where they are from.
@@ -75,7 +77,8 @@ def plan(
     if gpu not in GPUS:
         raise LmkError(f"No GPU is known as '{gpu}'; there are {', '.join(GPUS)}.{did_you_mean(gpu, GPUS)}")
     names, weights = with_defaults(competition, recipe, None)
-    kinds = chosen_local_features(local_features, weights)
+    delf = packaged_delf(names, weights)
+    kinds = chosen_local_features(local_features, weights, delf)
     for name in names:
         find_recipe(name)
     place = Workspace(workspace)
@@ -92,6 +95,7 @@ def plan(
         refit=refit,
         gallery=gallery,
         local_features=kinds,
+        delf=delf,
     )
     rates, chosen = MEASURED, GPUS[gpu]
     factors = measured_factors(place, rates, chosen, jobs)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from lmk.pipeline.results import Answers
     from lmk.pipeline.steps import Outcome, Step
 
-RecipeArgument = Annotated[str, typer.Argument(autocompletion=recipe_names, help="A recipe; `lmk recipes` lists them.")]
+RecipeArgument = Annotated[
+    str, typer.Argument(autocompletion=recipe_names, help="Recipe, or recipe file (TOML); `lmk recipes` lists them.")
+]
 
 
 @app.command()
@@ -51,6 +53,7 @@ def train(
     from lmk.pipeline.steps import execute, networks_of
     from lmk.util.team import Team
 
+    recipe = opened.config.recipes[0].name
     team = Team(process, processes, coordinator)
     steps = build(opened.config, opened.dataset, opened.execution, team)
     outcome = execute(steps, [networks_of(recipe)], opened.execution)
@@ -79,7 +82,7 @@ def train(
 @run_command
 def predict(opened: Opened, recipe: RecipeArgument, json: JsonOption = False) -> None:
     """Predict all dev queries and test photos by a recipe; trains it first where that is not done."""
-    _run_to(opened, recipe, json)
+    _run_to(opened, opened.config.recipes[0].name, json)
 
 
 @app.command()

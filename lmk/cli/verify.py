@@ -25,7 +25,8 @@ def verify_all(opened: Opened, context: typer.Context, json: JsonOption = False)
     """Verify the landmarks that the ensemble proposes, and print how well the evidence separates right from wrong."""
     from sklearn.metrics import roc_auc_score
 
-    from lmk.pipeline.build import build, proposals_of, proposing_step
+    from lmk.pipeline.build import build
+    from lmk.pipeline.building.proposals import proposals_of, proposing_step
     from lmk.pipeline.steps import VERIFICATION, execute
     from lmk.util.errors import LmkError
 

@@ -122,8 +122,9 @@ def find_competition(name: str, competitions: Path) -> tuple[str, Path]:
     if name in SLUGS:
         return name, _downloaded(name, competitions)
     folder = Path(name).expanduser()
-    if not folder.is_dir() and (competitions / name / "train.csv").is_file():  # fetched, but of another contest
-        folder = competitions / name
+    own = competitions / name  # fetched, but of another contest, or made of a folder of the same name
+    if not (folder / "train.csv").is_file() and (own / "train.csv").is_file():
+        folder = own
     if folder.is_dir():
         return folder.resolve().name, folder
     if folder.exists():

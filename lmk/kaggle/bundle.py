@@ -12,6 +12,7 @@ from pathlib import Path
 
 import lmk
 from lmk.kaggle import prologue
+from lmk.kaggle.inside import RECIPES
 from lmk.kaggle.session import LONGEST
 from lmk.util.errors import LmkError
 
@@ -96,8 +97,18 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
+def recipe_files(folder: Path) -> list[Path]:
+    """Recipe files of a kernel: those beside its script."""
+    return sorted(path for path in folder.glob("*.toml") if path.is_file() and not path.name.startswith("."))
+
+
+def bundle_files(script: Path) -> dict[str, bytes]:
+    """All that a kernel's bundle holds, by name in the archive: lmk, and the recipe files beside the script."""
+    return package_files() | {f"{RECIPES}/{path.name}": path.read_bytes() for path in recipe_files(script.parent)}
+
+
 def make_bundle(script: Path, secrets: Iterable[str] = (), seconds: float = LONGEST["gpu"]) -> Bundle:
-    """The script that is pushed: lmk, unpacked by `prologue`, and then the kernel's own lines.
+    """The script that is pushed: lmk and the recipe files, unpacked by `prologue`, then the kernel's own lines.
 
     Args:
         script: The kernel's own script.
@@ -107,7 +118,7 @@ def make_bundle(script: Path, secrets: Iterable[str] = (), seconds: float = LONG
     Raises:
         LmkError: A credential would go with it, the script cannot stand behind other lines, or it is too large.
     """
-    files = package_files()
+    files = bundle_files(script)
     try:
         own = script.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+import lmk as lmk_package
 from lmk.kaggle.resume import KEPT, MANIFEST, earlier_session, restore, sha256_of
 from lmk.kaggle.session import STOP_AFTER, UNFINISHED, Unfinished, time_left
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
@@ -49,6 +50,27 @@ def attached(slug: str) -> Path:
             return place
     there = ", ".join(sorted(path.name for path in root.glob("*"))) or "nothing"
     raise LmkError(f"{slug} is not attached to this kernel ({root} holds {there}). Add it to kernel-metadata.json.")
+
+
+RECIPES = "recipes"
+"""Folder of the kernel's recipe files in its bundle, beside the package."""
+
+
+def bundled(name: str) -> str:
+    """Path of a recipe file that was pushed with the kernel.
+
+    Raises:
+        LmkError: No such file was beside the script.
+    """
+    path = _recipes_folder() / name
+    if not path.is_file():
+        there = ", ".join(sorted(file.name for file in path.parent.glob("*"))) or "none"
+        raise LmkError(f"{name} was not pushed with this kernel (recipe files: {there}). Put it beside the script.")
+    return str(path)
+
+
+def _recipes_folder() -> Path:
+    return Path(lmk_package.__file__).parent.parent / RECIPES
 
 
 WEIGHTS = (
@@ -186,7 +208,7 @@ def leave(kernel: str, competition: str, recipes: Sequence[str], workspace: Path
         "kernel": kernel,
         "bundle": os.environ.get("LMK_BUNDLE", ""),
         "competition": competition,
-        "recipes": list(recipes),
+        "recipes": _portable(recipes),
         "keras": metadata.version("keras"),
         "backend": backend_here().name,
         "versions": _versions(),
@@ -210,11 +232,15 @@ def _versions() -> dict[str, str]:
 
 
 def _portable(command: Sequence[str]) -> list[str]:
-    """A command's words; a path below /kaggle/input as `input:REST`, so that it can be named elsewhere."""
-    root = str(input_root())
-    return [
-        f"input:{Path(word).relative_to(root).as_posix()}" if word.startswith(f"{root}/") else word for word in command
-    ]
+    """A command's words, so that paths can be named elsewhere: `input:REST` below /kaggle/input, `recipe:FILE`."""
+    places = {"input": str(input_root()), "recipe": str(_recipes_folder())}
+    portable = list(command)
+    for kind, root in places.items():
+        portable = [
+            f"{kind}:{Path(word).relative_to(root).as_posix()}" if word.startswith(f"{root}/") else word
+            for word in portable
+        ]
+    return portable
 
 
 def _kept(workspace: Path, checkpoints: bool) -> list[Path]:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from lmk.kaggle.kernels import DEFAULT_ROOT
 from lmk.kaggle.pull import Manifest
 from lmk.kaggle.weights import Published
 
@@ -13,13 +14,16 @@ OF_THE_KERNEL = ("--workspace", "-w", "--out")
 """Options of the kernel's own folders, which mean nothing here."""
 
 
-def reuse_command(manifest: Manifest, known: Sequence[Published], workspace: Path | None = None) -> str | None:
+def reuse_command(
+    manifest: Manifest, known: Sequence[Published], workspace: Path | None = None, kernels: Path = DEFAULT_ROOT
+) -> str | None:
     """The whole command, ready for a shell; None for a kernel that left no commands.
 
     Args:
         manifest: What the kernel left.
         known: Datasets that were sent from here, with the folders of their files.
         workspace: Where the files were pulled to, if not the default.
+        kernels: Folder of kernels, whose own recipe files the command names.
     """
     ran = [command for command in manifest.commands if command]
     chosen = next((command for command in ran if command[0] == "make-submission"), None)
@@ -41,10 +45,15 @@ def reuse_command(manifest: Manifest, known: Sequence[Published], workspace: Pat
             words += [word, _here(word, following.removeprefix("input:"), manifest, known)]
             place += 1
         else:
-            words.append(word)
+            words.append(recipe_here(word, kernels / manifest.kernel))
     if workspace is not None:
         words += ["--workspace", str(workspace)]
     return shlex.join(words)
+
+
+def recipe_here(word: str, kernel: Path) -> str:
+    """A recipe as this machine names it: of `recipe:FILE` the file in the kernel's folder; other words as they are."""
+    return str(kernel / word.removeprefix("recipe:")) if word.startswith("recipe:") else word
 
 
 def _here(option: str, place: str, manifest: Manifest, known: Sequence[Published]) -> str:

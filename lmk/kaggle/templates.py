@@ -1,12 +1,12 @@
 """The scripts that `lmk kernel new` writes: short, to be read and changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lmk.kaggle.kernels import Kernel, new_kernel
 from lmk.util.errors import LmkError, did_you_mean
 
-TRAIN = '''"""Train {recipe} on {competition}.
+TRAIN = '''"""Train {recipes} on {competition}.
 
 `lmk kernel train {name}` runs it in as many sessions as it needs.
 What `lmk make-submission` reuses at home is left for `lmk kernel pull {name}`.
@@ -14,10 +14,10 @@ The internet is off: weights of the backbones come from "dataset_sources" or "mo
 (`lmk weights push FOLDER --attach {name}`).
 """
 
-from lmk.kaggle.inside import attached, lmk, scratch, session, weights_folder
+from lmk.kaggle.inside import attached, {bundled}lmk, scratch, session, weights_folder
 
 COMPETITION = "{competition}"
-RECIPE = "{recipe}"
+RECIPE = {recipe}
 
 options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights_folder()]
 # Stops before the session's limit, and goes on from what the session before left.
@@ -50,7 +50,7 @@ The scored run sees other photos and a part of the landmarks: everything is read
 no landmark is answered that its train.csv lacks. `lmk kernel run {name} --rerun` plays that here.
 """
 
-from lmk.kaggle.inside import attached, leave, lmk, scratch, weights_folder, working
+from lmk.kaggle.inside import attached, {bundled}leave, lmk, scratch, weights_folder, working
 
 COMPETITION = "{competition}"
 RECIPES = {recipe_list}
@@ -75,6 +75,7 @@ def make_kernel(
     datasets: Sequence[str],
     gpu: bool,
     models: Sequence[str] = (),
+    files: Mapping[str, str] | None = None,
 ) -> Kernel:
     """Make a kernel of one of `KINDS`.
 
@@ -82,11 +83,12 @@ def make_kernel(
         root: Folder of kernels.
         name: Name of the kernel.
         kind: One of `KINDS`.
-        recipes: Recipes to train or to submit with.
+        recipes: Recipes to train or to submit with; a key of `files` for one in a file.
         competition: Slug of the competition that is attached.
         datasets: Datasets with weights, "owner/slug" or a slug of one's own.
         gpu: Run on two T4 GPUs, else on a CPU.
         models: Kaggle models with weights, "owner/model/framework/variation/version".
+        files: Text of each recipe file by its name; they are put beside the script and bundled with it.
 
     Raises:
         LmkError: The kind is unknown, a recipe or weights are missing, or the name is taken.
@@ -96,12 +98,15 @@ def make_kernel(
     wanted = {"train": "one recipe", "delf": "no recipe", "submission": "one recipe or more"}[kind]
     if not {"train": len(recipes) == 1, "delf": not recipes, "submission": bool(recipes)}[kind]:
         raise LmkError(f"A kernel of kind {kind} takes {wanted} (--recipe NAME; `lmk recipes` lists them).")
+    files = files or {}
+    words = [f'bundled("{recipe}")' if recipe in files else f'"{recipe}"' for recipe in recipes]
     values = {
         "name": name,
         "competition": competition,
-        "recipe": "".join(recipes[:1]),
+        "recipe": "".join(words[:1]),
         "recipes": ", ".join(recipes),
-        "recipe_list": "[" + ", ".join(f'"{recipe}"' for recipe in recipes) + "]",
+        "recipe_list": f"[{', '.join(words)}]",
+        "bundled": "bundled, " if files else "",
     }
     script = {"train": TRAIN, "delf": DELF, "submission": SUBMISSION}[kind].format(**values)
     if not datasets and not models:
@@ -112,4 +117,7 @@ def make_kernel(
     settings: dict[str, object] = {"dataset_sources": list(datasets), "model_sources": list(models), "enable_gpu": gpu}
     if gpu:
         settings["machine_shape"] = TWO_T4
-    return new_kernel(root, name, script, competition, **settings)
+    made = new_kernel(root, name, script, competition, **settings)
+    for file, text in files.items():
+        (made.folder / file).write_text(text, encoding="utf-8")
+    return made

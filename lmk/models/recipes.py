@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Literal
+import re
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 
-from lmk.models.backbones.catalogue import backbone_named
-from lmk.util.errors import LmkError
-
-if TYPE_CHECKING:  # recipes are listed without loading Keras
-    from lmk.models.heads import Background
-
+from lmk.models.backbones.catalogue import PROVIDERS, Scaling, backbone_named
+from lmk.util.errors import LmkError, did_you_mean, quoted
+from lmk.util.schema import Range, WrongSetting, read_table
 
 HEAD_ONLY = 10_000
 """For `Stage.train_from`: past the last layer of every backbone. The backbone stays frozen, but the stage runs on
@@ -20,6 +19,21 @@ augmented photos, not on stored features, so that the pooling (the exponent of G
 ENOUGH_FOR_STATISTICS = 32
 """Photos a batch from which batch normalization learns; the mean and variance of fewer are mostly chance."""
 
+Pooling = Literal["average", "max", "gem", "gem-channels", "rmac", "flatten"]
+HeadName = Literal["sigmoid", "softmax", "cosine", "subcentre"]
+LossName = Literal["bce", "rank-bce", "rank-bce-published", "softmax", "arcface", "cosface", "arcface-dynamic"]
+Views = Literal[1, 12, 22]
+OptimizerName = Literal["adam", "adamw", "sgd"]
+"""Names that recipes take, without loading Keras; tests/test_recipes.py holds them equal to the registries' keys."""
+MARGIN_LOSSES = ("arcface", "cosface", "arcface-dynamic")
+COSINE_HEADS = ("cosine", "subcentre")
+
+Count = Annotated[int, Range(1)]
+Share = Annotated[float, Range(0, 1, open_least=True, open_most=True)]
+Positive = Annotated[float, Range(0, open_least=True)]
+FromZero = Annotated[float, Range(0)]
+Dropped = Annotated[float, Range(0, 1, open_most=True)]
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -27,35 +41,36 @@ class Stage:
 
     Attributes:
         epochs: Passes over the training photos (over all their stored views where the backbone is frozen).
-        learning_rate: At its peak; a cosine falls from it to 0, after `warmup` epochs of rising.
-        train_from: Index of the first backbone layer that learns; None leaves the backbone frozen, so that the
-            stage runs on its stored features; `HEAD_ONLY` leaves it frozen and runs on photos.
+        learning_rate: Peak learning rate; it rises during `warmup` epochs, then falls to 0 along a cosine.
+        train_from: Index of the first backbone layer that learns; none leaves the backbone frozen, so that the stage
+            runs on its stored features; 10000 (`HEAD_ONLY`) leaves it frozen and runs on augmented photos.
         batch_size: Photos (or views) a step.
-        warmup: Epochs.
-        backbone_factor: Of the learning rate in the backbone.
-        depth_decay: Of the learning rate from each quarter of the backbone's layers to the one before it; 1 for none.
-        ema: Momentum of an average of the weights over the steps, which takes their place at the end; None for none.
-        image_size: Side of the views in place of the recipe's, smaller in earlier stages to save time.
-        patience: Stop after as many epochs without a better GAP on dev; None trains all epochs.
-        batch_norm: Whether batch normalization learns, too, where the backbone does; None: in batches of
-            `ENOUGH_FOR_STATISTICS` or more. Else it keeps the statistics and scales that it has, in the head as well.
-        weight_decay: In place of the recipe's: what a head on frozen features wants would shrink a backbone.
-        steps: Steps an epoch at the most, of photos or views drawn anew for each epoch; None for all of them.
+        warmup: Epochs in which the learning rate rises.
+        backbone_factor: Factor of the learning rate in the backbone.
+        depth_decay: Factor of the learning rate from each quarter of the backbone's layers to the one before it.
+        ema: Momentum of an average of the weights over the steps, which takes their place at the end.
+        image_size: Side of the views in pixels in place of the recipe's, smaller in earlier stages to save time.
+        patience: Epochs without a better result on dev after which the stage stops; none trains all epochs.
+        batch_norm: Whether batch normalization learns, too, where the backbone does. None: in batches of 32
+            (`ENOUGH_FOR_STATISTICS`) or more. Else it keeps the statistics and scales that it has, in the head as well.
+        weight_decay: Decay of the weights in place of the recipe's: what a head on frozen features wants would shrink a
+            backbone.
+        steps: Most steps an epoch, of photos or views drawn anew for each epoch; none takes all of them.
     """
 
-    epochs: int
-    learning_rate: float
-    train_from: int | None = None
-    batch_size: int = 48
-    warmup: int = 0
-    backbone_factor: float = 1.0
-    depth_decay: float = 1.0
-    ema: float | None = None
-    image_size: int | None = None
-    patience: int | None = None
+    epochs: Count
+    learning_rate: Positive
+    train_from: Annotated[int, Range(0)] | None = None
+    batch_size: Count = 48
+    warmup: Annotated[int, Range(0)] = 0
+    backbone_factor: Positive = 1.0
+    depth_decay: Annotated[float, Range(0, 1, open_least=True)] = 1.0
+    ema: Share | None = None
+    image_size: Annotated[int, Range(32)] | None = None
+    patience: Count | None = None
     batch_norm: bool | None = None
-    weight_decay: float | None = None
-    steps: int | None = None
+    weight_decay: FromZero | None = None
+    steps: Count | None = None
 
     @property
     def learns_batch_norm(self) -> bool:
@@ -67,64 +82,71 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """From a photo to scores.
+    """From a photo to scores: what is trained, how, and how it predicts.
 
     Attributes:
-        name: As `--recipe` takes it.
-        backbone: One of `backbones.BACKBONES`.
-        image_size: Side of a view, in pixels.
-        pooling: One of `pooling.POOLINGS`, or `flatten`: the feature map as it is.
-        hidden: Widths of dense layers before the head, with ReLU.
+        name: Name for `--recipe`, results and records; in a file by default that of the file.
+        backbone: The network without its classifier; `lmk.models.backbones.catalogue.BACKBONES` lists them.
+        image_size: Side of a view in pixels. Larger sees more detail; cost grows by its square.
+        stages: Stages of training in order, those with a frozen backbone first.
+        pooling: Way from the feature map to one vector: GeM learns where between mean and maximum to be; `gem-channels`
+            has an exponent a channel; `flatten` keeps the feature map as it is.
+        hidden: Widths of dense layers with ReLU before the head.
         normalize: Whether features are standardised (batch normalization) first.
         dropout: Share of features dropped before the head.
-        head, loss: Of `heads.HEADS` and `losses.LOSSES`.
-        margin: Of `arcface` (radians) and `cosface`.
-        sampled_classes: Share of the landmarks, in (0, 1), that a training step compares photos with (Partial FC,
-            arXiv:2203.15565); None for all. With tens of thousands of landmarks it saves most of a step's memory. It
-            goes with the losses `softmax`, `arcface` and `cosface`, without `weigh_classes`.
-        descriptor: Width of a dense layer with batch normalization before the head, the descriptor; None for none.
-        background: Target of photos of no landmark.
+        head: Last layer, one output a landmark: sigmoids may score all landmarks low, which photos of no landmark need;
+            `cosine` and `subcentre` compare with one and three centres a landmark, for margin losses.
+        loss: Loss in training: `rank-bce` weighs a photo by its rank in confidence, as GAP does; `arcface`, `cosface`
+            and `arcface-dynamic` (margins by the size of a landmark) need a head of cosines.
+        margin: Margin of `arcface`, in radians, and `cosface`, a cosine.
+        sampled_classes: Share of the landmarks that a training step compares photos with (Partial FC,
+            arXiv:2203.15565); none compares with all. With tens of thousands of landmarks it saves most of a step's
+            memory. It goes with the losses `softmax`, `arcface` and `cosface`, without `weigh_classes`.
+        descriptor: Width of a dense layer with batch normalization before the head, the descriptor; none for no layer.
+        background: Target of photos of no landmark: a class of their own, zeros, or equal targets.
         distractors: Whether the network learns from photos of no landmark at all.
-        label_smoothing, weigh_classes: As for `losses.make_loss`.
-        balance: Draw landmarks evenly, not photos.
-        stages: Of training, in order; those with a frozen backbone first.
-        optimizer, weight_decay: As for `schedules.make_optimizer`.
-        views: Views a photo in prediction: 1, 12 or 22.
-        dense: Whether the views are windows of one feature map (and of its mirror's) and not crops of the photo,
-            each with a pass of its own; for a frozen backbone with GeM.
-        vote: What makes one answer of several views: `vote` (each view's best landmark and its score, summed, divided
-            by all views), `mean` of their scores, or `descriptors`, the scores of their mean features.
-        provider: Who builds the backbone, a key of `catalogue.PROVIDERS`; None: as the catalogue says.
-        pixels: How the backbone gets its pixels, one of `catalogue.Scaling`; None: as its weights were trained.
+        label_smoothing: Share of a target that is spread over all landmarks, or taken off with the losses of BCE.
+        weigh_classes: Whether photos of landmarks with few photos weigh more in the loss.
+        balance: Whether landmarks are drawn evenly, in place of photos.
+        optimizer: Optimizer of all stages.
+        weight_decay: Decay of the weights, decoupled from the gradient; none for no decay.
+        views: Views a photo in prediction: the whole photo, and windows of slightly larger sizes, each mirrored.
+        dense: Whether the views are windows of one feature map (and of its mirror's), which costs two passes, and not
+            crops of the photo, each with a pass of its own; for a frozen backbone with the pooling `gem`.
+        vote: How views become one answer: `vote` (each view's best landmark and its score, summed, divided by all
+            views), `mean` of their scores, or `descriptors`, the scores of their mean features.
+        provider: Library that builds the backbone, a key of `lmk.models.backbones.catalogue.PROVIDERS`; none: the
+            catalogue's.
+        pixels: How the backbone gets its pixels; none: as its weights were trained.
         about: One line for people.
         reaches: What it reached where, for people.
     """
 
     name: str
     backbone: str
-    image_size: int
+    image_size: Annotated[int, Range(32)]
     stages: tuple[Stage, ...]
-    pooling: str = "gem"
-    hidden: tuple[int, ...] = ()
+    pooling: Pooling = "gem"
+    hidden: tuple[Count, ...] = ()
     normalize: bool = False
-    dropout: float = 0.0
-    head: str = "softmax"
-    loss: str = "softmax"
-    margin: float = 0.3
-    sampled_classes: float | None = None
-    descriptor: int | None = None
-    background: Background = "class"
+    dropout: Dropped = 0.0
+    head: HeadName = "softmax"
+    loss: LossName = "softmax"
+    margin: FromZero = 0.3
+    sampled_classes: Share | None = None
+    descriptor: Count | None = None
+    background: Literal["zero", "uniform", "class"] = "class"
     distractors: bool = True
-    label_smoothing: float = 0.0
+    label_smoothing: Dropped = 0.0
     weigh_classes: bool = False
     balance: bool = False
-    optimizer: str = "adam"
-    weight_decay: float | None = None
-    views: int = 22
+    optimizer: OptimizerName = "adam"
+    weight_decay: FromZero | None = None
+    views: Views = 22
     dense: bool = False
     vote: Literal["mean", "vote", "descriptors"] = "mean"
     provider: str | None = None
-    pixels: Literal["tf", "lite", "caffe", "torch", "unit", "included"] | None = None
+    pixels: Scaling | None = None
     about: str = ""
     reaches: str = ""
 
@@ -153,22 +175,37 @@ class Recipe:
         allowed = (12, 22) if self.dense else (1, 12, 22)
         if views not in allowed:
             raise LmkError(f"{self.name} takes {' or '.join(map(str, allowed))} views, not {views}.")
-        return replace(self, views=views)
+        return replace(self, views=cast(Views, views))
 
     def __post_init__(self) -> None:
+        if problem := self._conflict():
+            raise LmkError(f"Recipe {self.name}: {problem}")
+
+    def _conflict(self) -> str | None:
+        """Which of its fields do not go together; None if all do."""
+        if not self.stages:
+            return "`stages` is empty; it takes one stage or more."
+        if self.dense and (self.pooling != "gem" or not self.frozen):
+            return "`dense` views need the pooling `gem` and stages without `train_from`."
+        if (self.loss in MARGIN_LOSSES) != (self.head in COSINE_HEADS):
+            fitting = "cosine or subcentre" if self.loss in MARGIN_LOSSES else "sigmoid or softmax"
+            return f"the loss `{self.loss}` needs a head {fitting}, not {self.head}."
+        if self.background == "uniform" and self.loss.startswith(("bce", "rank-bce")):
+            return f"the background `uniform` needs a softmax loss, not {self.loss}."
         if self.sampled_classes is None:
-            return
+            return None
         if not 0 < self.sampled_classes < 1:
-            raise LmkError(f"{self.name}: sampled_classes is a share between 0 and 1, not {self.sampled_classes}.")
+            return f"sampled_classes is a share between 0 and 1, not {self.sampled_classes}."
         if self.loss not in ("softmax", "arcface", "cosface") or self.weigh_classes or self.background == "uniform":
-            raise LmkError(
-                f"{self.name}: sampled_classes goes with the losses softmax, arcface and cosface, backgrounds zero and "
-                "class, and without weigh_classes."
+            return (
+                "sampled_classes goes with the losses softmax, arcface and cosface, backgrounds zero and class, and "
+                "without weigh_classes."
             )
+        return None
 
     def key(self) -> dict[str, object]:
         """All that the trained network depends on, for digests; what is only told to people is left out."""
-        return {name: value for name, value in asdict(self).items() if name not in ("about", "reaches")}
+        return {name: value for name, value in asdict(self).items() if name not in FOR_PEOPLE}
 
 
 _HEAD_ON_STORED_VIEWS = Stage(epochs=20, learning_rate=2e-3, batch_size=256, steps=2000)
@@ -361,14 +398,82 @@ RECIPES = {
 """Recipes by name."""
 
 
-def find_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+FOR_PEOPLE = ("about", "reaches")
+"""Fields of a recipe that change no result."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def find_recipe(word: str) -> Recipe:
+    """The recipe of that name, or the one in that TOML file.
 
     Raises:
-        LmkError: There is none; the text names the nearest.
+        LmkError: There is none, which names the nearest; or as `read_recipe`.
     """
-    if name in RECIPES:
-        return RECIPES[name]
-    near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.3)
-    hint = f"Did you mean '{near[0]}'? " if near else ""
-    raise LmkError(f"No recipe is named '{name}'. {hint}`lmk recipes` lists them.")
+    if word in RECIPES:
+        return RECIPES[word]
+    if is_recipe_file(word):
+        return read_recipe(Path(word))[0]
+    hint = did_you_mean(word, RECIPES)
+    raise LmkError(f"No recipe is named '{word}'.{hint} `lmk recipes` lists them; a recipe file ends in .toml.")
+
+
+def is_recipe_file(word: str) -> bool:
+    """Whether a word names a recipe file and not a recipe."""
+    return word.endswith(".toml") or "/" in word
+
+
+def read_recipe(path: Path) -> tuple[Recipe, Recipe | None]:
+    """The recipe in a TOML file, and the base that it names, if any.
+
+    `base` names a recipe of lmk, whose fields the file overrides; without it the file gives all that have no default.
+    The recipe is called as `name` says, or as the file is.
+
+    Raises:
+        LmkError: The file cannot be read, or a field is unknown, missing, or has a value that it does not take.
+    """
+    table = _table(path)
+    base = _base(path, table.pop("base", None))
+    table = {"name": path.stem, "about": "", "reaches": ""} | table  # a base's texts tell of the base
+    try:
+        recipe = read_table(Recipe, table, base)
+        backbone_named(recipe.backbone)
+        recipe.with_views(recipe.views)
+    except (WrongSetting, LmkError) as error:
+        raise LmkError(f"{path}: {error}") from error
+    if recipe.provider is not None and recipe.provider not in PROVIDERS:
+        hint = did_you_mean(recipe.provider, PROVIDERS)
+        raise LmkError(f"{path}: `provider` is {quoted(recipe.provider)}; it takes {', '.join(PROVIDERS)}.{hint}")
+    if not NAME.fullmatch(recipe.name):
+        raise LmkError(
+            f"{path}: `name` is {quoted(recipe.name)}; it takes up to 64 of a-z, A-Z, 0-9, dot, hyphen and underscore."
+        )
+    shipped = RECIPES.get(recipe.name)
+    if shipped is not None and shipped.key() != recipe.key():
+        raise LmkError(f"{path}: `name` is that of a recipe of lmk with other fields, {recipe.name}. Choose another.")
+    return recipe, base
+
+
+def differences(recipe: Recipe, base: Recipe) -> list[str]:
+    """Names of the fields in which a recipe differs from another, apart from its name and texts for people."""
+    names = (one.name for one in fields(Recipe) if one.name not in ("name", *FOR_PEOPLE))
+    return [name for name in names if getattr(recipe, name) != getattr(base, name)]
+
+
+def _table(path: Path) -> dict[str, Any]:
+    place = path.expanduser()
+    try:
+        return tomllib.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        there = [str(file) for file in sorted(place.parent.glob("*.toml"))]
+        raise LmkError(f"There is no recipe file {path}.{did_you_mean(str(path), there)}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise LmkError(f"{path} cannot be read as TOML: {error}. Correct the file.") from error
+
+
+def _base(path: Path, named: object) -> Recipe | None:
+    if named is None:
+        return None
+    if not isinstance(named, str) or named not in RECIPES:
+        hint = did_you_mean(str(named), RECIPES)
+        raise LmkError(f"{path}: `base` is {quoted(named)}; it takes the name of a recipe of lmk.{hint}")
+    return RECIPES[named]

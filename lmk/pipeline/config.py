@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from lmk.models.recipes import Recipe, find_recipe
 from lmk.util import backend
+from lmk.util.errors import LmkError
 from lmk.util.progress import Progress, silent
 from lmk.util.stopping import Stop
 from lmk.util.workspace import Workspace
@@ -17,6 +18,8 @@ TOP_K = 20
 """Landmarks that each source keeps a query; the right one is among the first 20 or not at all (docs/results.md)."""
 CONTEXT_CANDIDATES = 3
 """Landmarks verified of a test photo as each fold answers it: the neighbours of dev queries need no more."""
+STAGES = ("photos", "retrieval", "ensemble", "spread", "verification", "fused", "spread-fused", "delf", "submission")
+"""Stages of a run besides its recipes, which cannot be named so."""
 READ_SIDE = 1024
 """Longest side that photos are read at, in pixels; larger ones are scaled down while they are decoded."""
 HOLDOUT_FROM = 20_000
@@ -151,10 +154,18 @@ def config_of(
     """A configuration of recipes by name or file; further arguments are fields of `Config`.
 
     Raises:
-        LmkError: A recipe is unknown, or takes no such views.
+        LmkError: A recipe is unknown, takes no such views, or has the name of a step or of another recipe.
     """
-    found = tuple(adapted_recipe(find_recipe(name), image_size, views, epochs) for name in recipes)
-    return Config(found, **settings)  # type: ignore[arg-type]
+    found: dict[str, Recipe] = {}
+    for word in recipes:
+        recipe = adapted_recipe(find_recipe(word), image_size, views, epochs)
+        if recipe.name in STAGES:
+            raise LmkError(f"{word}: a stage of every run is named {recipe.name}. Give the recipe another `name`.")
+        if found.setdefault(recipe.name, recipe).key() != recipe.key():
+            raise LmkError(
+                f"{word}: another recipe of this run is named {recipe.name}. Give one of them another `name`."
+            )
+    return Config(tuple(found.values()), **settings)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

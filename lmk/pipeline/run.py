@@ -18,7 +18,8 @@ from lmk.data.competitions import Competition
 from lmk.data.sizes import size_of
 from lmk.evaluation import check_submission, gap_and_interval
 from lmk.local.kinds import KINDS
-from lmk.pipeline.build import build, comparison_settings, targets_of
+from lmk.pipeline.build import build, targets_of
+from lmk.pipeline.building.proposals import comparison_settings
 from lmk.pipeline.cache import Cache
 from lmk.pipeline.config import READ_SIDE, Config, Execution
 from lmk.pipeline.dataset import Dataset

@@ -89,11 +89,12 @@ def remove_drafts(folder: Path) -> None:
     """Remove drafts in `folder` that killed processes left; that of a process that lives stays."""
     for draft in folder.glob(".*.tmp.*"):
         pid = draft.name.split(".")[1]
-        if pid.isdecimal() and not _alive(int(pid)):
+        if pid.isdecimal() and not is_alive(int(pid)):
             draft.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

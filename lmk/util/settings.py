@@ -2,14 +2,12 @@
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lmk.util.errors import LmkError
-from lmk.util.files import atomic_path
 
 NAME = "lmk.toml"
 KEY = re.compile(r"[a-z][a-z0-9-]*")
@@ -59,6 +57,8 @@ def read_settings(path: Path | None) -> Settings:
     """
     if path is None:
         return Settings()
+    import tomllib  # not at the top: every start of lmk looks for a file, few find one
+
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -91,6 +91,10 @@ def set_value(path: Path, key: str, value: Value | None) -> None:
     Raises:
         LmkError: The file is not TOML, or the key is no plain key.
     """
+    import tomllib
+
+    from lmk.util.files import atomic_path
+
     if not KEY.fullmatch(key):
         raise LmkError(f"'{key}' is not the name of a setting; write an option's name without its dashes.")
     before = read_settings(path if path.exists() else None).values

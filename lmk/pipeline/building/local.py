@@ -1,0 +1,107 @@
+"""The steps of local features, and the stores of comparisons by them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lmk.data.splits import choose_galleries, photo_of
+from lmk.local.features import Extractor
+from lmk.local.kinds import DELF, KINDS, LOCAL_FEATURES
+from lmk.pipeline.building.delf import DelfSteps
+from lmk.pipeline.building.handle import Handle
+from lmk.pipeline.building.proposals import comparison_settings
+from lmk.pipeline.building.shared import Shared
+from lmk.pipeline.code_of_steps import COMPARISON_CODE, LOCAL_CODE, PAIRS_CODE
+from lmk.pipeline.key import Key
+from lmk.pipeline.local_features import LocalSource
+from lmk.pipeline.steps import DELF_NETWORK, VERIFICATION, Step, local_of
+from lmk.pipeline.verify import Comparison
+from lmk.util.store import ArrayStore
+
+
+@dataclass(eq=False)
+class LocalSteps:
+    """Builds the steps of local features.
+
+    Attributes:
+        shared: Settings, and the keys so far.
+        sources: Features of photos by kind, for the kinds whose steps were built.
+    """
+
+    shared: Shared
+    sources: dict[str, LocalSource] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of local features that verify."""
+        return KINDS[self.shared.config.local_features]
+
+    @cached_property
+    def galleries(self) -> dict[int, list[str]]:
+        """At most `Config.gallery` training photos of each landmark, a seeded choice."""
+        config, like, part = self.shared.config, self.shared.like, self.shared.dataset.reference
+        kept = config.gallery if like is None else like.gallery.kept
+        return choose_galleries(part.photos, part.landmarks, kept, config.seed)
+
+    def local_features(self) -> list[Step]:
+        """Local features of the queries and the galleries, by kind; DELF's network before its features."""
+        shared, steps = self.shared, []
+        for kind in self.kinds:
+            if kind == DELF:
+                network, extractor, key = DelfSteps(shared).network()
+                steps += [network, self._step(DELF, extractor, key, (DELF_NETWORK,))]
+            else:
+                found = LOCAL_FEATURES[kind].extractor(_own_weights(shared.config.weights))
+                key = Key.of(local_of(kind), found.key(), [shared.dataset.photos_key], LOCAL_CODE[kind])
+                steps.append(self._step(kind, found, shared.accepted(key), ()))
+        return shared.keep(steps)
+
+    def comparison(self, kind: str, number: int = 0) -> Comparison:
+        """How a kind of local features compares photos, with the store of its comparisons, in the pass `number`."""
+        key = self.pairs_key(kind, number)
+        store = ArrayStore(self.shared.execution.workspace.stores, key.name, key.to_dict())
+        return Comparison(self.sources[kind], comparison_settings(kind, self.shared.config), store)
+
+    def pairs_key(self, kind: str, number: int = 0) -> Key:
+        """Everything that the comparison of a query with a landmark depends on, in the pass `number`."""
+        config, dataset, like = self.shared.config, self.shared.dataset, self.shared.like
+        gallery: object = [config.gallery, "nearest" if config.nearest else config.seed]
+        if like is not None:
+            chosen = like.gallery
+            gallery = ["at random", chosen.kept, chosen.compared, chosen.seed, number]
+        facts = {
+            "comparison": comparison_settings(kind, config).key(),
+            "gallery": gallery,
+            "reference": dataset.split_key.digest if dataset.is_holdout else sorted(dataset.unreadable),
+        }
+        return Key.of("verification-pairs", facts, [self.shared.keys[local_of(kind)]], COMPARISON_CODE)
+
+    def graph_pairs_key(self, kind: str) -> Key:
+        """Everything that the comparison of two photos depends on."""
+        facts = {"comparison": comparison_settings(kind, self.shared.config).key()}
+        return Key.of("pairs", facts, [self.shared.keys[local_of(kind)]], (*COMPARISON_CODE, *PAIRS_CODE))
+
+    def _step(self, kind: str, extractor: Extractor, key: Key, needs: Sequence[str]) -> Step:
+        execution, dataset = self.shared.execution, self.shared.dataset
+        store = ArrayStore(execution.workspace.stores, key.name.replace("/", "-"), key.to_dict())
+        source = LocalSource(kind, extractor, store, dataset.read, execution.jobs, execution.progress)
+        self.sources[kind] = source
+        gallery = [photo for photos in self.galleries.values() for photo in photos]
+        ids = np.unique(np.concatenate([np.array(gallery, dtype=str), photo_of(dataset.dev.ids), dataset.test_ids]))
+
+        def compute(results: Mapping[str, Any]) -> LocalSource:
+            source.table(ids)
+            return source
+
+        slot = Handle(lambda: len(store.missing(ids)) / max(1, len(ids)), lambda: source)
+        return Step(local_of(kind), VERIFICATION, tuple(needs), key, slot, compute)
+
+
+def _own_weights(weights: str) -> str | None:
+    """The file or folder in which learned local features look for their weights before installed packages."""
+    return None if weights in ("none", "imagenet", "tiny") else weights

@@ -1,0 +1,144 @@
+"""The modules that make the numbers of each step; their digests stand in the step's key.
+
+An edit of their code makes the step's results stale, and those of all steps that need it. tests/test_steps.py finds a
+module that computes for a step and is not declared here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+NETWORK_CODE = (
+    "lmk.data.images",
+    "lmk.data.views",
+    "lmk.models.backbones.build",
+    "lmk.models.backbones.catalogue",
+    "lmk.models.backbones.efficientnet",
+    "lmk.models.backbones.keras_applications",
+    "lmk.models.backbones.scaling",
+    "lmk.models.backbones.weights",
+    "lmk.models.dense_views",
+    "lmk.models.device",
+    "lmk.models.extract",
+    "lmk.models.heads",
+    "lmk.models.network",
+    "lmk.models.pooling",
+    "lmk.models.runtimes",
+    "lmk.pipeline.features",
+)
+TRAINING_CODE = (
+    "lmk.data.augment",
+    "lmk.data.batches",
+    "lmk.evaluation",
+    "lmk.metrics",
+    "lmk.models.batch_metrics",
+    "lmk.models.losses",
+    "lmk.models.memory",
+    "lmk.models.normalization",
+    "lmk.models.prediction",
+    "lmk.models.schedules",
+    "lmk.models.training",
+    "lmk.pipeline.networks",
+    "lmk.predictions",
+    "lmk.retrieval.descriptors",
+)
+RETRIEVAL_CODE = (
+    "lmk.ensemble.tune",
+    "lmk.pipeline.described",
+    "lmk.pipeline.dev_parts",
+    "lmk.pipeline.retrieve",
+    "lmk.predictions",
+    "lmk.retrieval.descriptors",
+    "lmk.retrieval.graph",
+    "lmk.retrieval.neighbours",
+    "lmk.retrieval.ridge",
+    "lmk.retrieval.whitening",
+)
+SPREAD_CODE = (
+    "lmk.ensemble.edges",
+    "lmk.ensemble.spread",
+    "lmk.ensemble.spreading",
+    "lmk.ensemble.tune",
+    "lmk.evaluation",
+    "lmk.metrics",
+    "lmk.pipeline.described",
+    "lmk.pipeline.dev_parts",
+    "lmk.pipeline.spread",
+    "lmk.predictions",
+    "lmk.retrieval.graph",
+    "lmk.retrieval.neighbours",
+    "lmk.retrieval.ridge",
+    "lmk.retrieval.whitening",
+)
+PAIRS_CODE = ("lmk.local.pairs",)
+BLEND_CODE = (
+    "lmk.ensemble.blend",
+    "lmk.ensemble.calibrate",
+    "lmk.ensemble.candidates",
+    "lmk.ensemble.climb",
+    "lmk.ensemble.combine",
+    "lmk.ensemble.tune",
+    "lmk.evaluation",
+    "lmk.metrics",
+    "lmk.pipeline.blend",
+    "lmk.pipeline.dev_parts",
+    "lmk.predictions",
+)
+LOCAL_CODE: Mapping[str, tuple[str, ...]] = {
+    "rootsift": ("lmk.local.features", "lmk.local.rootsift", "lmk.local.suppress"),
+    "delf": ("lmk.local.delf", "lmk.local.features", "lmk.local.pca", "lmk.local.suppress"),
+    **{
+        kind: (
+            "lmk.local.features",
+            "lmk.local.learned",
+            "lmk.local.suppress",
+            f"lmk.models.local.{module}",
+        )
+        for kind, module in (("xfeat", "xfeat"), ("aliked-t16", "aliked"), ("aliked-n16", "aliked"))
+    },
+}
+DELF_CODE = (
+    "lmk.data.augment",
+    "lmk.data.batches",
+    "lmk.models.backbones.build",
+    "lmk.models.backbones.catalogue",
+    "lmk.models.backbones.efficientnet",
+    "lmk.models.backbones.keras_applications",
+    "lmk.models.backbones.scaling",
+    "lmk.models.backbones.weights",
+    "lmk.models.datum",
+    "lmk.models.delf.canvas",
+    "lmk.models.delf.checkpoint_tensorflow",
+    "lmk.models.delf.files",
+    "lmk.models.delf.keras_resnet",
+    "lmk.models.delf.network",
+    "lmk.models.delf.published",
+    "lmk.models.delf.receptive",
+    "lmk.models.delf.slim_resnet",
+    "lmk.models.delf.training",
+    "lmk.models.device",
+    "lmk.models.extract",
+    "lmk.models.runtimes",
+    "lmk.models.schedules",
+    "lmk.pipeline.delf",
+)
+COMPARISON_CODE = (
+    "lmk.local.captions",
+    "lmk.local.compare",
+    "lmk.local.evidence",
+    "lmk.local.matching",
+    "lmk.local.published",
+    "lmk.local.ransac",
+    "lmk.local.spatial",
+    "lmk.local.verify",
+)
+EVIDENCE_CODE = ("lmk.local.evidence", "lmk.pipeline.verify", "lmk.data.splits")
+FUSION_CODE = (
+    "lmk.ensemble.fuse",
+    "lmk.ensemble.tune",
+    "lmk.evaluation",
+    "lmk.metrics",
+    "lmk.pipeline.dev_parts",
+    "lmk.pipeline.fuse",
+    "lmk.predictions",
+)
