@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from lmk.local.compare import Settings, compare
 from lmk.local.features import FeatureTable
+from lmk.local.glue import Matcher
 from lmk.util.progress import Progress, silent
 from lmk.util.store import ArrayStore
 
@@ -24,6 +25,7 @@ def pair_inliers(
     settings: Settings,
     jobs: int = 1,
     progress: Progress = silent,
+    matcher: Matcher | None = None,
 ) -> np.ndarray:
     """Inliers of pairs of photos; those that the store has are not compared again.
 
@@ -35,6 +37,7 @@ def pair_inliers(
         settings: Of the comparison.
         jobs: Processes; they change the time, never the inliers.
         progress: Told of each finished shard.
+        matcher: Finds matches in place of descriptors' distances, in this process alone; the store's key names it.
 
     Returns:
         (p,) int16.
@@ -51,7 +54,10 @@ def pair_inliers(
     def compute(wanted: np.ndarray) -> dict[str, np.ndarray]:
         rows = np.array([[features.row_of(photo) for photo in photos[name]] for name in wanted.tolist()])
         chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-        found = pool(delayed(_compare_pairs)(*_apart(features, chunk), settings) for chunk in chunks)
+        if matcher is not None:
+            found = [_compare_pairs(features, chunk, settings, matcher) for chunk in chunks]
+        else:
+            found = pool(delayed(_compare_pairs)(*_apart(features, chunk), settings) for chunk in chunks)
         return {"inliers": np.concatenate(found)}
 
     with Parallel(n_jobs=jobs) as pool:
@@ -64,8 +70,11 @@ def _apart(features: FeatureTable, rows: np.ndarray) -> tuple[FeatureTable, np.n
     return features.take(needed.tolist()), places.reshape(rows.shape)
 
 
-def _compare_pairs(features: FeatureTable, rows: np.ndarray, settings: Settings) -> np.ndarray:
+def _compare_pairs(
+    features: FeatureTable, rows: np.ndarray, settings: Settings, matcher: Matcher | None = None
+) -> np.ndarray:
+    photos = [(features.row(a), features.row(b)) for a, b in rows.tolist()]
+    matched = [None] * len(photos) if matcher is None else matcher(photos)
     with threadpool_limits(1, "blas"):
-        return np.array(
-            [len(compare(features.row(a), features.row(b), settings).inliers) for a, b in rows.tolist()], np.int16
-        )
+        counts = [len(compare(*pair, settings, matches).inliers) for pair, matches in zip(photos, matched, strict=True)]
+    return np.array(counts, np.int16)

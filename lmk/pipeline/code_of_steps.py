@@ -70,6 +70,9 @@ SPREAD_CODE = (
     "lmk.retrieval.ridge",
     "lmk.retrieval.whitening",
 )
+MATCHER_CODE: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    ("xfeat-lighterglue", "aliked-lightglue"), ("lmk.local.glue", "lmk.models.local.lightglue")
+)
 PAIRS_CODE = ("lmk.local.pairs",)
 BLEND_CODE = (
     "lmk.ensemble.blend",
@@ -94,7 +97,13 @@ LOCAL_CODE: Mapping[str, tuple[str, ...]] = {
             "lmk.local.suppress",
             f"lmk.models.local.{module}",
         )
-        for kind, module in (("xfeat", "xfeat"), ("aliked-t16", "aliked"), ("aliked-n16", "aliked"))
+        for kind, module in (
+            ("xfeat", "xfeat"),
+            ("xfeat-lighterglue", "xfeat"),
+            ("aliked-t16", "aliked"),
+            ("aliked-n16", "aliked"),
+            ("aliked-lightglue", "aliked"),
+        )
     },
 }
 DELF_CODE = (

@@ -80,35 +80,39 @@ def padded(pairs: Sequence[tuple[LocalFeatures, LocalFeatures]]) -> dict[str, np
     return {"places": places, "descriptors": descriptors, "real": real}
 
 
-def load_network(weights: Path) -> keras.Model:
+def load_network(weights: Path, rounds: int | None = None) -> keras.Model:
     """The network of a published file, its sizes read off the tensors.
+
+    Args:
+        weights: The file.
+        rounds: The first so many rounds alone, after each of which the weights know how to assign; None for all.
 
     Raises:
         LmkError: The file is damaged or of another network.
     """
     tensors = _renamed(read_torch(weights))
-    layers = len({name.split(".")[1] for name in tensors if name.startswith("transformers.")})
+    count = len({name.split(".")[1] for name in tensors if name.startswith("transformers.")})
     projection, frequencies = tensors.get("input_proj.weight"), tensors.get("posenc.Wr.weight")
-    if not layers or projection is None or projection.ndim != 2 or frequencies is None or not len(frequencies):
+    if not count or projection is None or projection.ndim != 2 or frequencies is None or not len(frequencies):
         raise LmkError(f"{weights} holds no LightGlue that lmk knows.")
     width, dimensions = projection.shape
-    network = build_network(dimensions, width, width // (2 * len(frequencies)), layers)
+    network = build_network(dimensions, width, width // (2 * len(frequencies)), rounds or count)
     named = {layer.name: layer for layer in network.layers if layer.weights}
     assign_tensors(named, tensors, weights)
     return network
 
 
-def build_network(dimensions: int, width: int, heads: int, layers: int) -> keras.Model:
+def build_network(dimensions: int, width: int, heads: int, rounds: int) -> keras.Model:
     """The untrained network.
 
     Args:
         dimensions: Numbers of a descriptor.
         width: Numbers of a feature inside the network.
         heads: Attention heads.
-        layers: Rounds of attention within each photo and across both.
+        rounds: Of attention within each photo and across both.
 
     Returns:
-        A model from `places` (b, 2, n, 2), of which the longest side of a photo spans [-1, 1] with (0, 0) in its middle,
+        A model from `places` (b, 2, n, 2), in which the longest side of a photo spans [-1, 1] around its middle,
         `descriptors` (b, 2, n, dimensions) and `real` (b, 2, n), 1 for a feature and 0 for padding, to the feature of
         the second photo that each of the first matches, (b, n) int32, and the match's probability (b, n) in [0, 1], 0
         where the two are not each other's best.
@@ -120,7 +124,7 @@ def build_network(dimensions: int, width: int, heads: int, layers: int) -> keras
     if dimensions != width:
         x = keras.layers.Dense(width, name="input_proj")(x)
     turns = keras.layers.Dense(width // heads // 2, use_bias=False, dtype=full_precision(), name="posenc.Wr")(places)
-    for layer in range(layers):
+    for layer in range(rounds):
         name = f"transformers.{layer}.self_attn"
         joined = keras.layers.Dense(3 * width, name=f"{name}.Wqkv")(x)
         message = SelfAttention(heads, name=f"{name}.attention")([joined, turns, real])
@@ -132,7 +136,7 @@ def build_network(dimensions: int, width: int, heads: int, layers: int) -> keras
         message = CrossAttention(heads, name=f"{name}.attention")([keys, values, real])
         message = keras.layers.Dense(width, name=f"{name}.to_out")(message)
         x = _updated(x, message, name)
-    name = f"log_assignment.{layers - 1}"
+    name = f"log_assignment.{rounds - 1}"
     full = full_precision()
     likely = keras.layers.Dense(1, dtype=full, name=f"{name}.matchability")(x)
     x = keras.layers.Dense(width, dtype=full, name=f"{name}.final_proj")(x)
