@@ -36,7 +36,7 @@ submission: $(VENV)/.installed ## Make a submission for the embedded competition
 	$(BIN)/lmk make-submission --ensemble $(ARGS)
 
 test: $(VENV)/.installed-tests ## Run the tests (CPU, no network)
-	$(BIN)/python -m pytest -q -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.installed-tests ## Check style and types
 	$(BIN)/ruff check .

@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+from forks import Forks
 
 from lmk.data.competitions import read_competition
 from lmk.data.tables import read_solution
@@ -326,12 +325,6 @@ def test_one_landmark_alone_is_refused(tmp_path, lmk):
     assert "It needs two at least" in err.splitlines()[-1]
 
 
-def run_of(arguments: list[str], kill_at: int | None) -> subprocess.CompletedProcess:
-    environment = os.environ | ({} if kill_at is None else {"KILL_AT": str(kill_at)})
-    command = [sys.executable, str(Path(tiny.__file__)), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, check=False)
-
-
 @pytest.mark.timeout(900)
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(first, folder, tmp_path):
     arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(tmp_path / "w"), *ARGUMENTS, "--json"]
@@ -339,12 +332,13 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(first, fo
     arguments += ["--out", str(tmp_path / "out.csv")]
     # Between a network's weights and its history, after the first epoch of the second tuned network, between the
     # predictions of dev and of test, and while pairs are compared; each run begins where the one before was killed.
-    for kill_at in (10, 17, 18, 17):
-        killed = run_of(arguments, kill_at)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
-        assert not (tmp_path / "out.csv").exists()
-        assert list((tmp_path / "w").rglob(".*.tmp.*"))
-    done = run_of(arguments, None)
+    with Forks(tmp_path, tiny=True) as forks:
+        for kill_at in (10, 17, 18, 17):
+            killed = forks.lmk(*arguments, environment=os.environ | {"KILL_AT": str(kill_at)})
+            assert killed.returncode == -signal.SIGKILL, killed.stderr
+            assert not (tmp_path / "out.csv").exists()
+            assert list((tmp_path / "w").rglob(".*.tmp.*"))
+        done = forks.lmk(*arguments)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.csv").read_bytes() == first.submission.read_bytes()
     assert json.loads(done.stdout)["dev"]["gap"] == first.record.dev.gap

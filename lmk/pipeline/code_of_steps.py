@@ -77,7 +77,7 @@ SPREAD_CODE = (
     "lmk.retrieval.whitening",
 )
 MATCHER_CODE: Mapping[str, tuple[str, ...]] = dict.fromkeys(
-    ("xfeat-lighterglue", "aliked-lightglue"), ("lmk.local.glue", "lmk.models.local.lightglue")
+    ("xfeat-lighterglue", "aliked-lightglue"), ("lmk.models.local.lightglue",)
 )
 PAIRS_CODE = ("lmk.local.pairs",)
 BLEND_CODE = (
@@ -99,6 +99,7 @@ LOCAL_CODE: Mapping[str, tuple[str, ...]] = {
     **{
         kind: (
             "lmk.local.features",
+            "lmk.local.glue",
             "lmk.local.learned",
             "lmk.local.suppress",
             f"lmk.models.local.{module}",
@@ -141,6 +142,7 @@ COMPARISON_CODE = (
     "lmk.local.captions",
     "lmk.local.compare",
     "lmk.local.evidence",
+    "lmk.local.glue",
     "lmk.local.matching",
     "lmk.local.published",
     "lmk.local.ransac",
