@@ -292,26 +292,33 @@ def test_a_stage_by_itself_is_that_of_the_run(first, folder, workspace, lmk):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "expected"),
     [
-        (["--recipe", "tiny-frosen"], "No recipe is named 'tiny-frosen'. Did you mean 'tiny-frozen'?"),
-        (["--recipe", "mobilenet-gem", "--weights", "no-such.h5"], "There are no weights of mobilenet at 'no-such.h5'"),
-        (["--competition", "landmark-recognition-2017"], "Did you mean `landmark-recognition-20"),
-        (["--competition", "."], "has no train.csv"),
-        (["--workspace", "file/inside"], "The workspace file/inside cannot be made"),
+        (["--recipe", "tiny-frosen"], "No recipe is named 'tiny-frosen'. Did you mean 'tiny-frozen'?", 2),
+        (
+            ["--recipe", "mobilenet-gem", "--weights", "no-such.h5"],
+            "There are no weights of mobilenet at 'no-such.h5'",
+            1,
+        ),
+        (["--competition", "landmark-recognition-2017"], "Did you mean `landmark-recognition-20", 1),
+        (["--competition", "."], "has no train.csv", 1),
+        (["--workspace", "file/inside"], "The workspace file/inside cannot be made", 1),
         (
             ["--fusion", "seed-35"],
             "No fusion is named 'seed-35'; there are learned, seed-0.85-0.15, seed-35-inliers. Did",
+            2,
         ),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_1(arguments, message, folder, tmp_path, lmk, monkeypatch):
+def test_a_mistake_is_one_line_and_exit_code_1_or_2_for_usage(
+    arguments, message, expected, folder, tmp_path, lmk, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     common = [] if "--competition" in arguments else ["-c", str(folder)]
     code, out, err = lmk("make-submission", "--ensemble", *common, *arguments)
     errors = [line for line in err.splitlines() if "photos cannot be read" not in line]
-    assert (code, out, len(errors)) == (1, "", 1)
+    assert (code, out, len(errors)) == (expected, "", 1)
     assert errors[0].startswith("error: ")
     assert message in errors[0]
 
@@ -344,5 +351,6 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(first, fo
     assert json.loads(done.stdout)["dev"]["gap"] == first.record.dev.gap
     assert not list(tmp_path.rglob(".*.tmp.*"))
     assert not list(tmp_path.rglob("*.checkpoint.npz"))
-    told = [line for line in done.stderr.splitlines() if not line.endswith((" ...", ".", " s", "/s", " s each"))]
+    ends = (".", " s", "/s", " s each", *tiny.RECIPE_NAMES)
+    told = [line for line in done.stderr.splitlines() if not (line.endswith(ends) or " ... step " in line)]
     assert not told  # no notices of the backend

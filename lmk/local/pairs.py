@@ -9,7 +9,8 @@ from threadpoolctl import threadpool_limits
 from lmk.local.compare import Settings, compare
 from lmk.local.features import FeatureTable
 from lmk.local.glue import Matcher
-from lmk.util.progress import Progress, silent
+from lmk.util.cluster import workers_apart
+from lmk.util.progress import Progress, advance_within, silent
 from lmk.util.store import ArrayStore
 
 SHARD = 2048
@@ -36,7 +37,7 @@ def pair_inliers(
         store: Its key holds `settings.key()` and whatever names the features.
         settings: Of the comparison.
         jobs: Processes; they change the time, never the inliers.
-        progress: Told of each finished shard.
+        progress: Told of finished pairs.
         matcher: Finds matches in place of descriptors' distances, in this process alone; the store's key names it.
 
     Returns:
@@ -55,12 +56,16 @@ def pair_inliers(
         rows = np.array([[features.row_of(photo) for photo in photos[name]] for name in wanted.tolist()])
         chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
         if matcher is not None:
-            found = [_compare_pairs(features, chunk, settings, matcher) for chunk in chunks]
+            parts = (_compare_pairs(features, chunk, settings, matcher) for chunk in chunks)
         else:
-            found = pool(delayed(_compare_pairs)(*_apart(features, chunk), settings) for chunk in chunks)
+            parts = pool(delayed(_compare_pairs)(*_apart(features, chunk), settings) for chunk in chunks)
+        found = []
+        for part in parts:
+            found.append(part)
+            advance_within(len(part))
         return {"inliers": np.concatenate(found)}
 
-    with Parallel(n_jobs=jobs) as pool:
+    with Parallel(n_jobs=jobs, return_as="list" if workers_apart() else "generator") as pool:
         return store.collect(names, compute, SHARD, "Pairs of photos", progress, "pairs")["inliers"]
 
 
