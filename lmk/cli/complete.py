@@ -53,6 +53,13 @@ def fusion_names(incomplete: str) -> list[str]:
     return [name for name in RULES if name.startswith(incomplete)]
 
 
+def metric_names(incomplete: str) -> list[str]:
+    """Metrics that begin so."""
+    from lmk.metrics.registry import FAMILIES, METRICS
+
+    return [name for name in (*METRICS, *(f"{family}@5" for family in FAMILIES)) if name.startswith(incomplete)]
+
+
 def local_feature_names(incomplete: str) -> list[str]:
     """Kinds of local features that begin so."""
     from lmk.local.kinds import KINDS

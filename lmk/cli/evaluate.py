@@ -7,9 +7,11 @@ import typer
 
 from lmk.cli.app import (
     DEFAULT_COMPETITION,
+    DEFAULT_METRIC,
     DEFAULT_WORKSPACE,
     CompetitionOption,
     JsonOption,
+    MetricOption,
     WorkspaceOption,
     app,
     print_json,
@@ -23,22 +25,26 @@ SubmissionArgument = Annotated[Path, typer.Argument(help="A submission: `id,land
 def evaluate(
     submission: SubmissionArgument,
     solution: Annotated[Path, typer.Option(help="The hosts' solution: `id,landmarks,Usage`.")],
+    metric: MetricOption = DEFAULT_METRIC,
     json: JsonOption = False,
 ) -> None:
-    """Print the GAP of a submission: overall with its interval, public, private, and on landmark photos alone."""
+    """Print a submission's metric: overall with its interval, public, private, and on landmark photos alone."""
     from lmk.data.tables import read_solution
     from lmk.evaluation import evaluate as score
+    from lmk.metrics.registry import find_metric
     from lmk.predictions import read_submission
 
-    found = score(read_submission(submission), read_solution(solution))
+    scored_by = find_metric(metric)
+    found = score(read_submission(submission), read_solution(solution), metric=scored_by)
     if json:
         print_json(found.to_dict())
         return
-    say(f"GAP                {found.gap:.5f}  (95 % interval {found.low:.5f} to {found.high:.5f})")
+    say(f"{scored_by.title:<19}{found.gap:.5f}  (95 % interval {found.low:.5f} to {found.high:.5f})")
     for name, value in (("public", found.gap_public), ("private", found.gap_private)):
         say(f"  {name:<17}{'none shows a landmark' if value is None else format(value, '.5f')}")
     say(f"  landmark photos  {found.gap_landmark_only:.5f}")
-    say(f"Top-1              {found.top1:.5f}")
+    if scored_by.name != "top-1":
+        say(f"Top-1              {found.top1:.5f}")
     say(f"{found.queries:,} queries, {found.landmark_queries:,} of them show a landmark")
 
 

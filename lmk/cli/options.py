@@ -14,11 +14,13 @@ import typer
 from lmk.cli.app import (
     COMMON,
     DEFAULT_COMPETITION,
+    DEFAULT_METRIC,
     DEFAULT_WORKSPACE,
     MACHINE,
     TRAINING,
     VERIFYING,
     CompetitionOption,
+    MetricOption,
     SeedOption,
     WorkspaceOption,
 )
@@ -84,6 +86,7 @@ def open_run(
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
+    metric: MetricOption = DEFAULT_METRIC,
     image_size: Annotated[
         int | None,
         typer.Option(
@@ -268,14 +271,16 @@ def open_run(
 ) -> Iterator[Opened]:
     """The run that the options describe, on a competition that was read; alone in its workspace if it computes."""
     from lmk.ensemble.rules import RULES
+    from lmk.metrics.registry import find_metric
     from lmk.models.recipes import find_recipe
-    from lmk.pipeline.config import Execution, config_of
+    from lmk.pipeline.config import CANDIDATES, Execution, config_of
     from lmk.pipeline.dataset import open_competition, open_dataset
     from lmk.pipeline.local_features import chosen_local_features
     from lmk.util.errors import LmkError, did_you_mean
     from lmk.util.stopping import Stop, parse_duration
     from lmk.util.workspace import Workspace
 
+    scored_by = find_metric(metric)
     if fusion not in RULES:
         raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
     for name in recipe or ():
@@ -299,6 +304,7 @@ def open_run(
         epochs,
         weights=weights,
         seed=seed,
+        metric=scored_by.name,
         dev=dev,
         folds=folds,
         dev_queries=dev_queries,
@@ -317,7 +323,7 @@ def open_run(
         comparison="default" if system is None and comparison == "default" else "published",
         passes=passes if system is not None else 1,
         divisor=divisor,
-        **({} if system is None else {"candidates": 1}),
+        candidates=max(CANDIDATES, scored_by.depth) if system is None else 1,
         gallery=gallery,
         nearest=nearest,
         enough=enough,

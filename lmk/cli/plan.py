@@ -11,9 +11,11 @@ import typer
 
 from lmk.cli.app import (
     DEFAULT_COMPETITION,
+    DEFAULT_METRIC,
     DEFAULT_WORKSPACE,
     CompetitionOption,
     JsonOption,
+    MetricOption,
     WorkspaceOption,
     app,
     print_json,
@@ -40,6 +42,7 @@ def plan(
             "--recipe", "-r", autocompletion=recipe_names, help="Recipe or recipe file; repeat it. Default: by device."
         ),
     ] = None,
+    metric: MetricOption = DEFAULT_METRIC,
     gpu: Annotated[
         str, typer.Option(help="What networks could run on: t4, p100, v100, l4, a10, a100, h100 ...")
     ] = "t4",
@@ -66,8 +69,9 @@ def plan(
     An edition's slug needs no file of it: its published counts are known. Where the workspace holds runs, stages are
     scaled by what they took there; all other rates are named below the table with where they are from.
     """
+    from lmk.metrics.registry import find_metric
     from lmk.models.recipes import find_recipe
-    from lmk.pipeline.config import config_of
+    from lmk.pipeline.config import CANDIDATES, config_of
     from lmk.pipeline.forecast import forecast, measured_factors
     from lmk.pipeline.local_features import chosen_local_features
     from lmk.pipeline.rates import GPUS, MEASURED
@@ -76,6 +80,7 @@ def plan(
 
     if gpu not in GPUS:
         raise LmkError(f"No GPU is known as '{gpu}'; there are {', '.join(GPUS)}.{did_you_mean(gpu, GPUS)}")
+    scored_by = find_metric(metric)
     names, weights = with_defaults(competition, recipe, None)
     delf = packaged_delf(names, weights)
     kinds = chosen_local_features(local_features, weights, delf)
@@ -89,6 +94,8 @@ def plan(
         views,
         epochs,
         weights=weights,
+        metric=scored_by.name,
+        candidates=max(CANDIDATES, scored_by.depth),
         dev=dev,
         folds=folds,
         dev_queries=dev_queries,

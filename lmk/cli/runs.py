@@ -68,7 +68,12 @@ def _facts(record: RunRecord, submission: Record | None) -> dict[str, object]:
         "recipes": record.recipes,
         "made": record.made,
         "stage": stage,
-        "dev": {"gap": dev.gap.get(stage), "low": dev.low.get(stage), "high": dev.high.get(stage), "kind": dev.kind},
+        "dev": {
+            record.metric: dev.gap.get(stage),
+            "low": dev.low.get(stage),
+            "high": dev.high.get(stage),
+            "kind": dev.kind,
+        },
         "submission": None
         if submission is None
         else {
@@ -84,10 +89,13 @@ def _facts(record: RunRecord, submission: Record | None) -> dict[str, object]:
 def _table(found: list[RunRecord], sent: dict[str, Record]) -> Table:
     from rich.table import Table
 
+    from lmk.metrics.registry import find_metric
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("run", "competition", "recipes", "made (UTC)"):
         table.add_column(name, no_wrap=name == "run")  # a name broken in two is not found again
-    for name in ("dev GAP", "public", "private"):
+    others = {record.metric for record in found} - {"gap"}
+    for name in ("dev" if others else "dev GAP", "public", "private"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("submitted")
     for record in found:
@@ -98,7 +106,7 @@ def _table(found: list[RunRecord], sent: dict[str, Record]) -> Table:
             record.competition,
             f"{record.submitted}: {', '.join(record.recipes)}",
             record.made[:16].replace("T", " "),
-            _number(gap),
+            _number(gap) + (f" {find_metric(record.metric).title}" if others else ""),
             _number(submission.public if submission else None),
             _number(submission.private if submission else None),
             f"{submission.sent[:10]} {submission.status}" if submission else "no",

@@ -12,8 +12,8 @@ from lmk.ensemble.fuse import FUSIONS as RULES_ON_ARRAYS
 from lmk.ensemble.fuse import LearnedFusion, Proposals, proposal_features
 from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD, Divisor
 from lmk.ensemble.tune import cross_fit, cross_fit_parts
-from lmk.evaluation import gap_of
 from lmk.local.evidence import Evidence
+from lmk.metrics import Metric
 from lmk.pipeline.blend import all_context_lists, all_lists
 from lmk.pipeline.dev_parts import DevParts
 from lmk.pipeline.results import Answers, Fitted, Neighbours, Verified
@@ -32,6 +32,7 @@ class Proposed:
         dev: The dev queries.
         photo_counts: Training photos by landmark.
         seed: Random seed of cross-fitting.
+        metric: What optimism is told by.
         divisor: As for the published sum: `dev` or `batch`.
         parts: Where answers are spread, what they are cross-fitted by; the test photos are then fused for each part.
     """
@@ -43,6 +44,7 @@ class Proposed:
     dev: Queries
     photo_counts: Mapping[int, int]
     seed: int
+    metric: Metric
     divisor: Divisor = "dev"
     parts: DevParts | None = None
 
@@ -96,7 +98,8 @@ def fuse_learned(proposed: Proposed) -> Fitted:
 
         dev, context = cross_fit_parts(parts.of_query, proposed.dev.photos, fit_part, apply_part, apply_context)
     fusion = fit(np.arange(len(truth)))
-    optimism = gap_of(fusion(blended.dev, dev_features), truth) - gap_of(dev, truth)
+    metric = proposed.metric
+    optimism = metric.score(fusion(blended.dev, dev_features), truth) - metric.score(dev, truth)
     return Fitted(dev, fusion(blended.test, test_features), float(optimism), context=context)
 
 

@@ -67,7 +67,7 @@ def write_report(record: FinishedRun, competition: Competition, path: Path, prog
         landmark_rows(answers, truth, counts),
     )
     scores = histogram(answers, truth)
-    stages = stage_rows(record.dev, truth, record.run.recipes)
+    stages = stage_rows(record.dev, truth, record.run.recipes, record.metric)
     mistakes = dearest_mistakes(record, competition, names, album, progress)
     pairs = verified_pairs(record, names, album, progress)
     return render(
@@ -77,12 +77,13 @@ def write_report(record: FinishedRun, competition: Competition, path: Path, prog
         record=record,
         facts=record.run,
         final=stages[-1],
+        metric=record.metric.title,
         stages=stages,
         weights=record.run.weights,
         optimism=record.run.dev.optimism,
         shows=int((truth != NO_LANDMARK).sum()),
         charts={
-            "precision": svg.precision_chart(ranked, stages[-1].gap),
+            "precision": svg.precision_chart(ranked, stages[-1].gap, record.metric.title),
             "scores": svg.histogram_chart(scores),
             "calibration": svg.calibration_chart(bins),
             "landmarks": svg.landmark_chart(landmarks, names),
@@ -135,7 +136,9 @@ def check_queries(record: FinishedRun) -> None:
         LmkError: No dev query shows a landmark.
     """
     if not (record.truth != NO_LANDMARK).any():
-        raise LmkError(f"No dev query of {record.name} shows a landmark, so there is no GAP to report.")
+        raise LmkError(
+            f"No dev query of {record.name} shows a landmark, so there is no {record.metric.title} to report."
+        )
 
 
 def check_record(record: FinishedRun, competition: Competition) -> None:
