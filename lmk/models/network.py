@@ -1,6 +1,5 @@
 """A recipe's network: the extractor from views to features, and the top from features to outputs."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import keras
@@ -81,61 +80,6 @@ def calibrate_normalization(extractor: keras.Model, views: np.ndarray) -> None:
     extractor(views, training=True)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
-
-
-def match_normalization(extractor: keras.Model, batches: Iterable[np.ndarray]) -> None:
-    """Give batch normalization the statistics of the photos at hand, and leave what the extractor computes as it is.
-
-    Published weights may have batch normalization folded into the convolutions (scale 1, mean 0, variance 1: all that
-    went through an inference format have). They predict well, but in training the batch's own statistics take the
-    place of those, and the signal is gone after a few layers. Here scale and offset are set so that each layer, with
-    the statistics it really sees, gives the same outputs: training then starts where prediction is.
-
-    Args:
-        extractor: As `build_extractor` makes it.
-        batches: Views (b, side, side, 3) uint8, some hundred in all.
-    """
-    layers = [layer for layer in network_of(extractor).layers if isinstance(layer, keras.layers.BatchNormalization)]
-    if not layers:
-        return
-    moments = [keras.ops.stack(keras.ops.moments(_to_rows(layer.input), axes=0)) for layer in layers]
-    network = network_of(extractor)
-    probe = keras.Model(network.input, moments)
-    seen = []
-    for views in batches:
-        found = keras.tree.flatten(probe(_pixels(extractor, views), training=False))
-        seen.append([keras.ops.convert_to_numpy(both) for both in found])
-    for layer, found in zip(layers, zip(*seen, strict=True), strict=True):
-        each = np.stack(found).astype(float)  # (batches, 2, channels)
-        mean = each[:, 0].mean(axis=0)
-        variance = each[:, 1].mean(axis=0) + each[:, 0].var(axis=0)  # of all photos: within batches and between them
-        _restate(layer, mean, variance)
-
-
-def _restate(layer: keras.layers.BatchNormalization, mean: np.ndarray, variance: np.ndarray) -> None:
-    """Give a layer other statistics, and the scale and offset with which it computes the same."""
-    if not (layer.scale and layer.center):
-        return
-    gamma, beta, old_mean, old_variance = (keras.ops.convert_to_numpy(weight).astype(float) for weight in layer.weights)
-    slope = gamma / np.sqrt(old_variance + layer.epsilon)
-    layer.gamma.assign(slope * np.sqrt(variance + layer.epsilon))
-    layer.beta.assign(beta + slope * (mean - old_mean))
-    layer.moving_mean.assign(mean)
-    layer.moving_variance.assign(variance)
-
-
-def _to_rows(features):
-    """(batch, ..., channels) to (n, channels)."""
-    return keras.ops.reshape(keras.ops.cast(features, "float32"), (-1, features.shape[-1]))
-
-
-def _pixels(extractor: keras.Model, views: np.ndarray):
-    """What the network inside an extractor gets of views (b, side, side, 3) uint8: the layers before it scale them."""
-    place = extractor.layers.index(network_of(extractor))
-    pixels = keras.ops.convert_to_tensor(views)
-    for layer in extractor.layers[1:place]:  # the first one is the input
-        pixels = layer(pixels)
-    return pixels
 
 
 def build_network(recipe: Recipe, extractor: keras.Model, num_landmarks: int) -> Network:

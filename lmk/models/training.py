@@ -22,7 +22,8 @@ from lmk.models.distributed import file_of_first, from_first, share_of, together
 from lmk.models.extract import Read
 from lmk.models.losses import make_loss
 from lmk.models.memory import accumulation, device_bytes, memory_errors
-from lmk.models.network import Network, build_extractor, match_normalization
+from lmk.models.network import Network, build_extractor
+from lmk.models.normalization import match_normalization
 from lmk.models.recipes import Stage
 from lmk.models.schedules import depth_multipliers, make_optimizer, warmup_cosine
 from lmk.util.errors import StoppedEarly

@@ -35,6 +35,7 @@ TRAINING_CODE = (
     "lmk.models.batch_metrics",
     "lmk.models.losses",
     "lmk.models.memory",
+    "lmk.models.normalization",
     "lmk.models.prediction",
     "lmk.models.schedules",
     "lmk.models.training",

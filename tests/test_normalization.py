@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from lmk.models.network import match_normalization
+from lmk.models.normalization import match_normalization
 
 RNG = np.random.default_rng(3)
 VIEWS = RNG.integers(0, 256, (48, 12, 12, 3)).astype(np.uint8)
