@@ -29,7 +29,6 @@ NETWORK_CODE = (
 TRAINING_CODE = (
     "lmk.data.augment",
     "lmk.data.batches",
-    "lmk.evaluation",
     "lmk.metrics.metric",
     "lmk.metrics.ranking",
     "lmk.models.batch_metrics",
@@ -60,7 +59,6 @@ SPREAD_CODE = (
     "lmk.ensemble.spread",
     "lmk.ensemble.spreading",
     "lmk.ensemble.tune",
-    "lmk.evaluation",
     "lmk.metrics.metric",
     "lmk.metrics.ranking",
     "lmk.pipeline.described",
@@ -79,8 +77,8 @@ BLEND_CODE = (
     "lmk.ensemble.candidates",
     "lmk.ensemble.climb",
     "lmk.ensemble.combine",
+    "lmk.ensemble.trials",
     "lmk.ensemble.tune",
-    "lmk.evaluation",
     "lmk.metrics.metric",
     "lmk.metrics.ranking",
     "lmk.pipeline.blend",
@@ -139,7 +137,6 @@ EVIDENCE_CODE = ("lmk.local.evidence", "lmk.pipeline.verify", "lmk.data.splits")
 FUSION_CODE = (
     "lmk.ensemble.fuse",
     "lmk.ensemble.tune",
-    "lmk.evaluation",
     "lmk.metrics.metric",
     "lmk.metrics.ranking",
     "lmk.pipeline.dev_parts",

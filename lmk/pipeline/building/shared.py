@@ -67,7 +67,7 @@ class Shared:
     @property
     def metric_code(self) -> tuple[str, ...]:
         """Module of a metric other than GAP."""
-        return () if self.metric is GAP else ("lmk.ensemble.trials", type(self.metric).__module__)
+        return () if self.metric is GAP else (type(self.metric).__module__,)
 
     def accepted(self, key: Key) -> Key:
         """The key, or that of a stale result which the user accepts in its place."""
