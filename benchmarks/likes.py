@@ -1,84 +1,80 @@
 """The published decisions of 2018 on a finished run's networks: GAP on dev beside the network's own and lmk's default.
 
 Each recipe of the run answers dev as it did; its first landmark is compared with that landmark's training photos by
-stored DELF features, in the published way, and both published rules decide. `ensemble` and `fused` are lmk's own stages
-of the same run. FEATURES is a store of DELF features, `WORKSPACE/stores/delf-...`; photos that it lacks are left out.
+stored DELF features, as published, and the system's rule decides. The run's other stages are lmk's own decisions from
+the same network. So a network that has no weights for DELF can be measured, too. FEATURES is a store of DELF features,
+`WORKSPACE/stores/local-delf-...`, best that of a run with `--like SYSTEM`; photos that it lacks are left out.
 
-    python -m benchmarks.likes WORKSPACE FEATURES --competition COMPETITION [--run RUN] [--seeds 3] --json
+    python -m benchmarks.likes WORKSPACE FEATURES --system SYSTEM --competition COMPETITION [--run RUN] --json
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.agreement import read_landmarks, read_table
 from benchmarks.output import parser, show
-from lmk.data.splits import choose_galleries
+from lmk.data.splits import Queries, choose_galleries, photo_of
 from lmk.evaluation import gap_of
+from lmk.local.evidence import strongest
 from lmk.local.features import FeatureTable
-from lmk.local.verify import photo_of, verify
-from lmk.pipeline.likes import LIKES, Like, decide
+from lmk.local.verify import verify
+from lmk.pipeline.fuse import FUSIONS, Proposed
+from lmk.pipeline.likes import LIKES, Like, find_like
+from lmk.pipeline.results import Answers, Verified
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.report.record import RunRecord, load_run
+from lmk.report.record import FinishedRun, load_run
 from lmk.util.store import ArrayStore
 from lmk.util.workspace import Workspace
 
 PASSES = (1, 3)
 
 
-def run(record: RunRecord, competition: Path, table: FeatureTable, seeds: int, store: Path) -> dict[str, object]:
-    """GAP of each recipe alone and decided as either system does, for each seed of galleries and samples.
+def run(found: FinishedRun, competition: Path, table: FeatureTable, like: Like, store: Path) -> dict[str, object]:
+    """GAP of the run's stages, and of each recipe decided as the system does.
 
     Returns:
-        queries; rows of `answers`, `decision`, `gap` (mean over the seeds), `least`, `most`.
+        run, queries, those with a landmark; rows of `answers`, `decision`, `gap`.
     """
     landmarks = {name: int(landmark) for name, landmark in read_landmarks(competition).items() if name in table}
-    known = np.array([photo_of(name) in table for name in record.ids.tolist()])
-    truth = record.truth[known]
-    rows = [_row(stage, "as lmk has it", [gap_of(found.take(known), truth)]) for stage, found in record.dev.items()]
-    for recipe in record.facts["settings"]["recipes"]:
-        found = record.dev[recipe].take(known).top(1)
-        for like in LIKES.values():
-            for passes in PASSES if like.rule.startswith("seed-0") else PASSES[:1]:
-                gaps = [
-                    gap_of(_decided(like.as_asked(passes, seed=seed), found, landmarks, table, truth, store), truth)
-                    for seed in range(seeds)
-                ]
-                rows.append(_row(recipe, f"{like.name}, {passes} pass{'es' * (passes > 1)}", gaps))
-    return {
-        "run": record.name,
-        "queries": len(truth),
-        "with a landmark": int((truth != NO_LANDMARK).sum()),
-        "rows": rows,
-    }
-
-
-def _row(answers: str, decision: str, gaps: Sequence[float]) -> dict[str, object]:
-    figures = {"gap": float(np.mean(gaps)), "least": min(gaps), "most": max(gaps)}
-    return {"answers": answers, "decision": decision, **figures}
+    known = np.array([name in table for name in photo_of(found.ids).tolist()])
+    dev = Queries(found.ids[known], found.photos[known], found.truth[known])
+    rows = [
+        {"answers": stage, "decision": "as lmk has it", "gap": gap_of(answers.take(known), dev.truth)}
+        for stage, answers in found.dev.items()
+    ]
+    for recipe in found.run.recipes:
+        for passes in PASSES if like.system.sums else PASSES[:1]:
+            asked = like.as_asked(passes, seed=int(found.run.settings["seed"]))
+            answers = _decided(asked, found.dev[recipe].take(known).top(1), dev, landmarks, table, store)
+            decision = f"{like.system.name}, {passes} pass{'es' * (passes > 1)}"
+            rows.append({"answers": recipe, "decision": decision, "gap": gap_of(answers, dev.truth)})
+    shown = int((dev.truth != NO_LANDMARK).sum())
+    return {"run": found.name, "queries": len(dev.truth), "with a landmark": shown, "rows": rows}
 
 
 def _decided(
-    like: Like, found: Predictions, landmarks: dict[str, int], table: FeatureTable, truth: np.ndarray, store: Path
+    like: Like, found: Predictions, dev: Queries, landmarks: dict[str, int], table: FeatureTable, store: Path
 ) -> Predictions:
     """Dev predictions as the system decides."""
     names, labels = np.array(list(landmarks)), np.array(list(landmarks.values()))
     gallery = choose_galleries(names, labels, like.gallery.kept, like.gallery.seed)
+    settings = replace(like.comparison, seed=like.gallery.seed)
     passes = []
     for number in range(like.gallery.passes):
-
-        def choose(query: str, landmark: int, photos: Sequence[str], number: int = number) -> list[str]:
-            return like.gallery.choose(query, landmark, photos, number)
-
-        key = {"like": like.name, "pass": number, "gallery": asdict(like.gallery), "comparison": like.comparison.key()}
-        kept = ArrayStore(store, "verification", key | {"queries": found.ids.tolist()})
-        passes.append(verify(found, gallery, table, table, kept, like.comparison, choose=choose).counts)
-    return decide(like, found, found, passes, passes, truth)[0]
+        key = {"like": like.system.name, "pass": number, "gallery": asdict(like.gallery), "comparison": settings.key()}
+        kept = ArrayStore(store, "verification", key)
+        choose = partial(like.gallery.choose, number=number)
+        passes.append(verify(found, gallery, table, table, kept, settings, choose=choose, jobs=2))
+    evidence = {"delf": strongest(passes)}
+    answers = Answers(found, found)
+    return FUSIONS[like.system.rule](Proposed({}, None, answers, Verified(evidence, evidence), dev, {}, 0)).dev
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -86,13 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("likes", __doc__)
     options.add_argument("workspace", type=Path)
     options.add_argument("features", type=Path)
+    options.add_argument("--system", choices=LIKES, required=True)
     options.add_argument("--competition", type=Path, required=True, help="folder with train.csv")
     options.add_argument("--run", help="the newest if not given")
-    options.add_argument("--seeds", type=int, default=3)
     words = options.parse_args(arguments)
-    record, table = load_run(Workspace.open(words.workspace), words.run), read_table(words.features)
+    found, table = load_run(Workspace.open(words.workspace), words.run), read_table(words.features)
     with tempfile.TemporaryDirectory() as folder:
-        show(run(record, words.competition, table, words.seeds, Path(folder)), words.json)
+        show(run(found, words.competition, table, find_like(words.system), Path(folder)), words.json)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from lmk.ensemble.suppress import fit_suppression
 from lmk.evaluation import gap_of
 from lmk.models.recipes import Recipe, Stage
 from lmk.retrieval.neighbours import Options, with_logits
+from lmk.retrieval.scores import ABC, PRODUCT
 from research.lab import Answer, Lab, Trial
 
 PLAIN, SECOND = "mobilenetv2-gem", "mobilenet-gem"
@@ -108,6 +109,10 @@ def _neighbours(lab: Lab, recipes: tuple[Recipe, ...], **options) -> Idea:
     return lambda trial: lab.retrieval(trial, recipes, Options(**options))[0]
 
 
+def _published(lab: Lab, recipes: tuple[Recipe, ...], name: str) -> Idea:
+    return lambda trial: lab.published(trial, recipes, name)
+
+
 def tuning(lab: Lab) -> dict[str, Idea]:
     """A backbone that learns in small batches, after the head has learned on its frozen features; 12 crops."""
     softmax = replace(plain(lab, PLAIN), name="crops", image_size=TUNED_SIDE, dense=False)
@@ -135,6 +140,7 @@ def tuning(lab: Lab) -> dict[str, Idea]:
 def retrieval(lab: Lab) -> dict[str, Idea]:
     """kNN by the descriptors of both networks."""
     both = (plain(lab, PLAIN), plain(lab, SECOND))
+    cosines = tuple(replace(recipe, **ARCFACE) for recipe in both)
     return {
         "both networks (default)": _neighbours(lab, both),
         "one network": _neighbours(lab, both[:1]),
@@ -147,7 +153,10 @@ def retrieval(lab: Lab) -> dict[str, Idea]:
         "sum of 10th powers": _neighbours(lab, both, score="powers"),
         "database-side augmentation, 2": _neighbours(lab, both, augment=2),
         "alpha query expansion, 2": _neighbours(lab, both, expand=2),
-        "likeness of gallery off (C), 0.25": _neighbours(lab, both, index_bias=0.25),
+        "gallery's likeness to distractors off, 0.25": _neighbours(lab, both, index_bias=0.25),
+        "A - B - C as published": _published(lab, both, ABC),
+        "cosine^9 * logit^10 as published, softmax heads": _published(lab, both, PRODUCT),
+        "cosine^9 * logit^10 as published, ArcFace heads": _published(lab, cosines, PRODUCT),
     }
 
 
@@ -286,12 +295,12 @@ def suppressions(lab: Lab) -> dict[str, Idea]:
     off = (0.0,)
     return {
         "ensemble (plain)": ensemble,
-        "ensemble, likeness to distractors off (B)": idea(ensemble, overuse_weights=off),
+        "ensemble, query's likeness to distractors off": idea(ensemble, overuse_weights=off),
         "ensemble, overused labels off": idea(ensemble, likeness_weights=off),
         "ensemble, both": idea(ensemble),
         "retrieval": knn,
-        "retrieval, A - B": idea(knn, overuse_weights=off),
-        "retrieval, A - B - C": idea(biased, overuse_weights=off),
+        "retrieval, query's likeness off": idea(knn, overuse_weights=off),
+        "retrieval, query's and gallery's likeness off": idea(biased, overuse_weights=off),
         "retrieval, overused labels off": idea(knn, likeness_weights=off),
     }
 

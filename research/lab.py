@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from lmk.data.splits import Split, make_split
+from lmk.ensemble.combine import combination
 from lmk.ensemble.tune import cross_fit
 from lmk.metrics import average_precision, rank
 from lmk.models.extract import forward, photos_at_once
@@ -30,6 +31,8 @@ from lmk.pipeline.steps import networks_of
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate
 from lmk.retrieval.descriptors import photo_descriptors, side_by_side
 from lmk.retrieval.neighbours import Options, find_landmarks
+from lmk.retrieval.published import RETRIEVALS, Described
+from lmk.retrieval.scores import PRODUCT
 from lmk.util.files import digest_of, write_json
 from lmk.util.workspace import Workspace
 
@@ -206,6 +209,10 @@ class Lab:
         """kNN by the recipes' descriptors, and the queries' likeness to distractors (n,)."""
         return trial.once((recipes, options), lambda: self._retrieval(trial, recipes, options))
 
+    def published(self, trial: Trial, recipes: tuple[Recipe, ...], name: str) -> Answer:
+        """Retrieval as published, by one of `RETRIEVALS`; logits are the mean scores of the recipes' heads."""
+        return trial.once((recipes, name), lambda: self._published(trial, recipes, name))
+
     def rows(self, names: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.ids, names)
 
@@ -291,15 +298,38 @@ class Lab:
         network.top.fit(rows, targets, batch_size=stage.batch_size, epochs=stage.epochs, verbose=0)
         return network
 
-    def _retrieval(self, trial: Trial, recipes: tuple[Recipe, ...], options: Options) -> tuple[Answer, np.ndarray]:
-        parts = [part for part in trial.dataset.parts if len(part.queries)]
-        described = [
+    def _described(self, recipes: tuple[Recipe, ...]) -> list[np.ndarray]:
+        """Descriptors (n, d) of all photos by each recipe's network."""
+        return [
             self.trials[0].once(
                 (passes_of(recipe), "descriptors"), lambda recipe=recipe: photo_descriptors(self.features(recipe))
             )
             for recipe in recipes
         ]
-        descriptors = side_by_side(described, options.weights)
+
+    def _published(self, trial: Trial, recipes: tuple[Recipe, ...], name: str) -> Answer:
+        parts = [part for part in trial.dataset.parts if len(part.queries)]
+        described = self._described(recipes)
+        heads = [self.answer(trial, recipe) for recipe in recipes] if name == PRODUCT else []
+        start = time.process_time()
+        if heads:
+            lists = [head.dev for head in heads]
+            logits = combination("mean", lists)(lists, TOP)
+        else:
+            logits = _unanswered(trial.dataset.dev.ids)
+        found = []
+        for part in parts:
+            ids = [self.rows(names) for names in (part.photos, part.distractors, part.queries.photos)]
+            models = [Described(*(one[rows] for rows in ids)) for one in described]
+            found.append(RETRIEVALS[name](part.queries.ids, models, part.landmarks, logits, TOP))
+        seconds = (time.process_time() - start) / len(parts)
+        train = sum(head.train for head in heads)
+        predict = seconds + sum(head.predict for head in heads)
+        return Answer(concatenate(found), train, predict, frozenset(recipes))
+
+    def _retrieval(self, trial: Trial, recipes: tuple[Recipe, ...], options: Options) -> tuple[Answer, np.ndarray]:
+        parts = [part for part in trial.dataset.parts if len(part.queries)]
+        descriptors = side_by_side(self._described(recipes), options.weights)
         start = time.process_time()
         found, likeness = [], []
         for part in parts:
@@ -321,6 +351,11 @@ def _answered(found: Predictions) -> Predictions:
     """The same without what is no number: a head whose training diverged answers nothing, which is worth nothing."""
     lost = np.isnan(found.scores)
     return Predictions(found.ids, np.where(lost, NO_LANDMARK, found.landmarks), np.where(lost, -np.inf, found.scores))
+
+
+def _unanswered(ids: np.ndarray) -> Predictions:
+    """Queries of which nothing is said."""
+    return Predictions(ids, np.full((len(ids), 1), NO_LANDMARK), np.full((len(ids), 1), -np.inf))
 
 
 def paired(first: list[Predictions], second: list[Predictions], truths: list[np.ndarray]) -> dict[str, float]:

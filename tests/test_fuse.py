@@ -9,7 +9,6 @@ from lmk.ensemble.fuse import (
     FUSIONS,
     LearnedFusion,
     Proposals,
-    answer_unreadable,
     proposal_features,
     published_sum,
     published_threshold,
@@ -87,12 +86,6 @@ def test_the_learned_rule_by_name_is_the_learned_fusion():
     np.testing.assert_array_equal(found.scores, expected.scores)
     with pytest.raises(ValueError, match="features"):
         FUSIONS[LEARNED](Proposals(predictions, asked.inliers, asked.counts), truth, "dev")
-
-
-def test_photos_that_cannot_be_read_get_the_most_frequent_landmark_at_confidence_0():
-    found = answer_unreadable(RECOGNIZED, ["b", "not asked"], 9633)
-    assert found.landmarks.tolist() == [[7, 3], [9633, NO_LANDMARK], [NO_LANDMARK, NO_LANDMARK]]
-    assert found.scores.tolist() == [[0.8, 0.1], [0.0, -np.inf], [-np.inf, -np.inf]]
 
 
 def drawn_queries(count: int, seed: int):

@@ -1,11 +1,16 @@
-"""The two published systems as wholes, on arrays: what is decided from a network's answers and from inliers."""
+"""The two published systems as wholes: what is decided from a network's answers and from inliers, and their options."""
+
+import json
 
 import numpy as np
 import pytest
 
-from lmk.ensemble.fuse import FUSIONS
+from lmk.data.splits import Queries
+from lmk.local.evidence import Evidence, gather, strongest
 from lmk.models.recipes import find_recipe
-from lmk.pipeline.likes import LIKES, decide, find_like, with_unreadable
+from lmk.pipeline.fuse import FUSIONS, Proposed
+from lmk.pipeline.likes import LIKES, Like, find_like, write_statistics
+from lmk.pipeline.results import Answers, Verified
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.util.errors import LmkError
 
@@ -22,7 +27,7 @@ def counts(*most: int) -> np.ndarray:
 def test_each_system_is_made_of_parts_that_there_are():
     assert list(LIKES) == ["vgg16-delf35", "xception-delf32"]
     for like in LIKES.values():
-        assert find_recipe(like.recipe).name == like.recipe and like.rule in FUSIONS
+        assert find_recipe(like.system.recipe).name == like.system.recipe and like.system.rule in FUSIONS
         assert (
             like.comparison.asks == "gallery" and like.comparison.method == "samples" and not like.comparison.captions
         )
@@ -32,20 +37,47 @@ def test_each_system_is_made_of_parts_that_there_are():
     assert (xception.gallery.kept, xception.gallery.compared, xception.delf.square) == (48, 32, 384)
 
 
+def evidence(predictions: Predictions, *passes: np.ndarray) -> dict[str, Evidence]:
+    """What several passes of verification found."""
+    first = predictions.top(1)
+    photos = [["p", "q", "r", "s"]] * len(first)
+    found = [
+        gather(first.ids, first.landmarks, photos, one, np.zeros(one.shape), np.zeros(one.shape), 8) for one in passes
+    ]
+    return {"delf": strongest(found)}
+
+
+def decided(like: Like, dev: np.ndarray, *test: np.ndarray) -> Answers:
+    """The step that fuses, from counts of inliers on dev and of each pass on test."""
+    asked = Answers(DEV.top(1), TEST.top(1))
+    verified = Verified(evidence(DEV, dev), evidence(TEST, *test))
+    queries = Queries(DEV.ids, DEV.ids, TRUTH)
+    return FUSIONS[like.system.rule](Proposed({}, None, asked, verified, queries, {}, 0, like.divisor))
+
+
 def test_vgg16_answers_what_more_than_35_inliers_bear_out_and_nothing_else():
-    dev, test = decide(find_like("vgg16-delf35"), DEV, TEST, [counts(36, 35)], [counts(35, 99, 36)], TRUTH)
-    assert dev.best.tolist() == [7, NO_LANDMARK] and test.best.tolist() == [NO_LANDMARK, 5, 2]
-    assert test.confidence.tolist() == [-np.inf, 0.6, 0.5]  # the network's own
+    found = decided(find_like("vgg16-delf35"), counts(36, 35), counts(35, 99, 36))
+    assert found.dev.best.tolist() == [7, NO_LANDMARK] and found.test.best.tolist() == [NO_LANDMARK, 5, 2]
+    assert found.test.confidence.tolist() == [-np.inf, 0.6, 0.5]  # the network's own
 
 
 def test_xception_weighs_the_most_inliers_of_all_passes_by_dev_s_or_by_the_batch_s_most():
     like = find_like("xception-delf32")
     passes = [counts(10, 40, 0), counts(20, 5, 0)]
-    _, test = decide(like, DEV, TEST, [counts(50, 1)], passes, TRUTH)
+    test = decided(like, counts(50, 1), *passes).test
     np.testing.assert_allclose(test.confidence, 0.85 * np.array([20, 40, 0]) / 50 + 0.15 * TEST.confidence)
-    _, batch = decide(like.as_asked(passes=2, divisor="batch"), DEV, TEST, [counts(50, 1)], passes, TRUTH)
+    batch = decided(like.as_asked(passes=2, divisor="batch"), counts(50, 1), *passes).test
     np.testing.assert_allclose(batch.confidence, 0.85 * np.array([20, 40, 0]) / 40 + 0.15 * TEST.confidence)
     assert test.best.tolist() == batch.best.tolist() == [7, 5, 2]  # the network alone proposes
+
+
+def test_maximum_mean_and_mean_of_the_best_16_of_all_passes_are_kept(tmp_path):
+    passes = [counts(10, 40, 0), counts(20, 5, 0)]
+    write_statistics(tmp_path / "inliers.csv", {"test": evidence(TEST, *passes)["delf"]}, compared=4)
+    lines = (tmp_path / "inliers.csv").read_text().splitlines()
+    # Of a pass three photos were compared: 0, the most, and half of it.
+    assert lines[0] == "part,id,landmark,max,mean,mean_best"
+    assert lines[1:] == ["test,a,7,20.0,10.0,10.0", "test,b,5,40.0,20.0,20.0", "test,c,2,0.0,0.0,0.0"]
 
 
 def test_what_is_asked_for_changes_galleries_and_samples_alone():
@@ -54,14 +86,61 @@ def test_what_is_asked_for_changes_galleries_and_samples_alone():
     assert like.delf == LIKES["xception-delf32"].delf and like.gallery.compared == 32
 
 
-def test_unreadable_photos_get_the_most_frequent_landmark_where_the_system_did_so():
-    landmarks = np.array([4, 9, 9, 4, 9, 1])
-    found = with_unreadable(find_like("xception-delf32"), TEST.top(1), ["b", "z"], landmarks)
-    assert found.ids.tolist() == ["a", "b", "c", "z"] and found.best.tolist() == [7, 9, 2, 9]
-    assert found.confidence.tolist() == [0.9, 0.0, 0.5, 0.0]
-    assert with_unreadable(find_like("vgg16-delf35"), TEST, ["b"], landmarks) is TEST
-
-
 def test_an_unknown_system_names_the_nearest():
     with pytest.raises(LmkError, match="vgg16-delf35"):
         find_like("vgg-delf35")
+
+
+def plain(err: str) -> str:
+    """An error's text without its frame."""
+    return " ".join(err.replace("\u2502", " ").split())
+
+
+@pytest.mark.parametrize(
+    "option", ["--no-spread", "--fusion=learned", "--local-features=both", "--nearest", "--gallery=8"]
+)
+def test_an_option_that_a_system_decides_itself_is_refused_in_one_line(option, lmk, tmp_path):
+    code, _, err = lmk("make-submission", "--like", "vgg16-delf35", option, "-w", str(tmp_path))
+    assert code == 2
+    told = plain(err)
+    assert option.partition("=")[0].replace("--no-", "--") in told and "--like vgg16-delf35, which decides" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--like", "vgg16-delf35", "--passes", "2"], "--passes goes with --like xception-delf32"),
+        (["--like", "vgg16-delf35", "--no-ensemble"], "--like has no effect with --no-ensemble"),
+        (["--passes", "2"], "--passes goes with --like xception-delf32"),
+        (["--like", "vgg16-delf35", "--divisor", "batch"], "--divisor goes with --fusion seed-0.85-0.15"),
+        (["--like", "vgg16-delf35", "--unreadable", "last"], "answers what was not verified"),
+        (["--fusion", "seed-35-inliers", "--unreadable", "zero"], "answers what was not verified"),
+        (["--like", "xception-delf32", "-r", "mobilenet-gem", "-r", "mobilenetv2-gem"], "has one network"),
+        (["--retrieval", "a-b-c", "--each-network"], "--each-network goes with --retrieval knn"),
+    ],
+)
+def test_an_option_without_effect_is_refused(words, told, lmk, tmp_path):
+    code, _, err = lmk("make-submission", *words, "-w", str(tmp_path))
+    assert code == 2 and told in plain(err)
+
+
+def test_an_unknown_retrieval_names_the_nearest(lmk, tmp_path):
+    code, _, err = lmk("make-submission", "--retrieval", "a-b", "-w", str(tmp_path))
+    assert code == 1 and "a-b-c" in err
+
+
+def test_the_systems_are_listed_with_the_recipes(lmk):
+    _, out, _ = lmk("recipes")
+    assert all(name in out for name in LIKES)
+    _, out, _ = lmk("recipes", "--json")
+    assert [like["name"] for like in json.loads(out)["likes"]] == list(LIKES)
+
+
+def test_a_kernel_follows_a_system_with_its_own_recipe(lmk, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMK_KERNELS", str(tmp_path))
+    words = ["--dataset", "me/weights", "-c", "landmark-recognition-2021"]
+    code, _, _ = lmk("kernel", "new", "mine", "--kind", "submission", "--like", "xception-delf32", *words)
+    script = next((tmp_path / "mine").glob("*.py")).read_text()
+    assert code == 0 and '"--like", "xception-delf32"' in script and '["xception-published"]' in script
+    code, _, err = lmk("kernel", "new", "other", "--like", "xception-delf32", *words)
+    assert code == 1 and "--kind submission" in err

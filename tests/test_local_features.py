@@ -118,6 +118,8 @@ def test_keys_name_the_kinds_and_the_network(folder, workspace, monkeypatch):
     assert recipe_of("tiny", None, 2).training.tune_epochs == 2
     tuned = digests(delf_tune=2)
     assert tuned[DELF_NETWORK] != plain[DELF_NETWORK] and tuned[features] != plain[features]
+    published = digests(delf_attention="published")
+    assert published[DELF_NETWORK] not in (plain[DELF_NETWORK], tuned[DELF_NETWORK])
     recipe = recipe_of("tiny", None, 0)
     for other in (replace(recipe, dimensions=20), replace(recipe, training=DelfTraining(seed=1))):
         monkeypatch.setattr("lmk.pipeline.delf.default_recipe", lambda weights, other=other: other)
@@ -131,6 +133,11 @@ def test_keys_name_the_kinds_and_the_network(folder, workspace, monkeypatch):
 def test_a_published_delf_is_not_tuned(tmp_path):
     with pytest.raises(LmkError, match="--delf-tune"):
         recipe_of("tiny", str(tmp_path), 1)
+
+
+def test_attention_of_a_published_delf_is_not_trained(folder, workspace, tmp_path):
+    with pytest.raises(LmkError, match="--delf-attention"):
+        local_of_run(folder, workspace, delf=str(tmp_path), delf_attention="published")
 
 
 def test_without_weights_delf_is_refused_and_is_no_default(folder, workspace):

@@ -180,3 +180,27 @@ def test_training_watches_the_mean_gain_of_photos_that_show_a_landmark():
     scores = np.take_along_axis(outputs, order, 1).astype(float)
     answers = Predictions(np.array([f"p{row}" for row in range(20)]), order, scores)
     assert float(watched.result()) == pytest.approx(metric.score(answers, truth), abs=1e-6)
+
+
+def test_steps_that_choose_by_the_metric_have_it_in_their_keys_and_others_do_not(tmp_path, tiny_recipes):
+    from dataclasses import replace
+
+    import tiny
+
+    from lmk.data.competitions import read_competition
+    from lmk.pipeline.build import build
+    from lmk.pipeline.config import Execution, config_of
+    from lmk.pipeline.dataset import open_dataset
+    from lmk.util.workspace import Workspace
+
+    folder = tiny.draw_competition(tmp_path / "walls")
+    config = config_of(tiny.RECIPE_NAMES, weights="none", folds=3)
+    execution = Execution(Workspace.open(tmp_path / "workspace"), jobs=1)
+    dataset = open_dataset(config, read_competition(folder.name, folder), execution)
+    by_gap, by_map = (
+        {step.name: step.key.digest for step in build(replace(config, metric=name), dataset, execution)}
+        for name in ("gap", "map@5")
+    )
+    same = {name for name, digest in by_gap.items() if by_map[name] == digest}
+    assert {"tiny-frozen/features", "local/rootsift"} <= same
+    assert not same & {"tiny-frozen/networks", "ensemble", "spread", "fused", "spread-fused"}

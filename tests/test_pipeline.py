@@ -13,13 +13,18 @@ import tiny
 
 from lmk.data.competitions import read_competition
 from lmk.data.tables import read_solution
+from lmk.ensemble.combine import combination
 from lmk.evaluation import check_submission, evaluate
 from lmk.pipeline.build import build
+from lmk.pipeline.building.networks import NetworkSteps
+from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import Config, Execution, config_of
 from lmk.pipeline.dataset import Dataset, open_dataset
 from lmk.pipeline.plan import StepPlan, plan_steps
 from lmk.pipeline.run import Result, make_submission
+from lmk.pipeline.steps import context_of, execute
 from lmk.predictions import NO_LANDMARK, read_submission
+from lmk.retrieval.published import RETRIEVALS, Described
 from lmk.util.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("tiny_recipes")
@@ -81,7 +86,7 @@ def test_what_cannot_be_read_is_listed_and_answered_last(first):
 
 
 def test_by_option_what_cannot_be_read_is_not_answered(first, folder, workspace, tmp_path):
-    run = opened(folder, workspace, answer_unreadable=False)
+    run = opened(folder, workspace, unreadable="empty")
     found = make_submission(*run, tmp_path / "empty.csv")
     submission = read_submission(found.submission)
     silent = submission.ids[submission.best == NO_LANDMARK]
@@ -182,12 +187,62 @@ def test_a_recipe_by_itself_is_reused_and_the_rest_is_null(first, folder, worksp
     }
 
 
-@pytest.mark.parametrize("rule", ["seed-0.85-0.15", "seed-35-inliers"])
-def test_a_published_rule_reuses_all_but_fusion(rule, first, folder, workspace, tmp_path):
-    run = opened(folder, workspace, fusion=rule)
+def test_the_published_sum_reuses_all_but_fusion(first, folder, workspace, tmp_path):
+    run = opened(folder, workspace, fusion="seed-0.85-0.15")
     found = make_submission(*run, tmp_path / "rule.csv")
     assert set(STAGES) - set(found.record.reused) == {"fused", "spread-fused"}
     assert found.record.dev.gap["ensemble"] == first.record.dev.gap["ensemble"]
+
+
+def test_under_the_published_threshold_nothing_is_answered_that_was_not_verified(first, folder, workspace, tmp_path):
+    run = opened(folder, workspace, fusion="seed-35-inliers", unreadable="empty")
+    found = make_submission(*run, tmp_path / "rule.csv")
+    assert found.record.submitted == "fused" and list(found.record.dev.gap) == STAGES[:-1]
+    assert set(STAGES[:-1]) - set(found.record.reused) == {"fused"}
+    submission = read_submission(found.submission)
+    evidence = execute(build(*run), ["verification"], run[2]).results["verification"].test["rootsift"]
+    borne_out = dict(zip(evidence.ids.tolist(), (evidence.counts[:, 0, :20] > 35).any(axis=1).tolist(), strict=True))
+    answered = dict(zip(submission.ids.tolist(), (submission.best != NO_LANDMARK).tolist(), strict=True))
+    assert answered == {name: borne_out.get(name, False) for name in answered}
+
+
+def test_as_published_what_cannot_be_read_is_answered_with_confidence_0(first, folder, workspace, tmp_path):
+    found = make_submission(*opened(folder, workspace, unreadable="zero"), tmp_path / "zero.csv")
+    submission = read_submission(found.submission)
+    unread = np.isin(submission.ids, [tiny.UNREADABLE, tiny.WITHOUT_PHOTO])
+    assert submission.confidence[unread].tolist() == [0.0, 0.0] and set(submission.best[unread].tolist()) == {40}
+    assert set(STAGES) <= set(found.record.reused)
+
+
+@pytest.mark.parametrize("spread", [True, False])
+@pytest.mark.parametrize("name", ["a-b-c", "cosine-times-logit"])
+def test_a_published_retrieval_takes_the_place_of_nearest_neighbours(name, spread, first, folder, workspace):
+    """By its twin on arrays, of every part; everything else of the step stays."""
+    config, dataset, execution = opened(folder, workspace, retrieval=name, spread=spread)
+    builder = NetworkSteps(Shared(config, dataset, execution))
+    steps = build(config, dataset, execution)
+    heads = [context_of(recipe) if spread else recipe for recipe in tiny.RECIPE_NAMES]
+    results = execute(steps, ["retrieval", *heads], execution).results
+    plain = opened(folder, workspace, spread=spread)
+    knn = execute(build(*plain), ["retrieval"], execution).results["retrieval"]
+    found = results["retrieval"]
+    for recipe in config.recipes:
+        builder.recipe(recipe)
+    for part in dataset.parts:
+        of, ids, asked = ("test", dataset.test_ids, dataset.test_ids)
+        if len(part.queries):
+            of, ids, asked = "dev", part.queries.ids, part.queries.photos
+        photos = (part.photos, part.distractors, asked)
+        describe = [builder.of_recipe[recipe.name]().descriptors for recipe in config.recipes]
+        models = [Described(*(one(part, names) for names in photos)) for one in describe]
+        lists = [getattr(results[head], of) for head in heads]
+        logits = combination("mean", lists)(lists, 20)
+        expected = RETRIEVALS[name](ids, models, part.landmarks, logits, 20)
+        answered = getattr(found, of).align(ids)
+        np.testing.assert_array_equal(answered.landmarks[:, :3], expected.landmarks[:, :3])
+    assert len(found.context) == len(knn.context) == (3 if spread else 0)
+    assert found.dev.ids.tolist() == knn.dev.ids.tolist()
+    np.testing.assert_array_equal(found.likeness_dev, knn.likeness_dev)
 
 
 def test_json_is_one_object_on_stdout(first, folder, workspace, lmk):

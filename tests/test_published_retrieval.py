@@ -10,7 +10,6 @@ from lmk.retrieval.published import (
     a_minus_b_minus_c,
     cosines_times_logits,
     made_normal,
-    retrieve,
     side_by_side,
 )
 
@@ -107,8 +106,6 @@ def test_a_landmark_outside_the_best_five_logits_ranks_below_all_within():
 def test_every_form_by_name_answers_every_query(name):
     models, landmarks, ids = drawn(6)
     heads = Predictions(ids, np.zeros((len(ids), 1), int), np.full((len(ids), 1), 0.5))
-    found = retrieve(name, ids, models, landmarks, heads, k=3)
+    found = RETRIEVALS[name](ids, models, landmarks, heads, 3)
     assert found.ids.tolist() == ids.tolist() and found.landmarks.shape == (12, 3)
     assert (found.best != NO_LANDMARK).all()
-    with pytest.raises(ValueError, match="No published retrieval"):
-        retrieve("c-b-a", ids, models, landmarks, heads)

@@ -33,7 +33,7 @@ INERT = {
     "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.tables", "lmk.models.start",
     "lmk.models.saved", "lmk.models.distributed", "lmk.models.recipes", "lmk.models.delf.recipe",
     "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.settings", "lmk.data.reading",
-    "lmk.local.draw", "lmk.ensemble.rules", "lmk.metrics",
+    "lmk.local.draw", "lmk.ensemble.rules", "lmk.metrics", "lmk.retrieval.scores", "lmk.pipeline.systems",
 }  # fmt: skip
 """Modules that carry numbers, or whose values stand in keys by themselves, and that make none."""
 READ = {"lmk.data.images", "lmk.data.views", "lmk.data.splits", "lmk.predictions"}
@@ -74,6 +74,7 @@ ROOTS = {
     "NETWORK_CODE": "lmk.pipeline.features",
     "TRAINING_CODE": "lmk.pipeline.networks",
     "RETRIEVAL_CODE": "lmk.pipeline.retrieve",
+    "PUBLISHED_RETRIEVAL_CODE": "lmk.pipeline.published",
     "SPREAD_CODE": "lmk.pipeline.spread",
     "BLEND_CODE": "lmk.pipeline.blend",
     "DELF_CODE": "lmk.pipeline.delf",
@@ -86,6 +87,7 @@ UPSTREAM = {
     "TRAINING_CODE": ("NETWORK_CODE",),
     "COMPARISON_CODE": ("LOCAL_CODE",),
     "PAIRS_CODE": ("COMPARISON_CODE", "LOCAL_CODE"),
+    "PUBLISHED_RETRIEVAL_CODE": ("RETRIEVAL_CODE",),
     "SPREAD_CODE": ("PAIRS_CODE", "RETRIEVAL_CODE", "BLEND_CODE"),
     "EVIDENCE_CODE": ("COMPARISON_CODE", "LOCAL_CODE"),
     "DELF_CODE": ("LOCAL_CODE",),
@@ -267,7 +269,7 @@ def test_a_key_is_the_same_after_a_journey_through_json():
 
 def test_a_published_system_has_one_network_and_nothing_else_in_its_blend(folder, tmp_path):
     changes = {"recipes": tiny.RECIPE_NAMES[:1], "like": "xception-delf32", "local_features": "rootsift", "passes": 2}
-    changes |= {"fusion": "seed-0.85-0.15", "candidates": 1, "answer_unreadable": True}
+    changes |= {"fusion": "seed-0.85-0.15", "candidates": 1, "unreadable": "zero"}
     config, dataset, execution = opened(folder, tmp_path, **changes)
     steps = build(config, dataset, execution)
     assert not any("retrieval" in step.name for step in steps)

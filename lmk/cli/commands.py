@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("blend",),
     ),
     "recipes": (
-        "List the recipes: network, size, views, cost of predicting a photo, and what they reach.",
+        "List the recipes (network, size, views, cost of predicting a photo, what they reach) and published systems.",
         ("recipes",),
     ),
     "submit": (

@@ -60,6 +60,20 @@ def metric_names(incomplete: str) -> list[str]:
     return [name for name in (*METRICS, *(f"{family}@5" for family in FAMILIES)) if name.startswith(incomplete)]
 
 
+def retrieval_names(incomplete: str) -> list[tuple[str, str]]:
+    """Ways to rank landmarks by nearest photos that begin so, with what is told of each."""
+    from lmk.retrieval.scores import SCORES
+
+    return [(name, about) for name, about in SCORES.items() if name.startswith(incomplete)]
+
+
+def like_names(incomplete: str) -> list[tuple[str, str]]:
+    """Published systems that begin so, with what is told of each."""
+    from lmk.pipeline.systems import SYSTEMS
+
+    return [(name, system.about) for name, system in SYSTEMS.items() if name.startswith(incomplete)]
+
+
 def local_feature_names(incomplete: str) -> list[str]:
     """Kinds of local features that begin so."""
     from lmk.local.kinds import KINDS

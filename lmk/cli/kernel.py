@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
-from lmk.cli.complete import recipe_names
+from lmk.cli.complete import like_names, recipe_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
 from lmk.cli.output import say, say_block, say_piece
 
@@ -47,6 +47,13 @@ def new(
             autocompletion=recipe_names, help="Recipe or recipe file (TOML) to train; those of the submission."
         ),
     ] = [],  # noqa: B006
+    like: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=like_names,
+            help="Published system that a submission follows; its own recipe without --recipe.",
+        ),
+    ] = None,
     dataset: Annotated[
         list[str], typer.Option(metavar="[OWNER/]SLUG", help="Dataset with weights to attach; repeatable.")
     ] = [],  # noqa: B006
@@ -68,14 +75,17 @@ def new(
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.templates import make_kernel
     from lmk.models.recipes import find_recipe, is_recipe_file
+    from lmk.pipeline.systems import find_system
 
+    if like is not None:
+        recipe = recipe or [find_system(like).recipe]
     words, files = [], {}
     for word in recipe:
         find_recipe(word)
         words.append(Path(word).name if is_recipe_file(word) else word)
         if is_recipe_file(word):
             files[words[-1]] = Path(word).expanduser().read_text(encoding="utf-8")
-    made = make_kernel(kernels_root(), name, kind, words, kaggle_slug(competition), dataset, gpu, model, files)
+    made = make_kernel(kernels_root(), name, kind, words, kaggle_slug(competition), dataset, gpu, model, files, like)
     say(str(made.folder))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,7 +24,7 @@ from lmk.cli.app import (
     SeedOption,
     WorkspaceOption,
 )
-from lmk.cli.complete import fusion_names, local_feature_names, recipe_names
+from lmk.cli.complete import fusion_names, like_names, local_feature_names, recipe_names, retrieval_names
 from lmk.cli.console import note, progress
 
 if TYPE_CHECKING:
@@ -40,17 +40,36 @@ GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
 INNER = {"ensemble", "computes"}
 """Parameters of `open_run` that are no options."""
 OF_ENSEMBLE = (
+    "like",
     "spread",
     "each_network",
+    "retrieval",
+    "comparison",
+    "divisor",
+    "passes",
     "fusion",
     "local_features",
     "delf",
     "delf_tune",
+    "delf_attention",
     "gallery",
     "nearest",
     "enough",
 )
 """Options that have no effect without an ensemble."""
+OF_LIKE = (
+    "ensemble",
+    "spread",
+    "each_network",
+    "retrieval",
+    "fusion",
+    "local_features",
+    "comparison",
+    "gallery",
+    "nearest",
+    "enough",
+)
+"""Options that a published system decides by itself."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +152,28 @@ def open_run(
             "--each-network", rich_help_panel=TRAINING, help="Blend retrieval by each network's descriptors alone, too."
         ),
     ] = False,
+    retrieval: Annotated[
+        str,
+        typer.Option(
+            autocompletion=retrieval_names,
+            rich_help_panel=TRAINING,
+            help="How landmarks are ranked by nearest photos: knn, or as published a-b-c or cosine-times-logit.",
+        ),
+    ] = "knn",
     like: Annotated[
         str | None,
         typer.Option(
             rich_help_panel=COMMON,
-            help="Follow a published system to the letter: vgg16-delf35 or xception-delf32. One network, DELF, its "
-            "decision, nothing else; -r names another network.",
+            autocompletion=like_names,
+            help="Follow a published system to the letter: vgg16-delf35 or xception-delf32 (`lmk recipes`). One "
+            "network, DELF, its decision, nothing else; -r names another network.",
         ),
     ] = None,
     passes: Annotated[
-        int, typer.Option(min=1, rich_help_panel=VERIFYING, help="With --like: passes with other random photos.")
+        int,
+        typer.Option(
+            min=1, rich_help_panel=VERIFYING, help="With --like xception-delf32: passes with other random photos."
+        ),
     ] = 1,
     divisor: Annotated[
         Literal["dev", "batch"],
@@ -196,6 +227,13 @@ def open_run(
             help="Epochs in which DELF's backbone learns before its attention; 0 leaves it frozen.",
         ),
     ] = 0,
+    delf_attention: Annotated[
+        Literal["normalized", "published"],
+        typer.Option(
+            rich_help_panel=VERIFYING,
+            help="What DELF's attention learns from: vectors of a fixed length, or their mean as it is, as published.",
+        ),
+    ] = "normalized",
     gallery: Annotated[
         int,
         typer.Option(
@@ -258,24 +296,25 @@ def open_run(
             help="Take the stored result of a step although its code has changed; repeat it for several.",
         ),
     ] = None,
-    answer_unreadable: Annotated[
-        bool,
+    unreadable: Annotated[
+        Literal["last", "zero", "empty"] | None,
         typer.Option(
-            "--answer-unreadable/--leave-unreadable-empty",
             rich_help_panel=COMMON,
-            help="Answer photos that cannot be read by the most frequent landmark, below all others.",
+            help="Answer of photos that cannot be read: the most frequent landmark below all others, that with "
+            "confidence 0, or none. Default: last; what the system did with --like; empty with seed-35-inliers.",
         ),
-    ] = True,
+    ] = None,
     ensemble: bool = True,
     computes: bool = True,
 ) -> Iterator[Opened]:
     """The run that the options describe, on a competition that was read; alone in its workspace if it computes."""
-    from lmk.ensemble.rules import RULES
+    from lmk.ensemble.rules import PUBLISHED_SUM, PUBLISHED_THRESHOLD, RULES
     from lmk.metrics.registry import find_metric
     from lmk.models.recipes import find_recipe
     from lmk.pipeline.config import CANDIDATES, Execution, config_of
     from lmk.pipeline.dataset import open_competition, open_dataset
     from lmk.pipeline.local_features import chosen_local_features
+    from lmk.retrieval.scores import KNN, SCORES
     from lmk.util.errors import LmkError, did_you_mean
     from lmk.util.stopping import Stop, parse_duration
     from lmk.util.workspace import Workspace
@@ -283,17 +322,34 @@ def open_run(
     scored_by = find_metric(metric)
     if fusion not in RULES:
         raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
+    if retrieval not in SCORES:
+        raise LmkError(
+            f"No retrieval is named '{retrieval}'; there are {', '.join(SCORES)}.{did_you_mean(retrieval, SCORES)}"
+        )
+    if each_network and retrieval != KNN:
+        raise typer.BadParameter(f"--each-network goes with --retrieval {KNN}: {retrieval} joins networks by itself.")
     for name in recipe or ():
         find_recipe(name)
     system = None
     if like is not None:
-        from lmk.pipeline.likes import find_like
+        from lmk.pipeline.systems import find_system
 
-        system = find_like(like)
+        system = find_system(like)
         if len(recipe or ()) > 1:
-            raise LmkError(f"{like} has one network: give --recipe once, or not at all for its own, {system.recipe}.")
+            raise typer.BadParameter(
+                f"{like} has one network: give --recipe once, or not at all for its own, {system.recipe}."
+            )
         recipe, ensemble, fusion, local_features = recipe or [system.recipe], True, system.rule, "delf"
-        answer_unreadable = answer_unreadable and system.answers_unreadable
+        unreadable = unreadable or system.unreadable
+    if passes > 1 and (system is None or not system.sums):
+        raise typer.BadParameter("--passes goes with --like xception-delf32.")
+    if divisor != "dev" and fusion != PUBLISHED_SUM:
+        raise typer.BadParameter(f"--divisor goes with --fusion {PUBLISHED_SUM} and --like xception-delf32.")
+    if fusion == PUBLISHED_THRESHOLD and unreadable not in (None, "empty"):
+        raise typer.BadParameter(
+            f"--unreadable {unreadable} answers what was not verified, which the rule {fusion} does not do."
+        )
+    unreadable = unreadable or ("empty" if fusion == PUBLISHED_THRESHOLD else "last")
     recipes, weights = with_defaults(competition, recipe, weights)
     if system is None:
         delf = delf or packaged_delf(recipes, weights)
@@ -313,21 +369,23 @@ def open_run(
         ensemble=ensemble,
         spread=spread,
         each_network=each_network,
+        retrieval=retrieval,
         fusion=fusion,
         precision=precision,
         runtime=runtime,
         local_features=chosen_local_features(local_features, weights, delf),
         delf=delf,
         delf_tune=delf_tune,
+        delf_attention=delf_attention,
         like=like,
         comparison="default" if system is None and comparison == "default" else "published",
-        passes=passes if system is not None else 1,
+        passes=passes,
         divisor=divisor,
         candidates=max(CANDIDATES, scored_by.depth) if system is None else 1,
         gallery=gallery,
         nearest=nearest,
         enough=enough,
-        answer_unreadable=answer_unreadable,
+        unreadable=unreadable,
         accepted=tuple(keep_stale or ()),
     )
     place = Workspace.open(workspace)
@@ -394,10 +452,24 @@ def refuse_without_effect(context: typer.Context, ensemble: bool) -> None:
     """
     if ensemble:
         return
-    given = [name for name in OF_ENSEMBLE if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
-    if given:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    if named := _on_command_line(context, OF_ENSEMBLE):
         raise typer.BadParameter(f"{named} has no effect with --no-ensemble: nothing is verified or fused.")
+
+
+def refuse_overridden(context: typer.Context, like: str) -> None:
+    """Refuse options that a published system decides by itself.
+
+    Raises:
+        typer.BadParameter: An option was given that changes nothing.
+    """
+    if named := _on_command_line(context, OF_LIKE):
+        raise typer.BadParameter(f"{named} has no effect with --like {like}, which decides that itself: leave it out.")
+
+
+def _on_command_line(context: typer.Context, names: Sequence[str]) -> str:
+    """Which of the options were given on the command line, for people."""
+    given = [name for name in names if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    return ", ".join(f"--{name.replace('_', '-')}" for name in given)
 
 
 def run_command(function: Callable[..., None], computes: bool = True) -> Callable[..., None]:
@@ -418,18 +490,22 @@ def run_command(function: Callable[..., None], computes: bool = True) -> Callabl
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
-        context = given.get("context")
-        if context is not None and context.invoked_subcommand:
+        if given["context"].invoked_subcommand:
             return
         options = {name: given[name] for name in shared if name in given}
         if isinstance(options["recipe"], str):
             options["recipe"] = [options["recipe"]]
         options["computes"] = computes and not given.get("dry_run", False)
-        if "ensemble" in names and context is not None:
-            refuse_without_effect(context, given["ensemble"])
+        if "ensemble" in names:
+            refuse_without_effect(given["context"], given["ensemble"])
+        if options["like"] is not None:
+            refuse_overridden(given["context"], options["like"])
         with open_run(**options) as opened:
             function(opened, **{name: given[name] for name in names})
 
+    if "context" not in names:  # which option was given, the context alone knows
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        offered.append(inspect.Parameter("context", kind, annotation=typer.Context))
     parameters = sorted([*own, *offered], key=lambda part: part.default is not inspect.Parameter.empty)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {part.name: part.annotation for part in parameters}

@@ -1,4 +1,4 @@
-"""`lmk recipes`: what can be trained, one recipe in full, and the fields of a recipe file."""
+"""`lmk recipes`: what can be trained, the published systems, one recipe in full, and the fields of a recipe file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def recipes(
     fields: Annotated[bool, typer.Option("--fields", help="Explain the fields of a recipe file.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """List the recipes: network, size, views, cost of predicting a photo, and what they reach.
+    """List the recipes (network, size, views, cost of predicting a photo, what they reach) and published systems.
 
     With a recipe: all its fields as a recipe file has them, and what differs from the recipe that it is based on.
     """
@@ -40,11 +40,19 @@ def recipes(
 
 
 def list_recipes(json: bool) -> None:
-    """The table of recipes, and a line on each."""
+    """The table of recipes, a line on each, and the published systems that `--like` follows."""
+    from dataclasses import asdict
+
     from lmk.models.recipes import RECIPES
+    from lmk.pipeline.systems import SYSTEMS
 
     if json:
-        print_json({"recipes": [recipe.key() | {"giga_macs": recipe.giga_macs} for recipe in RECIPES.values()]})
+        print_json(
+            {
+                "recipes": [recipe.key() | {"giga_macs": recipe.giga_macs} for recipe in RECIPES.values()],
+                "likes": [asdict(system) for system in SYSTEMS.values()],
+            }
+        )
         return
     from lmk.cli.tables import print_table
 
@@ -62,6 +70,11 @@ def list_recipes(json: bool) -> None:
     for recipe in RECIPES.values():
         say()
         say(f"{recipe.name}: {recipe.about}." + (f" Reaches: {recipe.reaches}." if recipe.reaches else ""))
+    say()
+    say("Published systems, for lmk make-submission --like NAME:")
+    for system in SYSTEMS.values():
+        say()
+        say(f"{system.name}: {system.about}. Recipe: {system.recipe}; fusion: {system.rule}.")
 
 
 def show_recipe(word: str, json: bool) -> None:

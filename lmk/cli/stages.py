@@ -101,9 +101,9 @@ def ensemble(opened: Opened, json: JsonOption = False) -> None:
 @run_command
 def fuse(opened: Opened, json: JsonOption = False) -> None:
     """Fuse the ensemble's confidence with the evidence of verification, and spread what is fused."""
-    from lmk.pipeline.steps import FUSED, SPREAD_FUSED
+    from lmk.pipeline.build import final_step
 
-    _run_to(opened, SPREAD_FUSED if opened.config.spreads else FUSED, json)
+    _run_to(opened, final_step(opened.config), json)
 
 
 def _run_to(opened: Opened, name: str, json: bool) -> None:

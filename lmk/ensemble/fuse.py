@@ -211,19 +211,3 @@ def threshold(dev: Proposals, truth: np.ndarray, divisor: Divisor = "dev") -> Fu
 FUSIONS: Mapping[str, FusionRule] = {LEARNED: learned, PUBLISHED_SUM: sum_of_both, PUBLISHED_THRESHOLD: threshold}
 """Each rule of `lmk.ensemble.rules` by name. Of these `learned` alone learns from the truth, so it alone has to be
 cross-fitted on dev."""
-
-
-def answer_unreadable(predictions: Predictions, unreadable: Sequence[str], landmark: int) -> Predictions:
-    """Predictions in which photos that could not be read are answered as the 19th place did: the landmark of the most
-    training photos, with confidence 0.
-
-    Args:
-        predictions: Of which every query outside `unreadable` stays as it is.
-        unreadable: Ids of photos.
-        landmark: Most frequent among the training photos.
-    """
-    found = np.isin(predictions.ids, np.array(list(unreadable), dtype=str))
-    landmarks, scores = predictions.landmarks.copy(), predictions.scores.copy()
-    landmarks[found], scores[found] = NO_LANDMARK, -np.inf
-    landmarks[found, 0], scores[found, 0] = landmark, 0.0
-    return Predictions(predictions.ids, landmarks, scores)

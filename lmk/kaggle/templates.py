@@ -57,7 +57,7 @@ RECIPES = {recipe_list}
 
 options = ["--competition", attached(COMPETITION), "--workspace", scratch(), "--weights", weights_folder()]
 recipes = [word for recipe in RECIPES for word in ("--recipe", recipe)]
-lmk("make-submission", "--ensemble", *recipes, *options, "--out", working() / "submission.csv")
+lmk("make-submission", {how}, *recipes, *options, "--out", working() / "submission.csv")
 leave("{name}", COMPETITION, RECIPES, scratch())
 '''
 
@@ -76,6 +76,7 @@ def make_kernel(
     gpu: bool,
     models: Sequence[str] = (),
     files: Mapping[str, str] | None = None,
+    like: str | None = None,
 ) -> Kernel:
     """Make a kernel of one of `KINDS`.
 
@@ -89,18 +90,23 @@ def make_kernel(
         gpu: Run on two T4 GPUs, else on a CPU.
         models: Kaggle models with weights, "owner/model/framework/variation/version".
         files: Text of each recipe file by its name; they are put beside the script and bundled with it.
+        like: Published system that a submission follows, as `--like` takes it; None for lmk's own way.
 
     Raises:
-        LmkError: The kind is unknown, a recipe or weights are missing, or the name is taken.
+        LmkError: The kind is unknown, a recipe or weights are missing, the name is taken, or a published system is
+            asked for by a kernel of another kind or with several recipes.
     """
     if kind not in KINDS:
         raise LmkError(f"No kind of kernel is named '{kind}'; there are {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
     wanted = {"train": "one recipe", "delf": "no recipe", "submission": "one recipe or more"}[kind]
     if not {"train": len(recipes) == 1, "delf": not recipes, "submission": bool(recipes)}[kind]:
         raise LmkError(f"A kernel of kind {kind} takes {wanted} (--recipe NAME; `lmk recipes` lists them).")
+    if like is not None and (kind != "submission" or len(recipes) > 1):
+        raise LmkError(f"--like {like} goes with --kind submission and one recipe.")
     files = files or {}
     words = [f'bundled("{recipe}")' if recipe in files else f'"{recipe}"' for recipe in recipes]
     values = {
+        "how": '"--ensemble"' if like is None else f'"--like", "{like}"',
         "name": name,
         "competition": competition,
         "recipe": "".join(words[:1]),

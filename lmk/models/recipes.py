@@ -324,7 +324,8 @@ RECIPES = {
                 Stage(epochs=12, learning_rate=2e-4, train_from=0, warmup=1, backbone_factor=0.3, patience=4),
             ),
             provider="efficientnet",
-            about="efficientnet-gem built by the package efficientnet, whose noisy-student weights a folder may hold",
+            about="efficientnet-gem built by the package efficientnet: its noisy-student weights where the folder of "
+            "--weights holds them, else ImageNet's",
         ),
         Recipe(
             name="efficientnet-gem",

@@ -52,7 +52,7 @@ def build(config: Config, dataset: Dataset, execution: Execution, team: Team = A
     if config.spreads:
         steps.append(spread.spread())
     steps += [verification.verification(), ensemble.fusion()]
-    if config.spreads:
+    if config.spreads_fused:
         steps.append(spread.spread_fused())
     return steps
 
@@ -75,5 +75,10 @@ def targets_of(config: Config) -> list[str]:
     if config.like is not None:
         return [*recipes, ENSEMBLE, VERIFICATION, FUSED]
     if config.spreads:
-        return [*recipes, RETRIEVAL, ENSEMBLE, SPREAD, VERIFICATION, FUSED, SPREAD_FUSED]
+        return [*recipes, RETRIEVAL, ENSEMBLE, SPREAD, VERIFICATION, FUSED, *([SPREAD_FUSED] * config.spreads_fused)]
     return [*recipes, RETRIEVAL, ENSEMBLE, VERIFICATION, FUSED] if config.ensemble else recipes
+
+
+def final_step(config: Config) -> str:
+    """The last step with answers of a run that blends."""
+    return SPREAD_FUSED if config.spreads_fused else FUSED

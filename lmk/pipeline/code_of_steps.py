@@ -54,6 +54,12 @@ RETRIEVAL_CODE = (
     "lmk.retrieval.ridge",
     "lmk.retrieval.whitening",
 )
+PUBLISHED_RETRIEVAL_CODE = (
+    "lmk.ensemble.candidates",
+    "lmk.ensemble.combine",
+    "lmk.pipeline.published",
+    "lmk.retrieval.published",
+)
 SPREAD_CODE = (
     "lmk.ensemble.edges",
     "lmk.ensemble.spread",

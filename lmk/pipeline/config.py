@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Literal, NamedTuple
 
+from lmk.ensemble.rules import PUBLISHED_THRESHOLD
 from lmk.models.recipes import Recipe, find_recipe
+from lmk.retrieval.scores import KNN
 from lmk.util import backend
 from lmk.util.errors import LmkError
 from lmk.util.progress import Progress, silent
@@ -28,6 +30,11 @@ HOLDOUT_FROM = 20_000
 """Training photos above which dev is one held-out part by default: folds would train every network six times."""
 HOLDOUT_QUERIES = 10_000
 """Dev queries of a held-out part: the 95 % interval of GAP is then about 0.01 wide."""
+
+
+Unreadable = Literal["last", "zero", "empty"]
+"""Answer of a query without a readable photo: the most frequent landmark below all other answers, which cannot lower
+GAP; that landmark with confidence 0, as the 19th place of 2018 published it; or none."""
 
 
 class Backend(NamedTuple):
@@ -66,10 +73,12 @@ class Config:
         ensemble: Whether the recipes and retrieval are blended, verified and fused.
         spread: Whether the answers of an ensemble are spread over photos that show the same place.
         each_network: Whether retrieval by each network's descriptors alone is blended, too.
+        retrieval: How landmarks are ranked by nearest photos, one of `lmk.retrieval.scores.SCORES`.
         fusion: Fusion rule, one of `ensemble.rules.RULES`.
         local_features: Local features that verify, one of `lmk.local.kinds.KINDS`.
         delf: Backbone that DELF trains on, or the folder of a published one; None takes what suits the weights.
         delf_tune: Epochs in which DELF's backbone learns before its attention does; 0 leaves it frozen.
+        delf_attention: How DELF's attention learns: from vectors of a fixed length, or as published from their mean.
         like: Published system that the run follows, a name of `lmk.pipeline.likes.LIKES`; None for lmk's own way.
         comparison: How photos are compared, one of `lmk.local.compare.COMPARISONS`.
         passes: Passes of random galleries of a published system that has them.
@@ -80,7 +89,7 @@ class Config:
         enough: Inliers of one photo after which no more of its landmark are compared with a query; None compares all.
         precision: Number format of networks: `auto` (the device's fastest harmless one), `float32` or `bf16`.
         runtime: Inference engine on a CPU: `keras` or `openvino`.
-        answer_unreadable: Whether a query without a readable photo gets an answer, below all others.
+        unreadable: Answer of a query without a readable photo.
         accepted: Steps whose stale result is accepted although their code has changed (`--keep-stale`).
     """
 
@@ -96,10 +105,12 @@ class Config:
     ensemble: bool = True
     spread: bool = True
     each_network: bool = False
+    retrieval: str = KNN
     fusion: str = "learned"
     local_features: str = "rootsift"
     delf: str | None = None
     delf_tune: int = 0
+    delf_attention: Literal["normalized", "published"] = "normalized"
     like: str | None = None
     comparison: Literal["default", "published"] = "default"
     passes: int = 1
@@ -110,13 +121,19 @@ class Config:
     enough: int | None = None
     precision: str = "auto"
     runtime: str = "keras"
-    answer_unreadable: bool = True
+    unreadable: Unreadable = "last"
     accepted: tuple[str, ...] = ()
 
     @property
     def spreads(self) -> bool:
         """Whether the run has the steps that spread: an ensemble of lmk's own that is not told otherwise."""
         return self.spread and self.ensemble and self.like is None
+
+    @property
+    def spreads_fused(self) -> bool:
+        """Whether the fused lists are spread, too: under the published threshold no landmark is answered that the
+        query's own comparisons did not bear out."""
+        return self.spreads and self.fusion != PUBLISHED_THRESHOLD
 
     def holds_out(self, train_photos: int) -> bool:
         """Whether dev is one held-out part of a competition with so many training photos."""

@@ -222,7 +222,7 @@ def _ensemble_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: in
     seconds = pairs / rates["pairs"].value / jobs
     yield Cost(VERIFICATION, VERIFICATION, seconds, disk=5e2 * pairs, memory=tables)
     yield Cost(FUSED, FUSED, fitting, memory=tables)
-    if config.spreads:
+    if config.spreads_fused:
         yield Cost(SPREAD_FUSED, SPREAD_FUSED, fitting, memory=tables)
 
 

@@ -14,6 +14,7 @@ from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD, Divi
 from lmk.ensemble.tune import cross_fit, cross_fit_parts
 from lmk.local.evidence import Evidence
 from lmk.metrics import Metric
+from lmk.metrics.ranking import GAP
 from lmk.pipeline.blend import all_context_lists, all_lists
 from lmk.pipeline.dev_parts import DevParts
 from lmk.pipeline.results import Answers, Fitted, Neighbours, Verified
@@ -32,9 +33,9 @@ class Proposed:
         dev: The dev queries.
         photo_counts: Training photos by landmark.
         seed: Random seed of cross-fitting.
-        metric: What optimism is told by.
         divisor: As for the published sum: `dev` or `batch`.
         parts: Where answers are spread, what they are cross-fitted by; the test photos are then fused for each part.
+        metric: What optimism is told by.
     """
 
     sources: Mapping[str, Answers]
@@ -44,9 +45,9 @@ class Proposed:
     dev: Queries
     photo_counts: Mapping[int, int]
     seed: int
-    metric: Metric
     divisor: Divisor = "dev"
     parts: DevParts | None = None
+    metric: Metric = GAP
 
 
 def fuse_learned(proposed: Proposed) -> Fitted:

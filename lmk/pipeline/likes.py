@@ -6,48 +6,41 @@ sentence what is as published, and what is not and why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from lmk.ensemble.fuse import FUSIONS, Proposals, answer_unreadable
-from lmk.ensemble.rules import PUBLISHED_SUM, PUBLISHED_THRESHOLD, Divisor
+from lmk.ensemble.rules import Divisor
 from lmk.local.compare import PUBLISHED, Settings
 from lmk.local.delf import PUBLISHED as PUBLISHED_DELF
 from lmk.local.delf import DelfOptions
+from lmk.local.evidence import Evidence
 from lmk.local.published import RandomGallery, over_passes, statistics
-from lmk.predictions import Predictions
-from lmk.util.errors import LmkError, did_you_mean
+from lmk.pipeline.systems import VGG16, XCEPTION, System, find_system
+from lmk.util.files import atomic_path
 
 
 @dataclass(frozen=True)
 class Like:
-    """A published system.
+    """A published system, and how it verifies.
 
     Attributes:
-        name: As `--like` takes it.
-        recipe: Name of the recipe whose answers it takes.
+        system: Its name, network and rule.
         delf: Which features are extracted. Its threshold on scores means something to published weights alone: with a
             DELF that lmk trained, `without_threshold` is what to use.
         comparison: How two photos are compared.
         gallery: Which photos of a landmark a query is compared with, and in how many passes.
-        rule: Of fusion, a key of `FUSIONS`.
-        divisor: Of the published sum.
-        answers_unreadable: Whether photos that cannot be read are answered with the most frequent landmark and
-            confidence 0; else they are left empty.
-        about: One line for people.
+        divisor: Divisor of the published sum.
     """
 
-    name: str
-    recipe: str
+    system: System
     delf: DelfOptions
     comparison: Settings
     gallery: RandomGallery
-    rule: str
     divisor: Divisor = "dev"
-    answers_unreadable: bool = False
-    about: str = ""
 
     @property
     def without_threshold(self) -> DelfOptions:
@@ -61,27 +54,15 @@ class Like:
 
 
 LIKES: Mapping[str, Like] = {
-    like.name: like
+    like.system.name: like
     for like in (
         Like(
-            name="vgg16-delf35",
-            recipe="vgg16-published",
+            VGG16,
             delf=PUBLISHED_DELF["delf"],
             comparison=replace(PUBLISHED, frame="pixels", enough=36),
             gallery=RandomGallery(kept=20, compared=20),
-            rule=PUBLISHED_THRESHOLD,
-            about="VGG16; its landmark is answered if one of 20 photos has more than 35 DELF inliers",
         ),
-        Like(
-            name="xception-delf32",
-            recipe="xception-published",
-            delf=PUBLISHED_DELF["19th-place"],
-            comparison=PUBLISHED,
-            gallery=RandomGallery(),
-            rule=PUBLISHED_SUM,
-            answers_unreadable=True,
-            about="Xception with GeM, a vote of 22 views; 0.85 DELF inliers of 32 photos + 0.15 confidence",
-        ),
+        Like(XCEPTION, delf=PUBLISHED_DELF["19th-place"], comparison=PUBLISHED, gallery=RandomGallery()),
     )
 }
 """The systems by name."""
@@ -93,56 +74,28 @@ def find_like(name: str) -> Like:
     Raises:
         LmkError: There is none; the text names the nearest.
     """
-    if name not in LIKES:
-        raise LmkError(
-            f"No published system is named '{name}'.{did_you_mean(name, LIKES)} There are {', '.join(LIKES)}."
-        )
-    return LIKES[name]
+    return LIKES[find_system(name).name]
 
 
-def decide(
-    like: Like,
-    dev: Predictions,
-    test: Predictions,
-    dev_counts: Sequence[np.ndarray],
-    test_counts: Sequence[np.ndarray],
-    truth: np.ndarray,
-) -> tuple[Predictions, Predictions]:
-    """The published decision about dev and about test.
+def write_statistics(path: Path, parts: Mapping[str, Evidence], compared: int) -> None:
+    """Write the statistics of each query's comparisons, the element-wise maximum over all passes, as CSV.
 
     Args:
-        like: The system.
-        dev, test: What the network answers; only the first landmark of each query counts, and its score.
-        dev_counts, test_counts: A pass each, (n, 1, g) int, inliers with each gallery photo that `like.gallery` chose,
-            negative where none was compared.
-        truth: (n,) int64, of dev; no published rule looks at it.
-
-    Returns:
-        Predictions of one landmark a query. Under the threshold what was not verified is left without an answer.
+        path: The file; columns `part`, `id`, `landmark`, `max`, `mean` and `mean_best`, as `statistics` has them.
+        parts: Evidence for one landmark a query, by the name of the part.
+        compared: Columns of `Evidence.counts` that are one pass.
     """
-    known, asked = _proposals(dev, dev_counts), _proposals(test, test_counts)
-    rule = FUSIONS[like.rule]
-    return rule(known, truth, "dev")(known), rule(known, truth, like.divisor)(asked)
+    with atomic_path(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["part", "id", "landmark", "max", "mean", "mean_best"])
+        for part, evidence in parts.items():
+            found = _over_passes(evidence.counts[:, 0], compared)
+            columns = (found[name].round(4).tolist() for name in ("max", "mean", "mean_best"))
+            rows = zip(evidence.ids.tolist(), evidence.landmarks[:, 0].tolist(), *columns, strict=True)
+            table.writerows([part, *row] for row in rows)
 
 
-def _proposals(predictions: Predictions, passes: Sequence[np.ndarray]) -> Proposals:
-    """The first landmark of each query with the most inliers of all passes."""
-    found = over_passes([statistics(counts) for counts in passes])
-    return Proposals(predictions.top(1), found["max"].astype(np.int64), np.concatenate(passes, axis=2))
-
-
-def with_unreadable(like: Like, test: Predictions, unreadable: Sequence[str], landmarks: np.ndarray) -> Predictions:
-    """Test predictions with photos that cannot be read answered as the system did.
-
-    Args:
-        like: The system.
-        test: Of all test photos, or of the readable ones: others are added.
-        unreadable: Ids of test photos.
-        landmarks: (n,) int64, of the training photos, whose most frequent one counts (of equal ones the lowest).
-    """
-    if not like.answers_unreadable or len(unreadable) == 0:
-        return test
-    absent = [name for name in unreadable if name not in set(test.ids.tolist())]
-    known, counts = np.unique(landmarks, return_counts=True)
-    whole = test.align(np.concatenate([test.ids, np.array(absent, dtype=str)]))
-    return answer_unreadable(whole, unreadable, int(known[counts.argmax()]))
+def _over_passes(counts: np.ndarray, compared: int) -> dict[str, np.ndarray]:
+    """Statistics (n,) of counts (n, passes * compared), one pass after the other."""
+    passes = np.split(counts, counts.shape[1] // compared, axis=1)
+    return over_passes([statistics(one) for one in passes])

@@ -18,12 +18,14 @@ from lmk.data.competitions import Competition
 from lmk.data.sizes import size_of
 from lmk.evaluation import check_submission
 from lmk.local.kinds import KINDS
+from lmk.local.verify import GALLERY
 from lmk.metrics.registry import find_metric
-from lmk.pipeline.build import build, targets_of
+from lmk.pipeline.build import build, final_step, targets_of
 from lmk.pipeline.building.proposals import comparison_settings
 from lmk.pipeline.cache import Cache
 from lmk.pipeline.config import READ_SIDE, Config, Execution
 from lmk.pipeline.dataset import Dataset
+from lmk.pipeline.likes import write_statistics
 from lmk.pipeline.results import Answers, Blended, Fitted, Verified
 from lmk.pipeline.steps import (
     ENSEMBLE,
@@ -52,6 +54,8 @@ VERSIONS = ("keras", "tensorflow", "numpy", "opencv-python-headless", "scikit-le
 """Packages whose versions a run records."""
 PHOTOS, SUBMISSION = "photos", "submission"
 """Stages of a run that are no steps: the search for unreadable photos, and the CSV."""
+STATISTICS = "inliers.csv"
+"""Maximum, mean and mean of the best 16 counts of inliers of each query of a published system, beside its record."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,8 @@ def facts_of(config: Config, dataset: Dataset, execution: Execution, outcome: Ou
     if not config.spreads:
         return {}
     results = outcome.results
-    found: dict[str, Any] = {name: results[name].facts() for name in (SPREAD, SPREAD_FUSED)}
+    spread = (SPREAD, SPREAD_FUSED) if config.spreads_fused else (SPREAD,)
+    found: dict[str, Any] = {name: results[name].facts() for name in spread}
     shift = _shift(config, dataset, results)
     if shift is not None:
         found["likeness of dev to test"] = {
@@ -149,7 +154,7 @@ def _shift(config: Config, dataset: Dataset, results: Mapping[str, Any]) -> Shif
         near.cosines_test, near.likeness_test[:, 0], blended.test, [source.test for source in sources]
     )
     metric = find_metric(config.metric)
-    return measure_shift(asked, test, dev.photos, results[SPREAD_FUSED].dev, dev.truth, metric)
+    return measure_shift(asked, test, dev.photos, results[final_step(config)].dev, dev.truth, metric)
 
 
 def stale_line(stale: Stale) -> str:
@@ -161,18 +166,17 @@ def stale_line(stale: Stale) -> str:
 def write_checked(config: Config, dataset: Dataset, predictions: Predictions, path: Path) -> None:
     """Write the submission in the sample's order, every id once, and check what was written.
 
-    A query without a readable photo gets the most frequent landmark below all other answers, which cannot lower GAP,
-    or no answer by setting.
+    A query without a readable photo gets what `Config.unreadable` says.
     """
     competition = dataset.competition
     answers = predictions.top(1).align(competition.test_ids)
-    if config.answer_unreadable:
-        asked = positions(predictions.ids, competition.test_ids) >= 0
+    if config.unreadable != "empty":
+        unread = positions(predictions.ids, competition.test_ids) < 0
         landmarks, counts = np.unique(competition.train_landmarks, return_counts=True)
         answered = answers.best != NO_LANDMARK
         last = min(answers.confidence[answered].min(initial=0.0), 0.0) - 1.0
-        best = np.where(asked, answers.best, landmarks[counts.argmax()])
-        confidence = np.where(asked, answers.confidence, last)
+        best = np.where(unread, landmarks[counts.argmax()], answers.best)
+        confidence = np.where(unread, last if config.unreadable == "last" else 0.0, answers.confidence)
         answers = Predictions(answers.ids, best[:, None], confidence[:, None])
     write_submission(answers, path)
     check_submission(read_submission(path), competition.test_ids)
@@ -248,6 +252,10 @@ def keep_record(
     if verified is not None:
         for kind, evidence in verified.dev.items():
             evidence.save(folder / f"evidence-{kind}.npz")
+        if config.like is not None:
+            kind = KINDS[config.local_features][0]
+            parts = {"dev": verified.dev[kind], "test": verified.test[kind]}
+            write_statistics(folder / STATISTICS, parts, GALLERY)
     write_record(record, folder)
     return Result(record)
 
@@ -265,9 +273,7 @@ def write_page(name: str, competition: Competition, execution: Execution, anew: 
 
 def submitted_stage(config: Config, dev: DevFigures, best: bool = False) -> str:
     """The stage whose answers are submitted: the last one; the best on dev where several networks are not blended."""
-    if best or not config.ensemble:
-        return best_stage(dev)
-    return SPREAD_FUSED if config.spreads else FUSED
+    return best_stage(dev) if best or not config.ensemble else final_step(config)
 
 
 def best_stage(dev: DevFigures) -> str:
@@ -284,7 +290,7 @@ def answer_steps(config: Config) -> list[str]:
 def figures(config: Config, dataset: Dataset, answers: Mapping[str, Answers]) -> DevFigures:
     """The metric on dev with its interval by stage; None for stages that were not run."""
     truth = dataset.dev.truth
-    spread = [SPREAD, SPREAD_FUSED] if config.spreads else ["", ""]
+    spread = [SPREAD if config.spreads else "", SPREAD_FUSED if config.spreads_fused else ""]
     made_of_others = [name for name in (RETRIEVAL, ENSEMBLE, spread[0], FUSED, spread[1]) if name]
     stages = dict.fromkeys([*(recipe.name for recipe in config.recipes), *answers])
     # The order of the table is that of the stages.

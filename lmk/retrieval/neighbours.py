@@ -38,7 +38,8 @@ class Options:
         augment: Nearest photos of the same landmark that each gallery descriptor is averaged with.
         expand: Nearest gallery photos that each query is averaged with.
         weights: Factors of the recipes' descriptors where they are put side by side; None for equal ones.
-        index_bias: Share of a gallery photo's likeness to distractors that is taken off its cosines (C of A - B - C).
+        index_bias: Share of a gallery photo's likeness to distractors that is taken off its cosines: B of A - B - C,
+            which takes it off whole (`lmk.retrieval.published`).
     """
 
     shrinkage: float = SHRINKAGE

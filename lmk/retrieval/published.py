@@ -6,7 +6,7 @@ photos and for many non-landmarks; on a small competition `lmk.retrieval.neighbo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from sklearn.preprocessing import QuantileTransformer
 
 from lmk.predictions import NO_LANDMARK, Predictions, from_pairs
 from lmk.retrieval.neighbours import mean_similarity, nearest, normalize
+from lmk.retrieval.scores import ABC, PRODUCT
 
 ABC_NEIGHBOURS = 3
 """Nearest photos of each model that count, in A."""
@@ -150,29 +151,22 @@ def _summed(rows: np.ndarray, landmarks: np.ndarray, values: np.ndarray) -> tupl
     return rows[starts], landmarks[starts], sums
 
 
-ABC, PRODUCT = "a-b-c", "cosine-times-logit"
-RETRIEVALS = (ABC, PRODUCT)
-"""The published forms by name."""
+Retrieve = Callable[[np.ndarray, Sequence[Described], np.ndarray, Predictions, int], Predictions]
+"""From ids (n,) str of queries, the descriptors by each network, the gallery's landmarks (m,) int64, the same queries'
+landmarks by logit, and k, to the k best landmarks of each query."""
 
 
-def retrieve(
-    name: str, ids: np.ndarray, models: Sequence[Described], landmarks: np.ndarray, heads: Predictions, k: int = 20
+def _abc(
+    ids: np.ndarray, models: Sequence[Described], landmarks: np.ndarray, heads: Predictions, k: int
 ) -> Predictions:
-    """A published form by its name.
+    return a_minus_b_minus_c(ids, models, landmarks, k)
 
-    Args:
-        name: One of `RETRIEVALS`.
-        ids: (n,) str, of the queries.
-        models: Each network's descriptors.
-        landmarks: (m,) int64, of the gallery photos.
-        heads: As for `cosines_times_logits`; `a-b-c` does not look at them.
-        k: Landmarks kept a query.
 
-    Raises:
-        ValueError: There is no such form.
-    """
-    if name == ABC:
-        return a_minus_b_minus_c(ids, models, landmarks, k)
-    if name == PRODUCT:
-        return cosines_times_logits(ids, side_by_side(models), landmarks, heads, k)
-    raise ValueError(f"No published retrieval is named '{name}'; there are {', '.join(RETRIEVALS)}.")
+def _product(
+    ids: np.ndarray, models: Sequence[Described], landmarks: np.ndarray, heads: Predictions, k: int
+) -> Predictions:
+    return cosines_times_logits(ids, side_by_side(models), landmarks, heads, k)
+
+
+RETRIEVALS: Mapping[str, Retrieve] = {ABC: _abc, PRODUCT: _product}
+"""The published forms by name; the first one does not look at logits."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ class DelfSteps:
         Raises:
             LmkError: The weights of the backbone cannot be had, or there are none.
         """
-        config, execution = self.shared.config, self.shared.execution
-        recipe = recipe_of(config.weights, config.delf, config.delf_tune)
+        execution = self.shared.execution
+        recipe = self._recipe()
         facts, options = self._facts(recipe), self._options(recipe)
 
         def stored(backend: Backend) -> bool:
@@ -58,6 +58,23 @@ class DelfSteps:
 
         slot = Handle(lambda: 0.0 if extractor.is_trained() else 1.0, lambda: extractor)
         return Step(DELF_NETWORK, VERIFICATION, (), key, slot, train), extractor, features
+
+    def _recipe(self) -> DelfRecipe:
+        """The network that is asked for.
+
+        Raises:
+            LmkError: As `recipe_of`, or attention is to be trained of a model that is trained.
+        """
+        config = self.shared.config
+        recipe = recipe_of(config.weights, config.delf, config.delf_tune)
+        if config.delf_attention == "normalized":
+            return recipe
+        if Path(recipe.backbone).is_dir():
+            raise LmkError(
+                f"--delf-attention says how attention is trained, and the DELF in {recipe.backbone} is trained: leave "
+                "it out."
+            )
+        return replace(recipe, training=replace(recipe.training, normalize=False))
 
     def _keys(self, facts: Mapping[str, object], options: DelfOptions, backend: Backend) -> tuple[Key, Key]:
         """Of the network and of its features."""

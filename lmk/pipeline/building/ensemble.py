@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmk.pipeline.blend import blend
-from lmk.pipeline.building.proposals import proposals_of, proposing_step
+from lmk.pipeline.building.proposals import head_steps, proposals_of, proposing_step
 from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.code_of_steps import BLEND_CODE, FUSION_CODE
 from lmk.pipeline.config import TOP_K
 from lmk.pipeline.fuse import FUSIONS, Proposed, photo_counts
 from lmk.pipeline.key import Key
 from lmk.pipeline.results import Answers, Blended, Fitted
-from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, Step, context_of
+from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +79,8 @@ class EnsembleSteps:
 
     def _sources(self) -> tuple[str, ...]:
         """Steps whose answers are blended."""
-        config = self.shared.config
-        recipes = [recipe.name for recipe in config.recipes]
-        if config.like is not None:
-            return tuple(recipes)
-        return (*(context_of(name) if config.spreads else name for name in recipes), RETRIEVAL)
+        heads = head_steps(self.shared.config)
+        return heads if self.shared.like is not None else (*heads, RETRIEVAL)
 
     def _answers(self, results: Mapping[str, Any]) -> dict[str, Answers]:
         """What is blended, by recipe and `retrieval`."""

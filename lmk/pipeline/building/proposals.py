@@ -11,7 +11,13 @@ from lmk.local.compare import comparison_settings as settings_by_name
 from lmk.pipeline.config import CONTEXT_CANDIDATES, Config
 from lmk.pipeline.likes import find_like
 from lmk.pipeline.results import Answers
-from lmk.pipeline.steps import ENSEMBLE, SPREAD
+from lmk.pipeline.steps import ENSEMBLE, SPREAD, context_of
+
+
+def head_steps(config: Config) -> tuple[str, ...]:
+    """Steps with the answers of each recipe, by every fold of the test photos, too, where answers are spread."""
+    recipes = (recipe.name for recipe in config.recipes)
+    return tuple(context_of(name) if config.spreads else name for name in recipes)
 
 
 def proposing_step(config: Config) -> str:
