@@ -32,6 +32,7 @@ def view_features(
     ids: np.ndarray,
     store: ArrayStore,
     progress: Progress = silent,
+    jobs: int | None = None,
 ) -> np.ndarray:
     """Features (n, views, ...) float16 of the photos' views; what the store has is not computed again.
 
@@ -41,10 +42,12 @@ def view_features(
         read: A photo's id to RGB (h, w, 3) uint8.
         ids: (n,) str, in any order, also twice.
         store: Its key holds recipe views and size, the extractor's weights, and what names the photos.
+        progress: Told of each finished shard.
+        jobs: Threads that read; as many as there are cores if None.
     """
 
     def compute(names: np.ndarray) -> dict[str, np.ndarray]:
-        return {"features": forward(extractor(), recipe, read, names)}
+        return {"features": forward(extractor(), recipe, read, names, jobs)}
 
     return store.collect(ids, compute, SHARD, f"{recipe.name}: features", progress)["features"]
 
