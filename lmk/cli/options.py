@@ -26,7 +26,15 @@ from lmk.cli.app import (
     SeedOption,
     WorkspaceOption,
 )
-from lmk.cli.complete import fusion_names, like_names, local_feature_names, recipe_names, retrieval_names
+from lmk.cli.complete import (
+    delf_names,
+    fusion_names,
+    like_names,
+    local_feature_names,
+    recipe_names,
+    retrieval_names,
+    weights_names,
+)
 from lmk.cli.console import note, progress
 
 if TYPE_CHECKING:
@@ -102,6 +110,7 @@ def open_run(
         str | None,
         typer.Option(
             envvar="LMK_WEIGHTS",
+            autocompletion=weights_names,
             rich_help_panel=COMMON,
             help="Backbone weights: `imagenet`, `none`, `tiny`, a file, or a folder. Default: imagenet; tiny for "
             "recipes of tiny backbones.",
@@ -167,8 +176,8 @@ def open_run(
     like: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=COMMON,
             autocompletion=like_names,
+            rich_help_panel=COMMON,
             help="Follow a published system to the letter: vgg16-delf35 or xception-delf32 (`lmk recipes`). One "
             "network, DELF, its decision, nothing else; -r names another network.",
         ),
@@ -219,6 +228,7 @@ def open_run(
     delf: Annotated[
         str | None,
         typer.Option(
+            autocompletion=delf_names,
             rich_help_panel=VERIFYING,
             help="Backbone that DELF trains on, or folder of a published DELF. Default: by the weights.",
         ),
@@ -378,16 +388,16 @@ def config_from(given: Mapping[str, Any]) -> Config:
     from lmk.pipeline.local_features import chosen_local_features
     from lmk.pipeline.systems import find_system
     from lmk.retrieval.scores import KNN, SCORES
-    from lmk.util.errors import LmkError, did_you_mean
+    from lmk.util.errors import UsageError, did_you_mean
 
     fusion, recipe, like = given["fusion"], given["recipe"], given["like"]
     ensemble, local_features = given["ensemble"], given["local_features"]
     unreadable, retrieval = given["unreadable"], given["retrieval"]
     metric = find_metric(given["metric"])
     if fusion not in RULES:
-        raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
+        raise UsageError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
     if retrieval not in SCORES:
-        raise LmkError(
+        raise UsageError(
             f"No retrieval is named '{retrieval}'; there are {', '.join(SCORES)}.{did_you_mean(retrieval, SCORES)}"
         )
     if given["each_network"] and retrieval != KNN:
@@ -523,12 +533,14 @@ class Asked:
     options: Mapping[str, Any]
 
 
-def run_command(function: Callable[..., None], computes: bool = True) -> Callable[..., None]:
+def run_command(
+    function: Callable[..., None], computes: bool = True, instead: Callable[..., bool] | None = None
+) -> Callable[..., None]:
     """Give a command the options of a run; its first parameter, `opened`, becomes what they describe.
 
     A parameter `recipe` or `ensemble` of the command's own takes the place of the option and still goes into the run.
     A command that keeps nothing it computes, or runs dry, does not hold the workspace. No run is opened where a
-    command's context says that a command below it does the work.
+    command's context says that a command below it does the work, or where `instead`, which is given all options, does.
     """
 
     def call(options: dict[str, Any], own: dict[str, Any]) -> None:
@@ -536,7 +548,7 @@ def run_command(function: Callable[..., None], computes: bool = True) -> Callabl
         with open_run(**options) as opened:
             function(opened, **own)
 
-    return _with_options(function, call)
+    return _with_options(function, call, instead=instead)
 
 
 def config_command(
@@ -585,6 +597,7 @@ def _with_options(
     function: Callable[..., None],
     call: Callable[[dict[str, Any], dict[str, Any]], None],
     further: Sequence[inspect.Parameter] = (),
+    instead: Callable[..., bool] | None = None,
 ) -> Callable[..., None]:
     """A command with a function's own options, those of a run, and `further` ones that go nowhere.
 
@@ -592,6 +605,7 @@ def _with_options(
         function: Its parameters after the first are its own options.
         call: Gets the options of a run, and the function's own, by name.
         further: Of other names.
+        instead: Gets all options first, and says whether it did the work in place of the command.
     """
     local = {"Opened": object, "Asked": object}
     own = list(inspect.signature(function, eval_str=True, locals=local).parameters.values())[1:]
@@ -603,6 +617,8 @@ def _with_options(
     @functools.wraps(function)
     def command(**given: Any) -> None:
         if given["context"].invoked_subcommand:
+            return
+        if instead is not None and instead(**given):
             return
         options = {name: given[name] for name in shared if name in given}
         if isinstance(options["recipe"], str):

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import COMMON, JsonOption, app, print_json
+from lmk.cli.complete import gpu_names
 from lmk.cli.make_submission import make_submission
 from lmk.cli.options import Asked, command_of, config_command, default_of, disk_budget
 from lmk.cli.output import say
+from lmk.util.text import span
 
 if TYPE_CHECKING:
     from lmk.data.sizes import Size
@@ -36,7 +38,11 @@ def plan(
     ] = True,
     gpu: Annotated[
         str,
-        typer.Option(rich_help_panel=COMMON, help="Device of the networks: t4, t4x2, p100, v100, l4, a100, h100 ..."),
+        typer.Option(
+            autocompletion=gpu_names,
+            rich_help_panel=COMMON,
+            help="Device of the networks: t4, t4x2, p100, v100, l4, a100, h100 ...",
+        ),
     ] = "t4",
     fit: Annotated[
         str | None,
@@ -53,19 +59,19 @@ def plan(
 
     It takes the options of `make-submission`.
     An edition's slug needs no file of it: its published counts are known. Where the workspace holds runs, stages are
-    scaled by what they took there; all other rates are named below the table with where they are from.
+    scaled by what they took there; `-v` lists all other rates with where they are from.
     """
     from lmk.pipeline.budget import changes, within_budget
     from lmk.pipeline.fit import Limits
     from lmk.pipeline.fit import fit as find_fit
     from lmk.pipeline.forecast import forecast, measured_factors
     from lmk.pipeline.rates import GPU_CORES, GPUS, MEASURED
-    from lmk.util.errors import LmkError, did_you_mean
+    from lmk.util.errors import UsageError, did_you_mean
     from lmk.util.stopping import parse_duration
     from lmk.util.workspace import Workspace
 
     if gpu not in GPUS:
-        raise LmkError(f"No GPU is known as '{gpu}'; there are {', '.join(GPUS)}.{did_you_mean(gpu, GPUS)}")
+        raise UsageError(f"No GPU is known as '{gpu}'; there are {', '.join(GPUS)}.{did_you_mean(gpu, GPUS)}")
     options, place = asked.options, Workspace(asked.options["workspace"])
     size, fetched = find_size(options["competition"], place)
     rates, device, jobs = MEASURED, GPUS[gpu], options["jobs"]
@@ -178,7 +184,8 @@ def where_it_ends(costs: Sequence[Cost], gpu: Gpu, memory: float, disk: float) -
 
 
 def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, gpu: Gpu) -> None:
-    """The tables of stages and of rates, and the lines between them."""
+    """The table of stages and the lines below it; with --verbose the table of rates, too."""
+    from lmk.cli.console import is_verbose, note
     from lmk.cli.tables import print_table
     from lmk.pipeline.rates import GPU_SHARE
 
@@ -195,6 +202,9 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     say()
     for line in ends:
         say(line)
+    if not is_verbose():
+        note(f"Rates are measured for {len(rates)} kinds of work; `lmk plan -v` lists them with their sources.")
+        return
     say()
     known = [(rate.unit, f"{rate.value:g}", rate.source) for rate in rates.values()]
     share = f"assumed: {GPU_SHARE:.0%} of its published peak"
@@ -212,15 +222,6 @@ def amount(size: float) -> str:
     if size < GIGA / 10:
         return f"{size / 1e6:,.0f} MB"
     return f"{size / GIGA:,.1f} GB" if size < 100 * GIGA else f"{size / GIGA:,.0f} GB"
-
-
-def span(seconds: float) -> str:
-    """Seconds for people."""
-    for least, unit in ((3 * 86400, "days"), (3 * 3600, "h"), (180, "min")):
-        if seconds >= least:
-            value = seconds / {"days": 86400, "h": 3600, "min": 60}[unit]
-            return f"{value:,.0f} {unit}" if value >= 20 else f"{value:,.1f} {unit}"
-    return f"{seconds:,.0f} s"
 
 
 def memory_here() -> float:

@@ -9,7 +9,7 @@ from lmk.data.reading import batches_ahead
 from lmk.data.views import make_views
 from lmk.models.device import Predictor, gpus, has_gpu, pixels_at_once, predict
 from lmk.models.recipes import Recipe
-from lmk.util.progress import Progress, silent
+from lmk.util.progress import Progress, advance_within, silent
 from lmk.util.store import ArrayStore
 
 SHARD = 256
@@ -66,6 +66,7 @@ def forward(extractor: Predictor, recipe: Recipe, read: Read, ids: np.ndarray, j
         if recipe.dense:  # (b, mirrored or not, windows, d): each window, then its mirror
             features = features.transpose(0, 2, 1, 3).reshape(len(features), -1, features.shape[3])
         parts.append(features.astype(np.float16))
+        advance_within(len(features))
     return np.concatenate(parts)[: len(ids)]
 
 

@@ -116,7 +116,7 @@ class Networks:
     def descriptors(self, part: Part, photos: np.ndarray) -> np.ndarray:
         """(n, d) float32 or float16 of length 1, by the part's network: the mean of the views' directions."""
         if self.recipe.frozen:
-            return in_blocks(self._describe(part), self.features(photos), self.room)
+            return in_blocks(self.describe(part), self.features(photos), self.room)
         return self._tuned(part, photos)["descriptors"]
 
     def features(self, photos: np.ndarray) -> np.ndarray:
@@ -216,12 +216,12 @@ class Networks:
             return {
                 "landmarks": found.landmarks,
                 "scores": found.scores,
-                "descriptors": self._describe(part, fast)(flat).astype(np.float16),
+                "descriptors": self.describe(part, fast)(flat).astype(np.float16),
             }
 
         return store.collect(photos, compute, SHARD, f"{self.recipe.name}: prediction", self.progress)
 
-    def _describe(self, part: Part, fast: Predictor | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    def describe(self, part: Part, fast: Predictor | None = None) -> Callable[[np.ndarray], np.ndarray]:
         """From features of views (n, views, d) to descriptors, projected where the run keeps fewer numbers of them.
 
         Args:
