@@ -112,15 +112,20 @@ class RunRecord:
 
     @property
     def likeness(self) -> dict[str, Any] | None:
-        """Whether dev resembles the test photos: `roc_area`, `dev_gap_weighted` by stage, `queries_effective` and
+        """Whether dev resembles the test photos: `roc_area`, `dev_weighted` by stage, `queries_effective` and
         `warning`; None where it was not measured by stage."""
         found = self.facts.get(LIKENESS)
-        return found if isinstance(found, dict) and isinstance(found.get("dev_gap_weighted"), dict) else None
+        return found if isinstance(found, dict) and isinstance(found.get("dev_weighted"), dict) else None
 
     @property
     def recipes(self) -> list[str]:
         """Names of the recipes."""
         return [str(name) for name in self.settings["recipes"]]
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric that the figures on dev are of."""
+        return str(self.settings.get("metric", "gap"))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

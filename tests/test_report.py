@@ -126,7 +126,7 @@ def test_a_changed_answer_stands_with_the_neighbours_that_changed_it(workspace, 
     reason = Reason(str(query), 14, 159, (str(photo), str(other)), (0.25, 0.125))
     write_json(copy.runs / FIRST / CHANGES, {"spread": [asdict(reason)], "spread-fused": []})
     path = copy.runs / FIRST / "run.json"
-    likeness = {"roc_area": 0.84, "dev_gap_weighted": {"fused": 0.4321}, "queries_effective": 9.0, "warning": "Beware."}
+    likeness = {"roc_area": 0.84, "dev_weighted": {"fused": 0.4321}, "queries_effective": 9.0, "warning": "Beware."}
     write_json(path, json.loads(path.read_text()) | {"facts": {LIKENESS: likeness}})
     record = load_run(copy, FIRST)
     assert record.changes["spread"] == [reason]

@@ -16,11 +16,13 @@ import typer
 from lmk.cli.app import (
     COMMON,
     DEFAULT_COMPETITION,
+    DEFAULT_METRIC,
     DEFAULT_WORKSPACE,
     MACHINE,
     TRAINING,
     VERIFYING,
     CompetitionOption,
+    MetricOption,
     SeedOption,
     WorkspaceOption,
 )
@@ -41,8 +43,10 @@ if TYPE_CHECKING:
 
 DEMO_RECIPES = ("tinymobilenetv2-gem", "tinymobilenet-gem")
 CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
-PACKAGED_RECIPES = ("efficientnetlite0-gem", "efficientnetlite1-gem")
+PACKAGED_RECIPES = ("efficientnetlite0-gem", "efficientnetlite2-gem")
 """On a CPU where lmk[weights] is installed, whose weights need no download."""
+LITE_RECIPES = ("mobilenet-gem", "efficientnetlite0-gem")
+"""The same where weights are named, so that MobileNet's are at hand, too: the best pair in docs/results.md."""
 GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
 
 INNER = {"ensemble", "computes"}
@@ -116,6 +120,7 @@ def open_run(
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
+    metric: MetricOption = DEFAULT_METRIC,
     image_size: Annotated[
         int | None,
         typer.Option(
@@ -379,8 +384,9 @@ def config_from(given: Mapping[str, Any]) -> Config:
         LmkError: A recipe, rule or system is unknown, or takes no such setting.
     """
     from lmk.ensemble.rules import PUBLISHED_SUM, PUBLISHED_THRESHOLD, RULES
+    from lmk.metrics.registry import find_metric
     from lmk.models.recipes import find_recipe
-    from lmk.pipeline.config import config_of
+    from lmk.pipeline.config import CANDIDATES, config_of
     from lmk.pipeline.local_features import chosen_local_features
     from lmk.pipeline.systems import find_system
     from lmk.retrieval.scores import KNN, SCORES
@@ -389,6 +395,7 @@ def config_from(given: Mapping[str, Any]) -> Config:
     fusion, recipe, like = given["fusion"], given["recipe"], given["like"]
     ensemble, local_features = given["ensemble"], given["local_features"]
     unreadable, retrieval = given["unreadable"], given["retrieval"]
+    metric = find_metric(given["metric"])
     if fusion not in RULES:
         raise UsageError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
     if retrieval not in SCORES:
@@ -437,7 +444,8 @@ def config_from(given: Mapping[str, Any]) -> Config:
         delf=delf,
         local_features=chosen_local_features(local_features, weights, delf),
         comparison="default" if system is None and given["comparison"] == "default" else "published",
-        **({} if system is None else {"candidates": 1}),
+        metric=metric.name,
+        candidates=max(CANDIDATES, metric.depth) if system is None else 1,
         unreadable=unreadable,
         accepted=tuple(given["keep_stale"] or ()),
     )
@@ -468,15 +476,18 @@ def _workers(cluster: str | None, jobs: int) -> Iterator[int]:
 
 def default_recipes(weights: str | None = None) -> tuple[str, ...]:
     """Recipes that suit the device: large networks that are tuned on a GPU, frozen small ones on a CPU; of these the
-    ones whose weights an installed package holds where no `weights` are named."""
+    ones whose weights an installed package holds where no `weights` are named, and else one of them with MobileNet."""
     from lmk.models.backbones.catalogue import packaged_backbones
     from lmk.models.recipes import find_recipe
     from lmk.models.start import sees_gpu
 
     if sees_gpu():
         return GPU_RECIPES
-    if weights is None and {find_recipe(name).backbone for name in PACKAGED_RECIPES} <= set(packaged_backbones()):
+    packaged = set(packaged_backbones())
+    if weights is None and {find_recipe(name).backbone for name in PACKAGED_RECIPES} <= packaged:
         return PACKAGED_RECIPES
+    if weights not in (None, "none", "tiny") and "efficientnetlite0" in packaged:
+        return LITE_RECIPES
     return CPU_RECIPES
 
 

@@ -33,12 +33,15 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def print_result(result: Result) -> None:
-    """Print GAP by stage, plain with interval and weighted by likeness to test, seconds, and the submission's path."""
+    """Print the metric by stage, plain with interval and weighted by likeness to test, seconds, and the submission."""
+    from lmk.metrics.registry import find_metric
+
     record = result.record
+    title = find_metric(record.metric).title
     dev = record.dev
     rows: list[tuple[str, ...]] = []
     likeness = record.likeness
-    weighted = likeness["dev_gap_weighted"] if likeness else {}
+    weighted = likeness["dev_weighted"] if likeness else {}
 
     def seconds(stage: str) -> str:
         return "stored" if stage in record.reused else f"{record.seconds[stage]:.1f}"
@@ -54,18 +57,18 @@ def print_result(result: Result) -> None:
         as_test = f"{weighted[stage]:.5f}" if stage in weighted else ""
         share = "" if weight is None else f"{weight:.2f}"
         rows.append((stage, f"{gap:.5f}", interval, as_test, share, seconds(stage), mark))
-    columns = ["stage", "GAP", "95 % interval", "as test", "weight", "seconds", ""]
+    columns = ["stage", title, "95 % interval", "as test", "weight", "seconds", ""]
     if not likeness:
         place = columns.index("as test")
         columns, rows = [*columns[:place], *columns[place + 1 :]], [(*row[:place], *row[place + 1 :]) for row in rows]
     print_table(
-        f"GAP on dev ({dev.kind}): {dev.queries} queries, {dev.landmark_queries} of them show a known landmark",
+        f"{title} on dev ({dev.kind}): {dev.queries} queries, {dev.landmark_queries} of them show a known landmark",
         columns,
         rows,
     )
     if likeness:
         say(
-            f"As test: dev GAP weighted by likeness to the test photos. ROC area of telling them apart: "
+            f"As test: {title} on dev weighted by likeness to the test photos. ROC area of telling them apart: "
             f"{likeness['roc_area']:.2f} (0.5: alike)."
         )
     say(f"Submission: {result.submission}")

@@ -16,7 +16,8 @@ from scipy import sparse
 from lmk.ensemble.edges import EdgeModel, edge_matrix
 from lmk.ensemble.leads import settle
 from lmk.ensemble.spreading import MEANT, TRIED, Reason, Spreading
-from lmk.metrics import gap
+from lmk.metrics import Metric
+from lmk.metrics.ranking import GAP
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate, from_pairs, largest
 
 FIXED_QUANTILE = 0.9
@@ -203,7 +204,7 @@ class SpreadDev:
         parts: For each part the spread lists of all queries of its graph, test photos as well, by the same settings.
         how: The settings that all of dev chooses, for test.
         model: Of the edges, fitted on all of dev.
-        gaps: Dev GAP of each setting tried; of `OFF` that of the lists as they were.
+        gaps: The metric on dev of each setting tried; of `OFF` that of the lists as they were.
     """
 
     dev: Predictions
@@ -213,7 +214,9 @@ class SpreadDev:
     gaps: dict[Spreading, float]
 
 
-def spread_dev(parts: Sequence[Asked], tried: Sequence[Spreading] = TRIED, meant: Spreading = MEANT) -> SpreadDev:
+def spread_dev(
+    parts: Sequence[Asked], tried: Sequence[Spreading] = TRIED, meant: Spreading = MEANT, metric: Metric = GAP
+) -> SpreadDev:
     """Spread the lists of dev, cross-fitted: edges and setting of a part are learned without any photo that it asks.
 
     One setting is meant, and another is taken where it leads by a standard error (`leads.settle`). The plain maximum
@@ -224,6 +227,7 @@ def spread_dev(parts: Sequence[Asked], tried: Sequence[Spreading] = TRIED, meant
             its graph.
         tried: Settings to choose from, the mildest first.
         meant: One of them.
+        metric: What another one is to lead in.
     """
     asked = [part.photos[part.rows] for part in parts]
     models = [_fit_edges(parts, photos) for photos in asked]
@@ -232,7 +236,7 @@ def spread_dev(parts: Sequence[Asked], tried: Sequence[Spreading] = TRIED, meant
 
     def choose(without: np.ndarray) -> int:
         pooled = [_pooled(lists, parts, without) for lists in answers]
-        return settle([lists for lists, _ in pooled], pooled[0][1], list(tried).index(meant))
+        return settle([lists for lists, _ in pooled], pooled[0][1], list(tried).index(meant), metric)
 
     chosen = [choose(photos) for photos in asked]
     taken = tuple(answers[setting][place] for place, setting in enumerate(chosen))
@@ -241,7 +245,7 @@ def spread_dev(parts: Sequence[Asked], tried: Sequence[Spreading] = TRIED, meant
         parts=taken,
         how=tried[choose(nobody)],
         model=_fit_edges(parts, nobody),
-        gaps={how: _gap(*_pooled(lists, parts, nobody)) for how, lists in zip(tried, answers, strict=True)},
+        gaps={how: metric.score(*_pooled(lists, parts, nobody)) for how, lists in zip(tried, answers, strict=True)},
     )
 
 
@@ -300,13 +304,6 @@ def _pooled(
     counted = [~np.isin(part.photos[part.rows], without) for part in parts]
     found = concatenate([one.take(part.rows[rows]) for one, part, rows in zip(lists, parts, counted, strict=True)])
     return found, np.concatenate([part.truth[rows] for part, rows in zip(parts, counted, strict=True)])
-
-
-def _gap(found: Predictions, truth: np.ndarray) -> float:
-    """GAP; 0 where no query shows a landmark."""
-    if not (truth != NO_LANDMARK).any():
-        return 0.0
-    return gap(found.ids, truth, found.best, found.confidence)
 
 
 def _sums(matrix: sparse.csr_array) -> np.ndarray:

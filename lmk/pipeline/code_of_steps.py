@@ -29,8 +29,8 @@ NETWORK_CODE = (
 TRAINING_CODE = (
     "lmk.data.augment",
     "lmk.data.batches",
-    "lmk.evaluation",
-    "lmk.metrics",
+    "lmk.metrics.metric",
+    "lmk.metrics.ranking",
     "lmk.models.batch_metrics",
     "lmk.models.losses",
     "lmk.models.memory",
@@ -66,8 +66,8 @@ SPREAD_CODE = (
     "lmk.ensemble.spread",
     "lmk.ensemble.spreading",
     "lmk.ensemble.tune",
-    "lmk.evaluation",
-    "lmk.metrics",
+    "lmk.metrics.metric",
+    "lmk.metrics.ranking",
     "lmk.pipeline.described",
     "lmk.pipeline.dev_parts",
     "lmk.pipeline.spread",
@@ -77,6 +77,9 @@ SPREAD_CODE = (
     "lmk.retrieval.ridge",
     "lmk.retrieval.whitening",
 )
+MATCHER_CODE: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    ("xfeat-lighterglue", "aliked-lightglue"), ("lmk.models.local.lightglue",)
+)
 PAIRS_CODE = ("lmk.local.pairs",)
 BLEND_CODE = (
     "lmk.ensemble.blend",
@@ -84,9 +87,10 @@ BLEND_CODE = (
     "lmk.ensemble.candidates",
     "lmk.ensemble.climb",
     "lmk.ensemble.combine",
+    "lmk.ensemble.trials",
     "lmk.ensemble.tune",
-    "lmk.evaluation",
-    "lmk.metrics",
+    "lmk.metrics.metric",
+    "lmk.metrics.ranking",
     "lmk.pipeline.blend",
     "lmk.pipeline.dev_parts",
     "lmk.predictions",
@@ -97,11 +101,18 @@ LOCAL_CODE: Mapping[str, tuple[str, ...]] = {
     **{
         kind: (
             "lmk.local.features",
+            "lmk.local.glue",
             "lmk.local.learned",
             "lmk.local.suppress",
             f"lmk.models.local.{module}",
         )
-        for kind, module in (("xfeat", "xfeat"), ("aliked-t16", "aliked"), ("aliked-n16", "aliked"))
+        for kind, module in (
+            ("xfeat", "xfeat"),
+            ("xfeat-lighterglue", "xfeat"),
+            ("aliked-t16", "aliked"),
+            ("aliked-n16", "aliked"),
+            ("aliked-lightglue", "aliked"),
+        )
     },
 }
 DELF_CODE = (
@@ -133,6 +144,7 @@ COMPARISON_CODE = (
     "lmk.local.captions",
     "lmk.local.compare",
     "lmk.local.evidence",
+    "lmk.local.glue",
     "lmk.local.matching",
     "lmk.local.published",
     "lmk.local.ransac",
@@ -143,8 +155,8 @@ EVIDENCE_CODE = ("lmk.local.evidence", "lmk.pipeline.verify", "lmk.data.splits")
 FUSION_CODE = (
     "lmk.ensemble.fuse",
     "lmk.ensemble.tune",
-    "lmk.evaluation",
-    "lmk.metrics",
+    "lmk.metrics.metric",
+    "lmk.metrics.ranking",
     "lmk.pipeline.dev_parts",
     "lmk.pipeline.fuse",
     "lmk.predictions",

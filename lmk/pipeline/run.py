@@ -18,10 +18,11 @@ from lmk.data.competitions import Competition
 from lmk.data.sizes import size_of
 from lmk.ensemble.leads import lead_and_error
 from lmk.ensemble.rules import LEARNED
-from lmk.evaluation import check_submission, gap_and_interval
+from lmk.evaluation import check_submission
 from lmk.kaggle.records import git_state
 from lmk.local.kinds import KINDS
 from lmk.local.verify import GALLERY
+from lmk.metrics.registry import find_metric
 from lmk.pipeline.build import build, final_step, targets_of
 from lmk.pipeline.building.proposals import comparison_settings
 from lmk.pipeline.cache import Cache
@@ -136,7 +137,7 @@ def facts_of(
 
     Args:
         config, dataset, execution, outcome: The run.
-        answers: By stage; dev GAP of each is weighted by likeness to test, too.
+        answers: By stage; the metric on dev of each is weighted by likeness to test, too.
         final: The stage that is submitted.
     """
     if not config.spreads:
@@ -145,12 +146,11 @@ def facts_of(
     found: dict[str, Any] = {name: results[name].facts() for name in spreading_steps(config)}
     shift = _shift(config, dataset, results, answers[final].dev)
     if shift is not None:
-        from lmk.shift import weighted_gap  # loads scikit-learn
-
-        weighted = {stage: weighted_gap(one.dev, dataset.dev.truth, shift.weights) for stage, one in answers.items()}
+        metric, truth = find_metric(config.metric), dataset.dev.truth
+        weighted = {stage: metric.weighted(one.dev, truth, shift.weights) for stage, one in answers.items()}
         found[LIKENESS] = {
             "roc_area": round(shift.area, 5),
-            "dev_gap_weighted": {stage: round(value, 5) for stage, value in weighted.items()},
+            "dev_weighted": {stage: round(value, 5) for stage, value in weighted.items()},
             "queries_effective": round(shift.effective, 1),
             "warning": shift.warning,
         }
@@ -171,7 +171,7 @@ def _shift(config: Config, dataset: Dataset, results: Mapping[str, Any], final: 
     test = query_features(
         near.cosines_test, near.likeness_test[:, 0], blended.test, [source.test for source in sources]
     )
-    return measure_shift(asked, test, dev.photos, final, dev.truth)
+    return measure_shift(asked, test, dev.photos, final, dev.truth, find_metric(config.metric))
 
 
 def stale_line(stale: Stale) -> str:
@@ -306,7 +306,7 @@ def submitted_stage(
     """The stage whose answers are submitted, and one line where dev says something else or it is not the last.
 
     The last stage, which leads over seeds and settings (docs/results.md), unless the best stage on this dev leads it by
-    more than one standard error of their difference: a few hundred queries move GAP by more than stages differ, so that
+    more than one standard error of their difference: a few hundred queries move a metric by more than stages differ, so that
     the plain maximum would mostly choose by chance. A published rule of fusion was asked for by name and stays the last
     word. Without a blend, and where it is asked for, the best on dev.
 
@@ -323,7 +323,7 @@ def submitted_stage(
     last = final_step(config)
     if leader == last:
         return last, None
-    lead, error = lead_and_error(answers[last].dev, answers[leader].dev, truth)
+    lead, error = lead_and_error(answers[last].dev, answers[leader].dev, truth, find_metric(config.metric))
     said = (
         f"Dev says that {leader} is better than {last}: {dev.gap[leader]:.5f} against {dev.gap[last]:.5f}, a lead of "
         f"{lead:.5f} with a standard error of {error:.5f}."
@@ -352,14 +352,20 @@ def answer_steps(config: Config) -> list[str]:
 
 
 def figures(config: Config, dataset: Dataset, answers: Mapping[str, Answers]) -> DevFigures:
-    """GAP on dev with its interval by stage; None for stages that were not run."""
+    """The metric on dev with its interval by stage; None for stages that were not run."""
     truth = dataset.dev.truth
     spread = [SPREAD if config.spreads else "", SPREAD_FUSED if config.spreads_fused else ""]
     made_of_others = [name for name in (RETRIEVAL, ENSEMBLE, spread[0], FUSED, spread[1]) if name]
     stages = dict.fromkeys([*(recipe.name for recipe in config.recipes), *answers])
     # The order of the table is that of the stages.
     ordered = [stage for stage in stages if stage not in made_of_others] + made_of_others
-    scored = {stage: gap_and_interval(answers[stage].dev, truth) if stage in answers else None for stage in ordered}
+    metric = find_metric(config.metric)
+
+    def scored_on_dev(stage: str) -> tuple[float, float, float]:
+        found = answers[stage].dev
+        return metric.score(found, truth), *metric.interval(found, truth)
+
+    scored = {stage: scored_on_dev(stage) if stage in answers else None for stage in ordered}
     return DevFigures(
         gap={stage: found and found[0] for stage, found in scored.items()},
         low={stage: found and found[1] for stage, found in scored.items()},
