@@ -118,11 +118,8 @@ def cell(text: str) -> str:
 
 def api() -> dict[str, str]:
     """A page a room of the house with the docstrings of its modules, and one of the modules that stand alone."""
-    made = {
-        "api/foundations.md": page(
-            "Foundations", sorted([*(ROOT / "lmk").glob("*.py"), *(ROOT / "lmk" / "util").glob("*.py")])
-        )
-    }
+    foundations = [path for part in (".", "metrics", "util") for path in (ROOT / "lmk" / part).glob("*.py")]
+    made = {"api/foundations.md": page("Foundations", sorted(foundations))}
     for room in ROOMS:
         made[f"api/{room}.md"] = page(f"lmk.{room}", sorted((ROOT / "lmk" / room).rglob("*.py")))
     return made
