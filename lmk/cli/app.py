@@ -1,7 +1,7 @@
 """The `lmk` application, and what its commands share: options."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,15 +24,18 @@ app.add_typer(data, name="data")
 COMMON, TRAINING, VERIFYING, MACHINE, KAGGLE = "Common", "Training", "Verification", "Machine", "Kaggle"
 """Panels of the options."""
 
+
+def competition_option(text: str, **settings: Any) -> Any:
+    """The option `-c`, with its help text and what else `typer.Option` takes."""
+    return typer.Option("--competition", "-c", autocompletion=competition_names, help=text, **settings)
+
+
 CompetitionOption = Annotated[
     str,
-    typer.Option(
-        "--competition",
-        "-c",
+    competition_option(
+        "Slug (landmark-recognition-2020 ...), `demo`, or a folder with train.csv.",
         envvar="LMK_COMPETITION",
-        autocompletion=competition_names,
         rich_help_panel=COMMON,
-        help="Slug (landmark-recognition-2020 ...), `demo`, or a folder with train.csv.",
     ),
 ]
 WorkspaceOption = Annotated[

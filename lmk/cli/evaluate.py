@@ -16,9 +16,10 @@ from lmk.cli.app import (
     MetricOption,
     WorkspaceOption,
     app,
+    competition_option,
     print_json,
 )
-from lmk.cli.complete import competition_names, submissions_or_runs
+from lmk.cli.complete import submissions_or_runs
 from lmk.cli.output import say
 
 if TYPE_CHECKING:
@@ -35,13 +36,7 @@ SubmissionArgument = Annotated[
 ]
 AnswersOption = Annotated[
     str | None,
-    typer.Option(
-        "--competition",
-        "-c",
-        autocompletion=competition_names,
-        rich_help_panel=COMMON,
-        help="The submission's competition. Default: the run's.",
-    ),
+    competition_option("The submission's competition. Default: the run's.", rich_help_panel=COMMON),
 ]
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
-from lmk.cli.complete import competition_names, kernel_kinds, kernel_names, like_names, recipe_names
+from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, competition_option, print_json
+from lmk.cli.complete import kernel_kinds, kernel_names, like_names, recipe_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
 from lmk.cli.output import say, say_block, say_piece
 
@@ -68,13 +68,7 @@ def new(
     gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="Run on two T4 GPUs, or on a CPU.")] = True,
     competition: Annotated[
         str,
-        typer.Option(
-            "--competition",
-            "-c",
-            envvar="LMK_COMPETITION",
-            autocompletion=competition_names,
-            help="Slug on Kaggle.",
-        ),
+        competition_option("Slug on Kaggle.", envvar="LMK_COMPETITION"),
     ] = "landmark-recognition-2020",
 ) -> None:
     """Make kernels/NAME: settings that pass Kaggle's checks, and a short script to read and change.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
-from lmk.cli.complete import competition_names, run_names
+from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, competition_option, print_json
+from lmk.cli.complete import run_names
 from lmk.cli.output import say
 
 if TYPE_CHECKING:
@@ -21,12 +21,7 @@ RunArgument = Annotated[
 ]
 PhotosOption = Annotated[
     str | None,
-    typer.Option(
-        "--competition",
-        "-c",
-        autocompletion=competition_names,
-        help="Where the run's photos lie. Default: where the run found them.",
-    ),
+    competition_option("Where the run's photos lie. Default: where the run found them."),
 ]
 
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
-from lmk.cli.complete import competition_names
+from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, competition_option, print_json
 from lmk.cli.kaggle_options import DEFAULT_RECORDS, RecordsOption
 
 if TYPE_CHECKING:
@@ -21,12 +20,7 @@ if TYPE_CHECKING:
 def runs(
     competition: Annotated[
         str | None,
-        typer.Option(
-            "--competition",
-            "-c",
-            autocompletion=competition_names,
-            help="Only runs on this competition, by its name or folder.",
-        ),
+        competition_option("Only runs on this competition, by its name or folder."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The most runs to list.")] = 20,
     csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Write all runs into this file.")] = None,

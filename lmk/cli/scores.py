@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lmk.cli.app import JsonOption, app, print_json
-from lmk.cli.complete import competition_names
+from lmk.cli.app import JsonOption, app, competition_option, print_json
 from lmk.cli.kaggle_options import DEFAULT_RECORDS, RecordsOption, kaggle_slug
 
 
@@ -17,13 +16,7 @@ from lmk.cli.kaggle_options import DEFAULT_RECORDS, RecordsOption, kaggle_slug
 def scores(
     competition: Annotated[
         str | None,
-        typer.Option(
-            "--competition",
-            "-c",
-            envvar="LMK_COMPETITION",
-            autocompletion=competition_names,
-            help="Where several have records.",
-        ),
+        competition_option("Where several have records.", envvar="LMK_COMPETITION"),
     ] = None,
     png: Annotated[Path | None, typer.Option(help="Draw the plot into this file too (needs matplotlib).")] = None,
     records: RecordsOption = DEFAULT_RECORDS,

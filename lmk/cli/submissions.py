@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmk.cli.app import JsonOption, app, print_json
-from lmk.cli.complete import competition_names
+from lmk.cli.app import JsonOption, app, competition_option, print_json
 from lmk.cli.kaggle_options import (
     DEFAULT_RECORDS,
     DEFAULT_TIMEOUT,
@@ -25,13 +24,7 @@ if TYPE_CHECKING:
 def submissions(
     competition: Annotated[
         str | None,
-        typer.Option(
-            "--competition",
-            "-c",
-            envvar="LMK_COMPETITION",
-            autocompletion=competition_names,
-            help="Only of this competition.",
-        ),
+        competition_option("Only of this competition.", envvar="LMK_COMPETITION"),
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="Ask Kaggle for scores and status first.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the table into this file, too.")] = None,

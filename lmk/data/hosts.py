@@ -1,4 +1,4 @@
-"""Whose turn it is: many addresses on few hosts, so that none is asked by too many at once or before it wants to be."""
+"""Schedules requests to many addresses on few hosts: at most so many a host at once, none before it asks to be."""
 
 import heapq
 import threading

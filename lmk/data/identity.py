@@ -30,7 +30,7 @@ from lmk.util.progress import Progress, silent
 MEMORY = "photos.npy"
 """File of the workspace's folder `photos` that remembers stamps and digests."""
 DIGEST_BYTES = 16
-"""Of SHA-256: among 10^7 photos two share them with a chance below 10^-24."""
+"""Bytes kept of a photo's SHA-256: among 10^7 photos two share them with a chance below 10^-24."""
 SETTLED_NS = 2_000_000_000
 """A file that changed so shortly before it was read may change again within its stamp's resolution: not remembered."""
 WRITE_SECONDS = 60.0

@@ -18,7 +18,7 @@ from lmk.util.progress import Progress, silent
 from lmk.util.text import safe
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-"""Of photos, in any case."""
+"""Endings of photo files, in upper or lower case."""
 
 _MAX_DEPTH = 8
 _BATCH = 256  # a pool takes in all that it is given, which may be millions

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-NETWORK_CODE = (
-    "lmk.data.images",
-    "lmk.data.views",
+_BACKBONES = (
     "lmk.models.backbones.build",
     "lmk.models.backbones.catalogue",
     "lmk.models.backbones.efficientnet",
     "lmk.models.backbones.keras_applications",
     "lmk.models.backbones.scaling",
     "lmk.models.backbones.weights",
+)
+NETWORK_CODE = (
+    "lmk.data.images",
+    "lmk.data.views",
+    *_BACKBONES,
     "lmk.models.dense_views",
     "lmk.models.device",
     "lmk.models.extract",
@@ -118,12 +121,7 @@ LOCAL_CODE: Mapping[str, tuple[str, ...]] = {
 DELF_CODE = (
     "lmk.data.augment",
     "lmk.data.batches",
-    "lmk.models.backbones.build",
-    "lmk.models.backbones.catalogue",
-    "lmk.models.backbones.efficientnet",
-    "lmk.models.backbones.keras_applications",
-    "lmk.models.backbones.scaling",
-    "lmk.models.backbones.weights",
+    *_BACKBONES,
     "lmk.models.datum",
     "lmk.models.delf.canvas",
     "lmk.models.delf.checkpoint_tensorflow",
