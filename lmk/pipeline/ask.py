@@ -10,15 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from lmk.data.competitions import read_competition
 from lmk.data.images import read_photo
 from lmk.data.names import read_names
-from lmk.local.compare import Comparison as Compared
-from lmk.local.compare import compare
-from lmk.local.draw import draw_matches
 from lmk.local.evidence import Evidence
 from lmk.local.features import FeatureTable, LocalFeatures
 from lmk.local.kinds import KINDS
@@ -35,11 +31,11 @@ from lmk.pipeline.config import READ_SIDE, TOP_K, Config, Execution
 from lmk.pipeline.dataset import Dataset, Part, open_dataset
 from lmk.pipeline.results import Answers, Neighbours, Verified
 from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, execute, networks_of
+from lmk.pipeline.verify import write_matches
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.retrieval.scores import KNN
 from lmk.runs import RunRecord
 from lmk.util.errors import LmkError
-from lmk.util.files import atomic_path
 from lmk.util.store import ArrayStore
 
 if TYPE_CHECKING:  # loads Keras
@@ -272,6 +268,7 @@ class _Asking:
                     nearest=config.gallery if config.nearest else None,
                     jobs=execution.jobs,
                     progress=execution.progress,
+                    matcher=comparison.matcher,
                 )
         return found
 
@@ -307,14 +304,8 @@ class _Asking:
         """Write the match picture by the first kind of local features; returns the inliers."""
         kind = KINDS[self.config.local_features][0]
         comparison = self.local.comparison(kind)
-        photo, gallery = self._read(photo_id), self.dataset.read(gallery_photo)
-        table = self._features(kind)
-        here, there = table[photo_id], comparison.local.of([gallery_photo])[0]
-        compared: Compared = compare(here, there, comparison.settings)
-        picture = draw_matches(photo, gallery, here, there, compared)
-        with atomic_path(path) as draft:
-            cv2.imwrite(str(draft), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        return len(compared.inliers)
+        here, there = self._features(kind)[photo_id], comparison.local.of([gallery_photo])[0]
+        return write_matches(path, comparison, (self._read(photo_id), here), (self.dataset.read(gallery_photo), there))
 
 
 def _strongest(evidence: Mapping[str, Evidence], row: int, landmark: int) -> tuple[int | None, str]:

@@ -14,6 +14,7 @@ from lmk.data.splits import photo_of
 from lmk.local.compare import Settings, compare
 from lmk.local.draw import draw_matches
 from lmk.local.evidence import Evidence, strongest
+from lmk.local.features import LocalFeatures
 from lmk.local.glue import Matcher
 from lmk.local.published import RandomGallery
 from lmk.local.verify import verify
@@ -137,9 +138,18 @@ def draw_comparison(
     """
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise LmkError(f"{path} is no picture's name: end it in .png or .jpg.")
-    left, right = read(query), read(gallery)
     found, known = comparison.local.of([query, gallery])
-    matcher = comparison.matcher
+    return write_matches(path, comparison, (read(query), found), (read(gallery), known))
+
+
+def write_matches(
+    path: Path,
+    comparison: Comparison,
+    query: tuple[np.ndarray, LocalFeatures],
+    gallery: tuple[np.ndarray, LocalFeatures],
+) -> int:
+    """Write the match picture of two photos, RGB (h, w, 3) uint8 with their features; returns the number of inliers."""
+    (left, found), (right, known), matcher = query, gallery, comparison.matcher
     compared = compare(found, known, comparison.settings, None if matcher is None else matcher([(found, known)])[0])
     picture = draw_matches(left, right, found, known, compared)
     with atomic_path(path) as draft:
