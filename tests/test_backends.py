@@ -56,7 +56,7 @@ for head_name, loss, background in (
         jit_compile=jit_for_device(),
     )
     history = model.fit(photos, classes, batch_size=16, epochs=20, verbose=0).history
-    results[head_name] = {"losses": history["loss"], "gap": history["gap"][-1]}
+    results[head_name] = {"losses": history["loss"], "gap": history["score"][-1]}
 model.save(sys.argv[1] + "/model.keras")
 windows = ops.convert_to_numpy(window_gem(photos / 255, np.array([[0, 0, 1, 1], [0.1, 0.2, 0.8, 1]]), 3.0))
 np.savez(sys.argv[1] + "/arrays.npz", photos=photos, outputs=model.predict(photos, verbose=0), windows=windows)
