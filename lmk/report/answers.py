@@ -65,7 +65,7 @@ def tested_photos(record: FinishedRun, names: dict[int, str], album: Album, prog
             others = [label(one, names) for one in landmarks[1 : 1 + NEXT].tolist() if one != NO_LANDMARK]
             picture = None
             if place < PICTURED:
-                picture = album.thumbnail(photo, f"Test photo {photo}.", SIDE)
+                picture = album.thumbnail(photo, f"Photo {photo} of the test.", SIDE)
                 advance(1)
             confidence = float(found.confidence[row])
             answers.append(Answer(photo, label(int(landmarks[0]), names), confidence, "; ".join(others), picture))

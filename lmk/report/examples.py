@@ -192,9 +192,9 @@ def changed_answers(
                     kind = f"training photo of {label(shown[photo], names)}"
                 elif photo in competition.distractor_ids:
                     kind = "photo of no landmark"
-                picture = album.thumbnail(photo, f"Neighbour {photo}, a {kind}.", 130)
+                picture = album.thumbnail(photo, f"Photo {photo}, a neighbour: {kind}.", 130)
                 neighbours.append(Neighbour(photo, kind, share, picture))
-            photo_shown = album.thumbnail(reason.query, f"Test photo {reason.query}.", 200)
+            photo_shown = album.thumbnail(reason.query, f"Photo {reason.query} of the test.", 200)
             before, after = label(reason.before, names), label(reason.after, names)
             found.append(Changed(reason.query, stage, before, after, photo_shown, neighbours))
             advance(1)
