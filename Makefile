@@ -33,10 +33,11 @@ $(VENV)/.installed-tests: $(VENV)/.installed
 install: $(VENV)/.installed ## Make .venv and install lmk into it
 
 submission: $(VENV)/.installed ## Make a submission for the embedded competition: no network, no credentials, no GPU
-	$(BIN)/lmk make-submission --ensemble $(ARGS)
+	$(BIN)/lmk make-submission $(ARGS)
+	@echo "lmk is installed in $(VENV): call it as $(BIN)/lmk, or run \`. $(BIN)/activate\` once in this shell."
 
 test: $(VENV)/.installed-tests ## Run the tests (CPU, no network)
-	$(BIN)/python -m pytest -q -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.installed-tests ## Check style and types
 	$(BIN)/ruff check .

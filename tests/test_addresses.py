@@ -94,7 +94,8 @@ def test_a_server_that_is_never_silent_holds_a_request_no_longer_than_its_limit(
 def test_redirects_share_the_limit_of_one_request(serve):
     def answer(connection: socket.socket, asked: bytes) -> None:
         time.sleep(0.3)
-        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n")
+        # It closes the connection and says so; else the next request may go out on one that is just being closed.
+        connection.sendall(b"HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n")
 
     start = time.monotonic()
     with pytest.raises(NoPhoto, match="too slow"):

@@ -100,7 +100,7 @@ def test_mistakes_are_told_in_one_line(files, tmp_path):
         ([first, second, "--dev", truth], "learns nothing"),
         ([first, second, "--weight", "1"], "one for each"),
         ([first, second, "--rule", "greedy", "--dev", truth], "lacks 1 ids"),
-        ([first, second, "--rule", "greedy", "--dev", truth, "--solution", truth], "both teach"),
+        ([first, second, "--rule", "greedy", "--dev", truth, "--solution", truth], "both fit"),
         ([first, second, "--rule", "greedy", "--dev", truth, "--dev-list", first], "one for each"),
         ([first, table(tmp_path / "c.csv", {"q1": "7 1"})], "lacks 3 ids"),
         ([first, table(tmp_path / "d.csv", {"q1": "7"})], "line 2"),

@@ -151,9 +151,12 @@ def test_the_test_photos_are_drawn_as_dev_asks():
     assert abs(shown / shown.sum() - trained / trained.sum()).max() < 0.02
     others = sum(amounts.test_others)
     assert 0.7 < others / (others + amounts.test_scenes) < 0.8
-    for part in ("train", "test"):
-        views = Counter(p.view for p in plan(0).photos if p.part == part and p.building >= 0)
-        assert 0.62 < views["plain"] / views.total() < 0.82
+    for seed in range(3):
+        for part in ("train", "test"):
+            views = Counter(p.view for p in plan(seed).photos if p.part == part and p.landmark != NO_LANDMARK)
+            shares = np.array([views[view] for view in demo._VIEWS]) / views.total()
+            assert abs(shares - demo._SHARES).max() < 0.01
+        assert set(Counter(plan(seed).kinds[: len(amounts.train)]).values()) == {2}  # each landmark has one like it
 
 
 def _fail(*_):

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import tiny
 from markdown_it import MarkdownIt
-from tiny import small_backbone
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -154,10 +154,15 @@ def world(tmp_path_factory) -> Iterator[Path]:
         patch.setattr("lmk.cli.options.DEMO_RECIPES", ("tinymobilenet-gem",))  # one is enough, and twice as quick
         quick = replace(RECIPES["tinymobilenet-gem"], image_size=64, stages=(Stage(1, 2e-3, batch_size=256),))
         patch.setitem(RECIPES, quick.name, quick)
-        patch.setattr(lmk.models.network, "build_backbone", lambda name, weights, side, *_: small_backbone(name, side))
-        run(["make-submission", "--ensemble", "--fusion", "seed-35-inliers"])
-        run(["make-submission", "--ensemble"])
+        patch.setattr(
+            lmk.models.network, "build_backbone", lambda name, weights, side, *_: tiny.small_backbone(name, side)
+        )
+        tiny.run_eagerly()
+        alone = ["--jobs", "1"]  # the processes of so small a run load their libraries longer than they work
+        run(["make-submission", "--ensemble", "--fusion", "seed-35-inliers", *alone])
+        run(["make-submission", "--ensemble", *alone])
         yield folder
+        tiny.run_eagerly(False)
 
 
 def run(words: list[str], expected: int = 0) -> None:

@@ -21,7 +21,7 @@ FLOORS = {
     3: {"lmk.metrics", "lmk.data", "lmk.demo", "lmk.local", "lmk.retrieval", "lmk.ensemble", "lmk.kaggle"},
     4: {"lmk.models", "lmk.evaluation", "lmk.report", "lmk.shift"},
     5: {"lmk.pipeline"},
-    6: {"lmk.cli"},
+    6: {"lmk.cli", "lmk.__main__"},
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 STRANGERS = {

@@ -284,6 +284,64 @@ def test_a_scaled_jpeg_looks_like_the_whole_one_resized(tmp_path):
     assert np.abs(scaled.astype(int) - whole).mean() < 2
 
 
+@pytest.mark.parametrize(
+    ("enough", "max_side", "expected"),
+    [
+        (96, None, (150, 200)),  # 1/4 has 150 rows, 1/8 would have 75
+        (75, None, (75, 100)),
+        (76, None, (150, 200)),
+        (400, 1024, (600, 800)),
+        (96, 120, (90, 120)),  # within `max_side` whatever is enough
+        (5000, None, (600, 800)),
+    ],
+)
+def test_a_jpeg_is_decoded_at_the_smallest_scale_whose_shorter_side_is_enough(tmp_path, enough, max_side, expected):
+    path = save(tmp_path, encode(scene(600, 800), "JPEG"))
+    assert read_photo(path, max_side, enough).shape == (*expected, 3)
+
+
+def variants() -> dict[str, bytes]:
+    """JPEGs of all the kinds that are decoded differently."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    noise = np.random.default_rng(0).integers(0, 256, (97, 131, 3), dtype=np.uint8)
+    kinds = {
+        **{f"subsampled {number}": encode(scene(), "JPEG", subsampling=number) for number in (0, 1, 2)},
+        "noise": encode(noise, "JPEG", quality=60),
+        "progressive": encode(scene(), "JPEG", progressive=True),
+        "turned": encode(scene(), "JPEG", exif=exif),
+        "grey": encode(scene()[..., 0], "JPEG"),
+    }
+    with io.BytesIO() as file:
+        Image.fromarray(scene()).convert("CMYK").save(file, "JPEG")
+        return kinds | {"cmyk": file.getvalue()}
+
+
+@pytest.mark.skipif(lmk.data.images.simplejpeg is None, reason="needs simplejpeg")
+@pytest.mark.parametrize(("kind", "data"), variants().items(), ids=list(variants()))
+@pytest.mark.parametrize("enough", [None, 60, 20])
+def test_simplejpeg_gives_the_pixels_that_pillow_gives(kind, data, enough, monkeypatch):
+    quick = decode_photo(data, enough=enough)
+    monkeypatch.setattr(lmk.data.images, "simplejpeg", None)
+    np.testing.assert_array_equal(quick, decode_photo(data, enough=enough))
+
+
+@pytest.mark.skipif(lmk.data.images.simplejpeg is None, reason="needs simplejpeg")
+def test_what_simplejpeg_refuses_is_judged_by_pillow(monkeypatch):
+    data = bytearray(encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), "JPEG"))
+    told = []
+    for place in range(len(data) // 2, len(data) - 4, 97):
+        flawed = bytes(data[:place] + b"\xff\xd3" + data[place + 2 :])
+        for library in (lmk.data.images.simplejpeg, None):
+            monkeypatch.setattr(lmk.data.images, "simplejpeg", library)
+            try:
+                told.append(decode_photo(flawed).tobytes())
+            except LmkError as error:
+                told.append(str(error))
+    assert told[::2] == told[1::2]
+    assert len(told) > 10
+
+
 def test_the_result_is_contiguous_and_may_be_written_to(tmp_path):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
@@ -439,7 +497,7 @@ def test_too_little_memory_is_told_apart_from_damage(tmp_path, monkeypatch):
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(lmk.data.images, "_rgb", fail)
+    monkeypatch.setattr(lmk.data.images, "_turn", fail)
     with pytest.raises(UnreadablePhoto, match="too little memory") as caught:
         read_photo(tmp_path / "a.jpg")
     assert not caught.value.damaged

@@ -5,26 +5,24 @@ The photos are small and drawn here, the networks tiny: what counts is that each
 
 import csv
 import json
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import kaggle_server
 import numpy as np
 import pytest
+from forks import Forks
 
 from lmk.models.backbones.catalogue import TINY, backbone_named
 from lmk.models.recipes import find_recipe
 
 SLUG = "drawn-landmarks"
 RECIPES = ("tinymobilenet-gem", "tinymobilenetv2-gem")
-SMALL = ("--folds", "3", "--image-size", "96", "--views", "12", "--epochs", "5")
+SMALL = ("--folds", "3", "--image-size", "96", "--views", "12", "--epochs", "5", "--jobs", "1")
 LANDMARKS = 4
 
 
@@ -93,16 +91,25 @@ def kaggle(competition, backbones, tmp_path, monkeypatch) -> Iterator[kaggle_ser
         yield stand_in
 
 
-def lmk(*words: str) -> str:
-    """What a command prints on stdout; it must succeed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "lmk.cli.main", *words], capture_output=True, text=True, env=os.environ
-    )
-    assert done.returncode == 0, f"lmk {' '.join(words)}: {done.stderr}"
-    return done.stdout
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory) -> Iterator[Forks]:
+    with Forks(tmp_path_factory.mktemp("forks")) as made:
+        yield made
 
 
-def new_kernel(name: str, *words: str) -> None:
+@pytest.fixture
+def lmk(forks) -> Callable[..., str]:
+    """What a command, as a process of its own, prints on stdout; it must succeed."""
+
+    def run(*words: str) -> str:
+        done = forks.lmk(*words)
+        assert done.returncode == 0, f"lmk {' '.join(words)}: {done.stderr}"
+        return done.stdout
+
+    return run
+
+
+def new_kernel(lmk: Callable[..., str], name: str, *words: str) -> None:
     """A kernel as `lmk kernel new` makes it, with small networks."""
     lmk("kernel", "new", name, *words, "--dataset", "tester/backbones", "--cpu", "-c", SLUG)
     script = Path("kernels", name, f"{name}.py")
@@ -111,7 +118,7 @@ def new_kernel(name: str, *words: str) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_the_whole_loop_from_download_to_leaderboard(kaggle, competition, backbones, tmp_path):
+def test_the_whole_loop_from_download_to_leaderboard(kaggle, lmk, competition, backbones, tmp_path):
     lmk("data", "fetch", "-c", SLUG)
     home = Path("workspace", "competitions", SLUG)
     assert (home / "train.csv").read_bytes() == (competition / "train.csv").read_bytes()
@@ -119,7 +126,7 @@ def test_the_whole_loop_from_download_to_leaderboard(kaggle, competition, backbo
 
     there, here = (f"train-{recipe}" for recipe in RECIPES)
     for name, recipe in zip((there, here), RECIPES, strict=True):
-        new_kernel(name, "--recipe", recipe)
+        new_kernel(lmk, name, "--recipe", recipe)
     assert json.loads(lmk("kernel", "push", there, "--json"))["version"] == 1
     assert lmk("kernel", "status", there, "--wait", "--every", "0.5").endswith("version 1: complete\n")
     pulled = json.loads(lmk("kernel", "pull", there, "--json"))
@@ -162,9 +169,9 @@ def test_the_whole_loop_from_download_to_leaderboard(kaggle, competition, backbo
 
 
 @pytest.mark.timeout(1200)
-def test_the_submission_kernel_passes_the_scored_run(competition, backbones, tmp_path, monkeypatch):
+def test_the_submission_kernel_passes_the_scored_run(lmk, competition, backbones, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    new_kernel("submission", "--kind", "submission", "--recipe", RECIPES[0])
+    new_kernel(lmk, "submission", "--kind", "submission", "--recipe", RECIPES[0])
     inputs = ["--input", f"backbones={backbones}", "--input", f"{SLUG}={competition}"]
     said = lmk("kernel", "run", "submission", "--rerun", *inputs)
     # Two landmarks of four keep three photos of six; all other photos are asked, and the nine of no landmark.

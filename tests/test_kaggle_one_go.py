@@ -12,6 +12,7 @@ pytestmark = pytest.mark.usefixtures("tiny_recipes")
 
 SLUG = "walls"
 WORDS = ["make-submission", "-r", "tiny-frozen", "--weights", "none", "--folds", "3", "-c", SLUG, "--submit", "--json"]
+WORDS += ["--jobs", "1"]
 
 
 @pytest.fixture(scope="module")

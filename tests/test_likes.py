@@ -126,7 +126,7 @@ def test_an_option_without_effect_is_refused(words, told, lmk, tmp_path):
 
 def test_an_unknown_retrieval_names_the_nearest(lmk, tmp_path):
     code, _, err = lmk("make-submission", "--retrieval", "a-b", "-w", str(tmp_path))
-    assert code == 1 and "a-b-c" in err
+    assert code == 2 and "a-b-c" in err
 
 
 def test_the_systems_are_listed_with_the_recipes(lmk):

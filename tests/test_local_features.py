@@ -91,12 +91,20 @@ def test_both_give_evidence_of_two_kinds(verified):
 def test_features_do_not_depend_on_the_split_nor_on_what_else_is_asked(verified, folder, workspace):
     local = local_of_run(folder, workspace, seed=1, folds=4)
     source, dataset = local.sources["delf"], local.shared.dataset
-    assert not len(source.store.missing(dataset.split.train_ids))  # of the run before
     ids = dataset.split.train_ids[:3]
+    assert not len(source.store.missing(ids))  # of the run before
     stored = source.table(ids)
     alone = source.extractor([dataset.read(ids[1])])[0]
     np.testing.assert_allclose(stored[ids[1]].locations, alone.locations, atol=1e-3)
     np.testing.assert_allclose(stored[ids[1]].descriptors, alone.descriptors, atol=2e-3)
+
+
+def test_photos_of_landmarks_that_nobody_proposes_are_never_read(verified, folder, workspace):
+    local = local_of_run(folder, workspace)
+    gallery = {photo for landmark, photos in local.galleries.items() for photo in photos if landmark not in (40, 7)}
+    asked = {*local.shared.dataset.dev.photos.tolist(), *local.shared.dataset.test_ids.tolist()}
+    assert gallery - asked
+    assert set(local.sources["rootsift"].store.ids().tolist()).isdisjoint(gallery - asked)
 
 
 def test_delf_has_40_dimensions_of_half_precision(verified, folder, workspace):
@@ -191,4 +199,4 @@ def test_the_match_picture_follows_the_option(verified, folder, workspace, tmp_p
 def test_an_unknown_kind_is_one_line(folder, workspace, lmk):
     code, _, err = lmk("verify", "-c", str(folder), "--local-features", "surf")
     known = "rootsift, delf, xfeat, aliked-t16, aliked-n16, both"
-    assert code == 1 and err.strip() == f"error: No local features are named 'surf'; there are {known}."
+    assert code == 2 and err.strip() == f"error: No local features are named 'surf'; there are {known}."

@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+from forks import Forks
 
 from lmk.data.competitions import read_competition
 from lmk.data.tables import read_solution
@@ -293,26 +292,33 @@ def test_a_stage_by_itself_is_that_of_the_run(first, folder, workspace, lmk):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "expected"),
     [
-        (["--recipe", "tiny-frosen"], "No recipe is named 'tiny-frosen'. Did you mean 'tiny-frozen'?"),
-        (["--recipe", "mobilenet-gem", "--weights", "no-such.h5"], "There are no weights of mobilenet at 'no-such.h5'"),
-        (["--competition", "landmark-recognition-2017"], "Did you mean `landmark-recognition-20"),
-        (["--competition", "."], "has no train.csv"),
-        (["--workspace", "file/inside"], "The workspace file/inside cannot be made"),
+        (["--recipe", "tiny-frosen"], "No recipe is named 'tiny-frosen'. Did you mean 'tiny-frozen'?", 2),
+        (
+            ["--recipe", "mobilenet-gem", "--weights", "no-such.h5"],
+            "There are no weights of mobilenet at 'no-such.h5'",
+            1,
+        ),
+        (["--competition", "landmark-recognition-2017"], "Did you mean `landmark-recognition-20", 1),
+        (["--competition", "."], "has no train.csv", 1),
+        (["--workspace", "file/inside"], "The workspace file/inside cannot be made", 1),
         (
             ["--fusion", "seed-35"],
             "No fusion is named 'seed-35'; there are learned, seed-0.85-0.15, seed-35-inliers. Did",
+            2,
         ),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_1(arguments, message, folder, tmp_path, lmk, monkeypatch):
+def test_a_mistake_is_one_line_and_exit_code_1_or_2_for_usage(
+    arguments, message, expected, folder, tmp_path, lmk, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     common = [] if "--competition" in arguments else ["-c", str(folder)]
     code, out, err = lmk("make-submission", "--ensemble", *common, *arguments)
     errors = [line for line in err.splitlines() if "photos cannot be read" not in line]
-    assert (code, out, len(errors)) == (1, "", 1)
+    assert (code, out, len(errors)) == (expected, "", 1)
     assert errors[0].startswith("error: ")
     assert message in errors[0]
 
@@ -326,12 +332,6 @@ def test_one_landmark_alone_is_refused(tmp_path, lmk):
     assert "It needs two at least" in err.splitlines()[-1]
 
 
-def run_of(arguments: list[str], kill_at: int | None) -> subprocess.CompletedProcess:
-    environment = os.environ | ({} if kill_at is None else {"KILL_AT": str(kill_at)})
-    command = [sys.executable, str(Path(tiny.__file__)), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, check=False)
-
-
 @pytest.mark.timeout(900)
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(first, folder, tmp_path):
     arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(tmp_path / "w"), *ARGUMENTS, "--json"]
@@ -339,16 +339,18 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(first, fo
     arguments += ["--out", str(tmp_path / "out.csv")]
     # Between a network's weights and its history, after the first epoch of the second tuned network, between the
     # predictions of dev and of test, and while pairs are compared; each run begins where the one before was killed.
-    for kill_at in (10, 17, 18, 17):
-        killed = run_of(arguments, kill_at)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
-        assert not (tmp_path / "out.csv").exists()
-        assert list((tmp_path / "w").rglob(".*.tmp.*"))
-    done = run_of(arguments, None)
+    with Forks(tmp_path, tiny=True) as forks:
+        for kill_at in (10, 17, 18, 17):
+            killed = forks.lmk(*arguments, environment=os.environ | {"KILL_AT": str(kill_at)})
+            assert killed.returncode == -signal.SIGKILL, killed.stderr
+            assert not (tmp_path / "out.csv").exists()
+            assert list((tmp_path / "w").rglob(".*.tmp.*"))
+        done = forks.lmk(*arguments)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.csv").read_bytes() == first.submission.read_bytes()
     assert json.loads(done.stdout)["dev"]["gap"] == first.record.dev.gap
     assert not list(tmp_path.rglob(".*.tmp.*"))
     assert not list(tmp_path.rglob("*.checkpoint.npz"))
-    told = [line for line in done.stderr.splitlines() if not line.endswith((" ...", ".", " s", "/s", " s each"))]
+    ends = (".", " s", "/s", " s each", *tiny.RECIPE_NAMES)
+    told = [line for line in done.stderr.splitlines() if not (line.endswith(ends) or " ... step " in line)]
     assert not told  # no notices of the backend

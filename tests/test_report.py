@@ -175,7 +175,7 @@ def test_a_run_without_verification_has_a_report_without_pairs(workspace, compet
     write_json(path, json.loads(path.read_text()) | {"local_features": []})
     write_report(load_run(house, FIRST), competition, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
-    assert "Verified pairs" not in text and "The dearest mistakes" in text
+    assert "Verified pairs" not in text and "The costliest mistakes" in text
 
 
 def test_two_runs_differ_by_the_difference_of_their_gap_and_change_what_they_answer_otherwise(
@@ -195,6 +195,31 @@ def test_two_runs_differ_by_the_difference_of_their_gap_and_change_what_they_ans
         right = [record.final.best[row] == truth[row] for record in (first, second)]
         assert (change.change == MENDED) == (right == [False, True])
         assert (change.change == BROKEN) == (right == [True, False])
+
+
+def test_the_run_that_was_named_first_stands_first(workspace, competition, tmp_path):
+    first, second = load_run(workspace, FIRST), load_run(workspace, SECOND)
+    write_comparison(first, second, competition, tmp_path / "versus.html")
+    text = (tmp_path / "versus.html").read_text()
+    head = text[text.index("GAP of both runs by stage") :]
+    assert 0 < head.index(second.name) < head.index(first.name)  # `report SECOND --against FIRST`
+    shown = re.search(r'<th scope="row">fused</th><td class="n">([0-9.]+)</td><td class="n">([0-9.]+)</td>', text)
+    gaps = [gap_and_interval(record.final, record.truth)[0] for record in (second, first)]
+    assert [float(value) for value in shown.groups()] == pytest.approx(gaps, abs=1e-5)
+
+
+def test_the_page_says_what_is_lost_how_it_was_made_and_what_the_test_photos_are_answered(
+    workspace, competition, tmp_path
+):
+    record = load_run(workspace, FIRST)
+    write_report(record, competition, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    gap = gap_and_interval(record.final, record.truth)[0]
+    assert f"{1 - gap:.3f} of GAP is lost: " in text
+    assert record.run.command in text
+    answers = text[text.index('id="tested"') :]
+    assert answers.count('data-item="tested"') == 2
+    assert 0 < text.index('<th scope="row">verification</th>') < text.rindex('<th scope="row">fused</th>')
 
 
 def test_a_run_against_itself_has_no_changes(workspace, competition, tmp_path):

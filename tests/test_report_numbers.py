@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmk.evaluation import gap_of
 from lmk.metrics import gap
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.report.costs import QUIET, RIGHT, SILENT, STRANGER, WRONG, mistake_costs, outcomes
+from lmk.report.costs import QUIET, RIGHT, SILENT, STRANGER, WRONG, loss, mistake_costs, outcomes, verdict
 from lmk.report.statistics import (
     calibration,
     calibration_error,
@@ -58,6 +59,25 @@ def test_costs_of_a_worked_example():
     # Ranked: right 1/1, distractor, right 2/3; two landmarks. Without the distractor GAP is 1, so it costs 1/6.
     truth = np.array([7, NO_LANDMARK, 9])
     np.testing.assert_allclose(mistake_costs(answers([7, 9, 9], [0.9, 0.8, 0.7]), truth), [0, 1 / 6, 0])
+
+
+@given(queries)
+def test_what_is_lost_sums_to_what_gap_lacks(drawn):
+    truth = np.array([1] + [row[0] for row in drawn])
+    found = answers([2] + [row[1] for row in drawn], [2.0] + [float(row[2]) for row in drawn])
+    parts = loss(found, truth)
+    assert min(parts.wrong, parts.silent, parts.stranger) >= 0
+    assert parts.total == pytest.approx(1 - gap_of(found, truth), abs=1e-12)
+
+
+def test_what_is_lost_by_hand():
+    # Ranked: right 1/1, distractor, right 2/3, a wrong landmark; one is not answered. GAP is (1 + 2/3) / 4.
+    truth = np.array([7, NO_LANDMARK, 9, 5, 6])
+    found = loss(answers([7, 9, 9, 7, NO_LANDMARK], [0.9, 0.8, 0.7, 0.6, 0.0]), truth)
+    assert (found.wrong, found.silent) == (0.25, 0.25)
+    assert found.stranger == pytest.approx(1 / 3 / 4)
+    assert verdict(found).startswith("0.583 of GAP is lost: 0.250 to known landmarks named wrongly")
+    assert verdict(loss(answers([7], [0.5]), np.array([7]))) == "Nothing of GAP is lost."
 
 
 def test_every_query_has_one_of_five_outcomes():

@@ -83,7 +83,7 @@ def test_config_sets_shows_and_removes(folder, lmk):
 
 def test_a_key_that_no_command_has_is_refused_with_the_nearest(folder, lmk):
     code, _, err = lmk("config", "set", "competiton", "x")
-    assert code == 1 and "'competition'" in err
+    assert code == 2 and "'competition'" in err
     (folder / NAME).write_text("[submit]\nfolds = 3\n")
     code, _, err = lmk("recipes")
     assert code == 1 and "`lmk submit` has no option --folds" in err

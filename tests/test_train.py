@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tiny
 
 from lmk.models import training as train
 from lmk.models.backbones.build import network_of
@@ -77,6 +78,14 @@ def weights(network: Network) -> list[np.ndarray]:
 def assert_equal(first: list[np.ndarray], second: list[np.ndarray]) -> None:
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Networks that are not traced: for what counts steps, epochs and bytes, whatever way TensorFlow runs a step."""
+    tiny.run_eagerly()
+    yield
+    tiny.run_eagerly(False)
 
 
 def gaps(*values: float) -> Callable[[], float]:
@@ -217,9 +226,11 @@ def test_training_that_was_killed_within_an_epoch_goes_on_to_the_same_bytes(tmp_
 AVERAGED = replace(TUNED, stages=(replace(TUNED.stages[0], ema=0.7), replace(TUNED.stages[1], ema=0.7, patience=None)))
 
 
-@pytest.mark.parametrize("recipe", [TUNED, AVERAGED], ids=["plain", "averaged"])
-def test_training_goes_on_from_a_checkpoint_within_an_epoch_to_the_same_bytes(recipe, tmp_path):
+@pytest.mark.parametrize(("recipe", "way"), [(TUNED, None), (AVERAGED, "eagerly")], ids=["plain", "averaged"])
+def test_training_goes_on_from_a_checkpoint_within_an_epoch_to_the_same_bytes(recipe, way, tmp_path, request):
     """Each run is asked to stop after a few steps, in frozen and tuned stages, in whatever place of an epoch."""
+    if way is not None:
+        request.getfixturevalue(way)
     whole = trainer(recipe, tmp_path / "whole", dev_gap=gaps(*DEV))
     whole.run()
     dev, runs = gaps(*DEV), 0
@@ -253,7 +264,7 @@ def stopping_progress(stop: Stop, steps: int) -> Callable:
     return progress
 
 
-def test_checkpoints_are_written_by_the_clock(tmp_path, monkeypatch):
+def test_checkpoints_are_written_by_the_clock(tmp_path, monkeypatch, eagerly):
     clock, saved = [0.0], []
     monkeypatch.setattr(train.time, "monotonic", lambda: clock[0])
     run = trainer(FROZEN, tmp_path, checkpoint_minutes=10)
@@ -269,7 +280,7 @@ def test_checkpoints_are_written_by_the_clock(tmp_path, monkeypatch):
     assert saved == [(0, step // 3, step % 3) for step in range(2, 37, 2)]  # an epoch has three steps
 
 
-def test_epochs_over_stored_views_are_capped_by_steps(tmp_path):
+def test_epochs_over_stored_views_are_capped_by_steps(tmp_path, eagerly):
     recipe = replace(FROZEN, balance=False, stages=(Stage(3, 0.05, batch_size=16, steps=2),))
     told = []
 
@@ -282,7 +293,7 @@ def test_epochs_over_stored_views_are_capped_by_steps(tmp_path):
     assert told == [6]
 
 
-def test_a_batch_in_parts_learns_what_the_whole_batch_does(tmp_path, monkeypatch):
+def test_a_batch_in_parts_learns_what_the_whole_batch_does(tmp_path, monkeypatch, eagerly):
     stage = Stage(2, 0.05, batch_size=20, ema=0.9)
     recipe = replace(FROZEN, normalize=False, dropout=0.0, balance=False, optimizer="sgd", stages=(stage,))
     learnt = []
@@ -321,20 +332,20 @@ def test_the_weights_of_the_best_epoch_are_kept(uninterrupted):
     assert_equal(uninterrupted.weights, uninterrupted.asked[1])
 
 
-def test_a_stage_ends_after_its_patience(tmp_path):
+def test_a_stage_ends_after_its_patience(tmp_path, eagerly):
     recipe = replace(TUNED, stages=(replace(TUNED.stages[1], epochs=9, patience=2),))
     history = trainer(recipe, tmp_path, dev_gap=gaps(0.3, 0.5, 0.4, 0.45, 0.9)).run()
     assert [record["dev_gap"] for record in history] == [0.3, 0.5, 0.4, 0.45]
 
 
-def test_without_patience_dev_is_not_asked(tmp_path):
+def test_without_patience_dev_is_not_asked(tmp_path, eagerly):
     def unneeded() -> float:
         raise AssertionError("dev was asked")
 
     assert len(trainer(FROZEN, tmp_path, dev_gap=unneeded).run()) == 12
 
 
-def test_epochs_that_folds_found_best_replace_the_recipes(tmp_path):
+def test_epochs_that_folds_found_best_replace_the_recipes(tmp_path, eagerly):
     history = trainer(TUNED, tmp_path, epochs={1: 1}).run()  # its warm-up alone is as long
     assert [record["stage"] for record in history] == [0, 0, 0, 1]
     assert np.isfinite([record["loss"] for record in history]).all()

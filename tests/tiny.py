@@ -1,7 +1,7 @@
 """A competition and recipes so small that a whole run takes seconds, and `lmk` with these recipes.
 
-`python tests/tiny.py ARGUMENTS` is `lmk ARGUMENTS`; with KILL_AT=n in the environment it kills itself (SIGKILL) where
-the n-th file would take its place, so that nothing can be put in order before.
+`python tests/tiny.py ARGUMENTS` is `lmk ARGUMENTS`, its networks run eagerly; with KILL_AT=n in the environment it
+kills itself (SIGKILL) where the n-th file would take its place, so that nothing can be put in order before.
 """
 
 import os
@@ -83,6 +83,16 @@ def install_network(put: Callable[[object, object, object], None]) -> None:
     import lmk.models.network
 
     put(lmk.models.network, "build_backbone", build)
+
+
+def run_eagerly(eagerly: bool = True) -> None:
+    """Let TensorFlow run networks without tracing them first, which takes far longer than running such small ones."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.run_functions_eagerly(eagerly)
 
 
 def install_delf(put: Callable[[object, object, object], None]) -> None:
@@ -168,6 +178,7 @@ def main() -> None:
     def start_keras(*team) -> None:
         really_start(*team)
         install_network(_put)
+        run_eagerly()
 
     start.start_keras = start_keras
     if "KILL_AT" in os.environ:

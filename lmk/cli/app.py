@@ -15,6 +15,7 @@ app = typer.Typer(
     name="lmk",
     cls=Commands,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
 )
 data = typer.Typer(help="The competition's files.", no_args_is_help=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import JsonOption, SeedOption, app, print_json
+from lmk.cli.complete import blend_rule_names
 from lmk.cli.output import say
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ def blend(
     rule: Annotated[
         str,
         typer.Option(
+            autocompletion=blend_rule_names,
             help="vote, mean, min-max, rank-mean, log-product; learned from --dev: equal (calibrated, then equal "
-            "weights), greedy, hill-climb, coordinate."
+            "weights), greedy, hill-climb, coordinate.",
         ),
     ] = "min-max",
     weight: Annotated[
@@ -50,31 +52,31 @@ def blend(
     from lmk.ensemble.blend import LEARNED_RULES, RULES
     from lmk.ensemble.combine import combination
     from lmk.predictions import write_submission
-    from lmk.util.errors import LmkError
+    from lmk.util.errors import UsageError
     from lmk.util.out_path import check_out
 
     if rule not in RULES:
-        raise LmkError(f"No rule of blending is named '{rule}'; there are {', '.join(RULES)}.")
+        raise UsageError(f"No rule of blending is named '{rule}'; there are {', '.join(RULES)}.")
     if len(submissions) < 2:
-        raise LmkError("One submission is no blend. Name two or more.")
+        raise UsageError("One submission is no blend. Name two or more.")
     if solution is not None and dev is not None and solution.resolve() == dev.resolve():
-        raise LmkError(f"{dev} cannot both teach the blend and score it. Learn from queries that the score leaves out.")
+        raise UsageError(f"{dev} cannot both fit the blend and score it. Fit on queries that the score leaves out.")
     out = check_out(out)
     if out.resolve() in {path.resolve() for path in submissions}:
-        raise LmkError(f"{out} is one of the submissions. Give --out another name.")
+        raise UsageError(f"{out} is one of the submissions. Give --out another name.")
     lists = _aligned(submissions)
     told: dict[str, object] = {"out": str(out), "rule": rule, "rows": len(lists[0])}
     blending: Blending
     if rule in LEARNED_RULES:
         if dev is None or weight:
-            raise LmkError(
+            raise UsageError(
                 f"The rule '{rule}' learns its weights: give the truth of some queries by --dev, no --weight."
             )
         blending, learned = _learn(lists, submissions, dev, dev_list, rule, seed)
         told |= learned
     else:
         if dev is not None or dev_list:
-            raise LmkError(f"The rule '{rule}' learns nothing from --dev. Learned are {', '.join(LEARNED_RULES)}.")
+            raise UsageError(f"The rule '{rule}' learns nothing from --dev. Learned are {', '.join(LEARNED_RULES)}.")
         _check_weights(weight, len(submissions))
         blending = combination(rule, lists, weight)
     blended = blending(lists, 1)
@@ -119,10 +121,10 @@ def _learn(
     from lmk.evaluation import gap_of
     from lmk.predictions import NO_LANDMARK
     from lmk.util.arrays import positions
-    from lmk.util.errors import LmkError
+    from lmk.util.errors import LmkError, UsageError
 
     if dev_lists and len(dev_lists) != len(paths):
-        raise LmkError(f"There are {len(paths)} submissions and {len(dev_lists)} --dev-list. Give one for each.")
+        raise UsageError(f"There are {len(paths)} submissions and {len(dev_lists)} --dev-list. Give one for each.")
     known = read_solution(dev)
     asked = _aligned(dev_lists) if dev_lists else lists
     lacking = known.ids[positions(asked[0].ids, known.ids) < 0]
@@ -151,10 +153,10 @@ def _learn(
 
 
 def _check_weights(weights: list[float] | None, count: int) -> None:
-    from lmk.util.errors import LmkError
+    from lmk.util.errors import UsageError
 
     if weights and (len(weights) != count or min(weights) < 0 or not 0 < sum(weights) < float("inf")):
-        raise LmkError(f"{len(weights)} --weight for {count} submissions: give one for each, >= 0 and not all 0.")
+        raise UsageError(f"{len(weights)} --weight for {count} submissions: give one for each, >= 0 and not all 0.")
 
 
 def _scores(paths: list[Path], lists: list[Predictions], solution: Path) -> list[dict[str, object]]:

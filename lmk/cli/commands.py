@@ -23,8 +23,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "train": ("Train a recipe's networks: one for each fold, and one on all photos.", ("stages",)),
     "predict": (
-        "Predict all dev queries and test photos by a recipe; trains it first where that is not done.",
-        ("stages",),
+        "Say which landmark photos show, by a run's networks, and draw the matches with the closest gallery photo.",
+        ("predict",),
     ),
     "ensemble": ("Blend recipes and retrieval by weights fitted on dev.", ("stages",)),
     "fuse": (
@@ -82,6 +82,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "kernel": ("Training and submission on Kaggle's machines.", ("kernel", "kernel_train")),
     "weights": ("Weights of backbones, here and on Kaggle.", ("weights",)),
     "plot": ("Draw a run's charts into files: PNG, PDF or SVG.", ("plot",)),
+    "help": ("Show the help of a command, as its --help does.", ("help",)),
     "config": ("Settings of a project (lmk.toml), which stand in for options.", ("config",)),
 }
 """By name: the first paragraph of its help, and the modules of `lmk.cli` that hold it and the commands below it."""
@@ -127,12 +128,21 @@ def build(name: str) -> Any:
     }
     for group in app.registered_groups:
         if group.name == name:
-            return typer.main.get_group_from_info(group, suggest_commands=app.suggest_commands, **settings)
+            return _flowing(typer.main.get_group_from_info(group, suggest_commands=app.suggest_commands, **settings))
     for command in app.registered_commands:
         own = command.name or typer.main.get_command_name(getattr(command.callback, "__name__", ""))
         if own == name:
-            return typer.main.get_command_from_info(command, **settings)
+            return _flowing(typer.main.get_command_from_info(command, **settings))
     raise LookupError(f"No module of {modules} registers `{name}`: {text}")
+
+
+def _flowing(command: Any) -> Any:
+    """The command, with the paragraphs of its help (and of those below it) in one line each, for any width."""
+    if command.help:
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in command.help.split("\n\n"))
+    for child in (getattr(command, "commands", None) or {}).values():
+        _flowing(child)
+    return command
 
 
 class Commands(TyperGroup):

@@ -1,9 +1,15 @@
-"""What the shell completes: names of recipes, competitions and runs."""
+"""What the shell completes: every set of names that is known, and files of the kind that is asked for."""
+
+from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from lmk.kaggle.kernels import Kernel
 
 
 def recipe_names(incomplete: str) -> list[tuple[str, str]]:
@@ -24,6 +30,19 @@ def recipe_names(incomplete: str) -> list[tuple[str, str]]:
             ):
                 files.append((word, "recipe file" if is_file else "folder"))
     return named + files
+
+
+def photos_or_recipes(incomplete: str) -> list[str]:
+    """Photos and folders that begin so, and recipes."""
+    from lmk.data.photos import SUFFIXES
+
+    start = Path(incomplete)
+    folder = start if incomplete.endswith("/") else start.parent
+    entries = sorted(folder.glob("*")) if folder.is_dir() else []
+    files = [str(path) for path in entries if path.suffix.lower() in SUFFIXES]
+    folders = [f"{path}/" for path in entries if path.is_dir() and not path.name.startswith(".")]
+    names = [name for name, _ in recipe_names(incomplete)]
+    return [name for name in (*files, *folders) if name.startswith(incomplete)] + names
 
 
 def competition_names(context: typer.Context, incomplete: str) -> list[str]:
@@ -72,3 +91,63 @@ def local_feature_names(incomplete: str) -> list[str]:
     from lmk.local.kinds import KINDS
 
     return [name for name in KINDS if name.startswith(incomplete)]
+
+
+def command_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Commands below those that were named, for `lmk help`."""
+    found: Any = context.find_root().command
+    for word in context.params.get("command") or ():
+        found = (getattr(found, "commands", None) or {}).get(word)
+    return [name for name in (getattr(found, "commands", None) or {}) if name.startswith(incomplete)]
+
+
+def all_kernels() -> list[Kernel]:
+    """The kernels in kernels/ (LMK_KERNELS)."""
+    from lmk.kaggle.kernels import Kernel, kernels_root
+    from lmk.kaggle.metadata import FILE_NAME
+
+    return [Kernel(path.parent) for path in sorted(kernels_root().glob(f"*/{FILE_NAME}"))]
+
+
+def kernel_names(incomplete: str) -> list[str]:
+    """Kernels that begin so, for the shell."""
+    return [kernel.name for kernel in all_kernels() if kernel.name.startswith(incomplete)]
+
+
+def weights_names(incomplete: str) -> list[str]:
+    """What `--weights` names besides files, and folders that begin so."""
+    folders = [f"{path}/" for path in sorted(Path().glob(f"{incomplete}*")) if path.is_dir()] if incomplete else []
+    return [name for name in ("imagenet", "none", "tiny") if name.startswith(incomplete)] + folders
+
+
+def gpu_names(incomplete: str) -> list[str]:
+    """GPUs whose rates are known that begin so."""
+    from lmk.pipeline.rates import GPUS
+
+    return [name for name in GPUS if name.startswith(incomplete)]
+
+
+def delf_names(incomplete: str) -> list[str]:
+    """Backbones that DELF can be trained on that begin so."""
+    from lmk.models.delf.recipe import CUTS
+
+    return [name for name in CUTS if name.startswith(incomplete)]
+
+
+def blend_rule_names(incomplete: str) -> list[str]:
+    """Rules of `lmk blend` that begin so."""
+    from lmk.ensemble.blend import RULES
+
+    return [name for name in RULES if name.startswith(incomplete)]
+
+
+def submissions_or_runs(context: typer.Context, incomplete: str) -> list[str]:
+    """CSV files and runs that begin so."""
+    parent = Path(incomplete).parent if "/" in incomplete else Path()
+    files = (str(path) for path in sorted(parent.glob("*.csv")))
+    return [*run_names(context, incomplete), *(name for name in files if name.startswith(incomplete))]
+
+
+def kernel_kinds(incomplete: str) -> list[str]:
+    """Kinds of kernels that begin so."""
+    return [name for name in ("train", "delf", "submission") if name.startswith(incomplete)]

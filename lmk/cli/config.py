@@ -67,12 +67,12 @@ def set_setting(
 
     A command line's own option and its environment variable go before the setting.
     """
-    from lmk.util.errors import LmkError, did_you_mean
+    from lmk.util.errors import UsageError, did_you_mean
     from lmk.util.settings import NAME, set_value, settings_path
 
     known = _known()
     if key not in known:
-        raise LmkError(f"No command has an option --{key}.{did_you_mean(key, known)}")
+        raise UsageError(f"No command has an option --{key}.{did_you_mean(key, known)}")
     values = [_parsed(word) for word in value]
     path = settings_path() or Path.cwd() / NAME
     set_value(path, key, values[0] if len(values) == 1 else values)  # type: ignore[arg-type]

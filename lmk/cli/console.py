@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
@@ -59,9 +59,20 @@ def set_loudness(quiet: bool, verbose: bool) -> None:
     logging.getLogger("lmk").setLevel(level)
 
 
+def is_verbose() -> bool:
+    """Whether `--verbose` was given."""
+    return logging.getLogger("lmk").isEnabledFor(logging.DEBUG)
+
+
 def note(text: object) -> None:
     """Print a line for the person on stderr; never data."""
     stderr.print(safe(text, lines=True), markup=False, emoji=False, soft_wrap=True)
+
+
+def next_steps(*lines: str) -> None:
+    """Print what a person may do next, a line each, on stderr."""
+    for place, line in enumerate(lines):
+        note(f"{'Next:' if place == 0 else '     '} {line}")
 
 
 @contextmanager
@@ -70,6 +81,26 @@ def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
     kind = silent if stderr.quiet else _bar if stderr.is_terminal else _lines
     with kind(label, total, unit) as advance:
         yield advance
+
+
+class Clock(ProgressColumn):
+    """The one time of a bar, with its name: what is left by the pace so far, or the time so far where none is known."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """`about 1:20 left`, or `0:05 so far`."""
+        left = task.time_remaining
+        if left is not None and task.completed:
+            return Text(f"about {clock(left)} left")
+        return Text(f"{clock(task.elapsed or 0.0)} so far")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as `0:05`, `12:30` or `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 _shown: list[Progress] = []
@@ -105,8 +136,7 @@ def _bars() -> Iterator[Progress]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        Clock(),
     )
     with Progress(*columns, console=stderr, transient=True) as bars:
         _shown.append(bars)

@@ -35,7 +35,9 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Count a competition's photos and landmarks, and list what is missing, doubled, left over or unreadable."""
-    from lmk.cli.console import progress
+    from shlex import quote
+
+    from lmk.cli.console import next_steps, progress
     from lmk.pipeline.dataset import open_competition
     from lmk.util.errors import LmkError
     from lmk.util.workspace import Workspace
@@ -60,6 +62,7 @@ def status(
             say(line)
         if unreadable and all(finding.kind != UNREADABLE for finding in findings):
             say(f"All {sum(len(files) for files in opened.files):,} photos can be read.")
+        next_steps(f"lmk make-submission -c {quote(competition)} --dry-run")
 
 
 def _unreadable(competition: Competition) -> list[Finding]:

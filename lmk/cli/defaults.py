@@ -50,7 +50,9 @@ def _defaults(
         if key in options
     }
     for name, child in children.items():
-        found[name] = _defaults(child, general, tables.get(name, {}), settings, f"{where}{name} ")
+        # A command without settings has no entry: that of `lmk help` would be taken for the option --help.
+        if below := _defaults(child, general, tables.get(name, {}), settings, f"{where}{name} "):
+            found[name] = below
     return found
 
 

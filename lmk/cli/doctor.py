@@ -21,6 +21,7 @@ from lmk.cli.app import (
     app,
     print_json,
 )
+from lmk.cli.complete import recipe_names, weights_names
 from lmk.cli.options import default_recipes, with_defaults
 from lmk.cli.output import say
 
@@ -45,9 +46,15 @@ class Finding:
 def doctor(
     competition: CompetitionOption = DEFAULT_COMPETITION,
     recipe: Annotated[
-        list[str] | None, typer.Option("--recipe", "-r", help="Recipe to look for weights of. Default: by the device.")
+        list[str] | None,
+        typer.Option(
+            "--recipe", "-r", autocompletion=recipe_names, help="Recipe to look for weights of. Default: by the device."
+        ),
     ] = None,
-    weights: Annotated[str | None, typer.Option(envvar="LMK_WEIGHTS", help="As for `lmk make-submission`.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(envvar="LMK_WEIGHTS", autocompletion=weights_names, help="As for `lmk make-submission`."),
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
 ) -> None:

@@ -25,7 +25,7 @@ def download(
     tries: Annotated[
         int, typer.Option(min=1, max=10, help="How often an address is asked whose failure may pass.")
     ] = 3,
-    silence: Annotated[float, typer.Option(min=0.1, help="Seconds without an answer that a request waits.")] = 20.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without an answer that a request waits.")] = 20.0,
     contact: Annotated[
         str,
         typer.Option(
@@ -39,7 +39,9 @@ def download(
     as_json: JsonOption = False,
 ) -> None:
     """Bring the photos that train.csv and test.csv give addresses for (2018, 2019); goes on where it was stopped."""
-    from lmk.cli.console import progress
+    from shlex import quote
+
+    from lmk.cli.console import next_steps, progress
     from lmk.data.address import Limits
     from lmk.data.competitions import find_competition, photo_addresses
     from lmk.data.download import Way
@@ -50,7 +52,7 @@ def download(
     _, root = find_competition(competition, Workspace.open(workspace).competitions)
     listed = photo_addresses(root)
     way = Way(
-        side, threads, each_host, tries, limits=Limits(silence=silence), allow_private=allow_private, contact=contact
+        side, threads, each_host, tries, limits=Limits(silence=timeout), allow_private=allow_private, contact=contact
     )
     with alone_in(root):
         found = {part: bring(*rows, root / part, way, progress, retry) for part, rows in listed.items()}
@@ -65,3 +67,4 @@ def download(
         say(f"{part}: {done.stored:,} photos, {done.new:,} of them new; what became of each: {done.table}")
         for reason, count in sorted(done.reasons.items(), key=lambda item: -item[1]):
             say(f"  {count:>9,}  {reason}")
+    next_steps(f"lmk data status -c {quote(competition)}")

@@ -1,36 +1,107 @@
 """`lmk evaluate` and `lmk check`: what a submission is worth, and whether the hosts would take it."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmk.cli.app import (
-    DEFAULT_COMPETITION,
-    DEFAULT_WORKSPACE,
-    CompetitionOption,
-    JsonOption,
-    WorkspaceOption,
-    app,
-    print_json,
-)
+from lmk.cli.app import COMMON, DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
+from lmk.cli.complete import competition_names, submissions_or_runs
 from lmk.cli.output import say
 
-SubmissionArgument = Annotated[Path, typer.Argument(help="A submission: `id,landmarks`.")]
+if TYPE_CHECKING:
+    from lmk.runs import RunRecord
+    from lmk.util.workspace import Workspace
+
+SubmissionArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="CSV|RUN",
+        autocompletion=submissions_or_runs,
+        help="A submission (`id,landmarks`), or the run that made it. Default: the newest run.",
+    ),
+]
+AnswersOption = Annotated[
+    str | None,
+    typer.Option(
+        "--competition",
+        "-c",
+        autocompletion=competition_names,
+        rich_help_panel=COMMON,
+        help="The submission's competition. Default: the run's.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A submission that a person named.
+
+    Attributes:
+        path: Its file.
+        run: The run that made it, None where that is not known.
+        name, root: The competition's name and folder.
+    """
+
+    path: Path
+    run: RunRecord | None
+    name: str
+    root: Path
+
+
+def find_submission(what: str | None, competition: str | None, place: Workspace) -> Named:
+    """The submission that `what`, a file or a run's name, stands for; of the newest run if None.
+
+    Raises:
+        LmkError: There is none, or nothing says which competition it belongs to.
+    """
+    from lmk.data.competitions import find_competition
+    from lmk.runs import all_records, find_record
+    from lmk.util.errors import UsageError
+
+    is_file = what is not None and (Path(what).is_file() or what.endswith(".csv"))
+    run: RunRecord | None = None
+    if not is_file:
+        run = find_record(place.runs, what)
+        path = Path(run.submission)
+    else:
+        path = Path(str(what)).expanduser()
+        made = (one for one in all_records(place.runs) if Path(one.submission).resolve() == path.resolve())
+        run = next(made, None)
+    if competition is not None:
+        return Named(path, run, *find_competition(competition, place.competitions))
+    if run is None:
+        raise UsageError(f"No run in {place.runs} made {path}, so name its competition by --competition.")
+    return Named(path, run, run.competition, Path(run.root))
 
 
 @app.command()
 def evaluate(
-    submission: SubmissionArgument,
-    solution: Annotated[Path, typer.Option(help="The hosts' solution: `id,landmarks,Usage`.")],
+    submission: SubmissionArgument = None,
+    solution: Annotated[
+        Path | None, typer.Option(help="The hosts' solution: `id,landmarks,Usage`. Default: the competition's own.")
+    ] = None,
+    competition: AnswersOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
 ) -> None:
     """Print the GAP of a submission: overall with its interval, public, private, and on landmark photos alone."""
+    from lmk.cli.console import next_steps, note
     from lmk.data.tables import read_solution
     from lmk.evaluation import evaluate as score
     from lmk.predictions import read_submission
+    from lmk.util.workspace import Workspace
 
-    found = score(read_submission(submission), read_solution(solution))
+    if solution is None or submission is None or not Path(submission).is_file():
+        named = find_submission(submission, competition, Workspace(workspace))
+        path, truth = named.path, solution or find_solution(named)
+        note(f"{path} against {truth}")
+    else:
+        named, path, truth = None, Path(submission), solution
+    found = score(read_submission(path), read_solution(truth))
     if json:
         print_json(found.to_dict())
         return
@@ -40,31 +111,57 @@ def evaluate(
     say(f"  landmark photos  {found.gap_landmark_only:.5f}")
     say(f"Top-1              {found.top1:.5f}")
     say(f"{found.queries:,} queries, {found.landmark_queries:,} of them show a landmark")
+    if named is not None and named.run is not None:
+        next_steps(f"lmk report {named.run.run} --open")
+
+
+def find_solution(named: Named) -> Path:
+    """The solution in the competition's folder.
+
+    Raises:
+        LmkError: It has none.
+    """
+    from lmk.data.competitions import SOLUTIONS
+    from lmk.util.errors import LmkError
+
+    found = next((named.root / name for name in SOLUTIONS if (named.root / name).is_file()), None)
+    if found is None:
+        raise LmkError(
+            f"{named.root} holds no {SOLUTIONS[0]}: {named.name} does not say what its test photos show. Name the "
+            "hosts' solution by --solution, or see what dev says: `lmk report`."
+        )
+    return found
 
 
 @app.command()
 def check(
-    submission: SubmissionArgument,
-    competition: CompetitionOption = DEFAULT_COMPETITION,
+    submission: SubmissionArgument = None,
+    competition: AnswersOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
 ) -> None:
     """Check that a submission answers the competition's ids as the hosts want it."""
-    from lmk.cli.console import note, progress
+    from lmk.cli.console import next_steps, note, progress
+    from lmk.data.competitions import SOLUTIONS
     from lmk.evaluation import check_submission
     from lmk.pipeline.dataset import open_competition
     from lmk.predictions import NO_LANDMARK, read_submission
     from lmk.util.workspace import Workspace
 
-    predictions = read_submission(submission)
-    opened = open_competition(competition, Workspace.open(workspace).competitions, progress)
+    place = Workspace.open(workspace)
+    named = find_submission(submission, competition, place)
+    predictions = read_submission(named.path)
+    wanted = competition if competition is not None else str(named.root)
+    opened = open_competition(wanted, place.competitions, progress)
     in_order = check_submission(predictions, opened.test_ids)
     if not in_order:
         note("Its rows stand in another order than the sample's; `lmk submit` sends them in the sample's order.")
     answered = int((predictions.best != NO_LANDMARK).sum())
     if json:
-        print_json(
-            {"submission": str(submission), "rows": len(predictions), "answered": answered, "in_order": in_order}
-        )
-    else:
-        say(f"{submission} is in order: {len(predictions):,} rows, {answered:,} of them answered.")
+        rows = {"rows": len(predictions), "answered": answered, "in_order": in_order}
+        print_json({"submission": str(named.path), **rows})
+        return
+    say(f"{named.path} can be submitted: {len(predictions):,} rows, {answered:,} of them answered.")
+    run = named.run.run if named.run is not None else str(named.path)
+    solved = any((named.root / name).is_file() for name in SOLUTIONS)
+    next_steps(f"lmk evaluate {run}" if solved else f"lmk submit {run} --wait")

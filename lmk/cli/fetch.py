@@ -26,7 +26,7 @@ def fetch(
     as_json: JsonOption = False,
 ) -> None:
     """Bring a competition's files from Kaggle: the whole archive, resumed where it broke off, unpacked safely."""
-    from lmk.cli.console import note, progress
+    from lmk.cli.console import next_steps, note, progress
     from lmk.kaggle.fetch import already_fetched
     from lmk.kaggle.fetch import fetch as fetch_files
     from lmk.util.workspace import Workspace
@@ -41,4 +41,5 @@ def fetch(
     if as_json:
         print_json({"folder": str(folder), "files": fetched.files, "bytes": fetched.size, "new": fetched.new})
     else:
+        next_steps(f"lmk data status -c {slug}", f"lmk make-submission -c {slug} --dry-run")
         say(f"{folder}  ({fetched.files:,} files, archive {fetched.size / 1e6:,.1f} MB)")

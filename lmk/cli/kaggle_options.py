@@ -7,14 +7,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmk.cli.app import KAGGLE
+
 if TYPE_CHECKING:
     from lmk.kaggle.api import Client
 
 RecordsOption = Annotated[
-    Path, typer.Option("--records", envvar="LMK_SUBMISSIONS", help="Folder of submission records, one folder each.")
+    Path,
+    typer.Option(
+        "--records",
+        envvar="LMK_SUBMISSIONS",
+        rich_help_panel=KAGGLE,
+        help="Folder of submission records, one folder each.",
+    ),
 ]
 TimeoutOption = Annotated[
-    float, typer.Option("--timeout", envvar="LMK_KAGGLE_TIMEOUT", min=1, help="Longest silence of Kaggle, in seconds.")
+    float,
+    typer.Option(
+        "--timeout",
+        envvar="LMK_KAGGLE_TIMEOUT",
+        min=1,
+        rich_help_panel=KAGGLE,
+        help="Longest silence of Kaggle, in seconds.",
+    ),
 ]
 DEFAULT_RECORDS = Path("submissions")
 DEFAULT_TIMEOUT = 30.0

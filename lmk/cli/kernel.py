@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
-from lmk.cli.complete import like_names, recipe_names
+from lmk.cli.complete import competition_names, kernel_kinds, kernel_names, like_names, recipe_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
 from lmk.cli.output import say, say_block, say_piece
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 kernel = typer.Typer(help="Training and submission on Kaggle's machines.", no_args_is_help=True)
 app.add_typer(kernel, name="kernel")
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Folder in kernels/ (LMK_KERNELS).")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=kernel_names, help="Folder in kernels/ (LMK_KERNELS).")
+]
 WheelsOption = Annotated[
     Path | None, typer.Option(exists=True, file_okay=False, help="Folder of wheels that Kaggle's image lacks.")
 ]
@@ -40,7 +42,7 @@ WEIGHTS_FOLDER = "FOLDER-OF-WEIGHTS"
 @kernel.command()
 def new(
     name: NameArgument,
-    kind: Annotated[str, typer.Option(help="train, delf or submission.")] = "train",
+    kind: Annotated[str, typer.Option(autocompletion=kernel_kinds, help="train, delf or submission.")] = "train",
     recipe: Annotated[
         list[str],
         typer.Option(
@@ -65,13 +67,21 @@ def new(
     ] = [],  # noqa: B006
     gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="Run on two T4 GPUs, or on a CPU.")] = True,
     competition: Annotated[
-        str, typer.Option("--competition", "-c", envvar="LMK_COMPETITION", help="Slug on Kaggle.")
+        str,
+        typer.Option(
+            "--competition",
+            "-c",
+            envvar="LMK_COMPETITION",
+            autocompletion=competition_names,
+            help="Slug on Kaggle.",
+        ),
     ] = "landmark-recognition-2020",
 ) -> None:
     """Make kernels/NAME: settings that pass Kaggle's checks, and a short script to read and change.
 
     The internet is off in kernels, so that weights must be attached: --dataset or --model.
     """
+    from lmk.cli.console import next_steps
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.templates import make_kernel
     from lmk.models.recipes import find_recipe, is_recipe_file
@@ -87,6 +97,7 @@ def new(
             files[words[-1]] = Path(word).expanduser().read_text(encoding="utf-8")
     made = make_kernel(kernels_root(), name, kind, words, kaggle_slug(competition), dataset, gpu, model, files, like)
     say(str(made.folder))
+    next_steps(f"lmk kernel run {name}  (here, as Kaggle would)", f"lmk kernel push {name} --wait --pull")
 
 
 @kernel.command()
@@ -174,6 +185,10 @@ def status(
         print_json({"ref": version.ref, "version": version.version, "status": state})
     else:
         say(f"{version.ref} version {version.version}: {state}")
+        if wait:
+            from lmk.cli.console import next_steps
+
+            next_steps(f"lmk kernel pull {name}")
 
 
 def check_recipe_files(folder: Kernel) -> None:
@@ -225,12 +240,12 @@ def logs(
     from lmk.cli.console import note
     from lmk.kaggle.follow import follow_log
     from lmk.kaggle.kernels import Kernel, log_of
-    from lmk.util.errors import LmkError
+    from lmk.util.errors import UsageError
 
     version = Kernel.open(name).pushed()
     client = connect(timeout)
     if follow and as_json:
-        raise LmkError("--json prints one value at the end, and --follow lines as they come. Choose one.")
+        raise UsageError("--json prints one value at the end, and --follow lines as they come. Choose one.")
     if follow:
         for piece in follow_log(client, version.ref, every):
             say_piece(piece)
@@ -379,7 +394,7 @@ def command_of(pulled: Pulled, workspace: Path) -> str | None:
 
 def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> dict[str, Path]:
     """Where each of the kernel's sources lies here: as `--input` says, else where lmk keeps it."""
-    from lmk.util.errors import LmkError
+    from lmk.util.errors import UsageError
 
     named = dict(entry.partition("=")[::2] for entry in given)
     values = prepared.metadata.values
@@ -390,7 +405,7 @@ def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> d
     }
     for name, folder in named.items():
         if not folder:
-            raise LmkError(f"`--input {name}` names no folder; write --input {name}=FOLDER.")
+            raise UsageError(f"`--input {name}` names no folder; write --input {name}=FOLDER.")
         found[name] = Path(folder).expanduser()
     return found
 

@@ -1,12 +1,15 @@
 """Entry point of the command line: runs a command and turns an `LmkError` into one line."""
 
 import sys
+from typing import NoReturn
 
 from lmk.cli.app import app
-from lmk.cli.output import fail, prepare_streams
+from lmk.cli.output import fail, interrupted, prepare_streams
 from lmk.util.errors import LmkError
 from lmk.util.settings import settings_path
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells give it."""
 LOUDNESS = ("--quiet", "-q", "--verbose", "-v")
 
 
@@ -15,6 +18,12 @@ def main() -> None:
     prepare_streams()
     try:
         app(in_front(sys.argv[1:]), default_map=defaults())
+    except KeyboardInterrupt:
+        fail_interrupted()
+    except SystemExit as left:
+        if left.code == INTERRUPTED:  # the command-line library took the interruption
+            fail_interrupted()
+        raise
     except LmkError as error:
         fail(error)
         sys.exit(error.exit_code)
@@ -23,6 +32,12 @@ def main() -> None:
             raise
         fail(f"{error.filename or 'input or output'}: {error.strerror}.")
         sys.exit(1)
+
+
+def fail_interrupted() -> NoReturn:
+    """Say that Ctrl-C ended the command and that nothing is lost, and leave."""
+    interrupted()
+    sys.exit(INTERRUPTED)
 
 
 def defaults() -> dict[str, object]:

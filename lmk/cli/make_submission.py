@@ -38,7 +38,8 @@ def make_submission(
         ),
     ] = True,
     out: Annotated[
-        Path | None, typer.Option(rich_help_panel=COMMON, help="The submission. Default: one in the workspace.")
+        Path | None,
+        typer.Option("--out", "-o", rich_help_panel=COMMON, help="The submission. Default: one in the workspace."),
     ] = None,
     name: Annotated[
         str | None, typer.Option(rich_help_panel=COMMON, help="Name of the run. Default: made of its results.")
@@ -70,6 +71,7 @@ def make_submission(
 
     What an earlier run stored is not computed again; a run that was killed goes on where it was.
     """
+    from lmk.cli.console import next_steps
     from lmk.cli.tables import print_result, print_stages
     from lmk.pipeline.build import build
     from lmk.pipeline.plan import plan_steps
@@ -94,12 +96,31 @@ def make_submission(
     values = result.to_dict()
     if not json:
         print_result(result)
+        if not submit:
+            next_steps(*after_run(opened, result))
     try:
         if submit:
             values["sent"] = send(opened, result, message, wait, records, timeout, json)
     finally:
         if json:  # what was made is printed, too, if it could not be sent
             print_json(values)
+
+
+def after_run(opened: Opened, result: Result) -> list[str]:
+    """Commands that follow a run: look at its report, score it or send it, and ask it about photos."""
+    from shlex import quote
+
+    from lmk.data.competitions import SLUGS
+
+    run, competition = quote(result.name), opened.dataset.competition
+    lines = [f"lmk report {run} --open"]
+    if competition.solution_path is not None:
+        lines.append(f"lmk evaluate {run}")
+    if competition.name in SLUGS or competition.solution_path is None:
+        lines += [f"lmk check {run}", f"lmk submit {run} --wait"]
+    if opened.config.like is None:
+        lines.append(f"lmk predict PHOTO.jpg --run {run}")
+    return lines
 
 
 def check_access(opened: Opened, timeout: float) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -22,7 +24,15 @@ from lmk.cli.app import (
     SeedOption,
     WorkspaceOption,
 )
-from lmk.cli.complete import fusion_names, like_names, local_feature_names, recipe_names, retrieval_names
+from lmk.cli.complete import (
+    delf_names,
+    fusion_names,
+    like_names,
+    local_feature_names,
+    recipe_names,
+    retrieval_names,
+    weights_names,
+)
 from lmk.cli.console import note, progress
 
 if TYPE_CHECKING:
@@ -51,6 +61,8 @@ OF_ENSEMBLE = (
     "delf_tune",
     "delf_attention",
     "gallery",
+    "most_features",
+    "pairs",
     "nearest",
     "enough",
 )
@@ -96,6 +108,7 @@ def open_run(
         str | None,
         typer.Option(
             envvar="LMK_WEIGHTS",
+            autocompletion=weights_names,
             rich_help_panel=COMMON,
             help="Backbone weights: `imagenet`, `none`, `tiny`, a file, or a folder. Default: imagenet; tiny for "
             "recipes of tiny backbones.",
@@ -160,8 +173,8 @@ def open_run(
     like: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=COMMON,
             autocompletion=like_names,
+            rich_help_panel=COMMON,
             help="Follow a published system to the letter: vgg16-delf35 or xception-delf32 (`lmk recipes`). One "
             "network, DELF, its decision, nothing else; -r names another network.",
         ),
@@ -212,6 +225,7 @@ def open_run(
     delf: Annotated[
         str | None,
         typer.Option(
+            autocompletion=delf_names,
             rich_help_panel=VERIFYING,
             help="Backbone that DELF trains on, or folder of a published DELF. Default: by the weights.",
         ),
@@ -245,6 +259,20 @@ def open_run(
             help="Compare with the photos most like the query, not with a seeded choice.",
         ),
     ] = False,
+    most_features: Annotated[
+        int | None,
+        typer.Option(
+            min=20, rich_help_panel=VERIFYING, help="Most local features of a photo. Default: by kind, 800 or 1,000."
+        ),
+    ] = None,
+    pairs: Annotated[
+        int,
+        typer.Option(
+            min=1000,
+            rich_help_panel=VERIFYING,
+            help="Most pairs of photos compared for queries; above it fewer photos, then fewer landmarks a query.",
+        ),
+    ] = 1_000_000,
     enough: Annotated[
         int | None,
         typer.Option(
@@ -260,6 +288,14 @@ def open_run(
     runtime: Annotated[
         Literal["keras", "openvino"], typer.Option(rich_help_panel=MACHINE, help="Inference engine on a CPU.")
     ] = "keras",
+    disk: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            rich_help_panel=MACHINE,
+            help="Most disk for stored features, such as 18GB. Default: what is free less a tenth; 18GB in a kernel.",
+        ),
+    ] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, rich_help_panel=MACHINE, help="Processes for photos and pairs.")
     ] = 2,
@@ -305,30 +341,66 @@ def open_run(
     computes: bool = True,
 ) -> Iterator[Opened]:
     """The run that the options describe, on a competition that was read; alone in its workspace if it computes."""
-    from lmk.ensemble.rules import PUBLISHED_SUM, PUBLISHED_THRESHOLD, RULES
-    from lmk.models.recipes import find_recipe
-    from lmk.pipeline.config import Execution, config_of
+    given = dict(locals())
+    from lmk.data.sizes import size_of
+    from lmk.pipeline.budget import changes, within_budget
+    from lmk.pipeline.config import Execution
     from lmk.pipeline.dataset import open_competition, open_dataset
-    from lmk.pipeline.local_features import chosen_local_features
-    from lmk.retrieval.scores import KNN, SCORES
-    from lmk.util.errors import LmkError, did_you_mean
     from lmk.util.stopping import Stop, parse_duration
     from lmk.util.workspace import Workspace
 
+    asked = config_from(given)
+    place = Workspace.open(workspace)
+    stop = Stop(parse_duration(stop_after) if stop_after else None)
+    with place.alone() if computes else nullcontext(), _workers(cluster, jobs) as workers, stop.listening():
+        execution = Execution(place, workers, progress, note, stop, checkpoint_minutes)
+        opened = open_competition(competition, place.competitions, progress)
+        config = within_budget(asked, size_of(opened), disk_budget(disk, place.stores))
+        for line in changes(asked, config):
+            note(line)
+        yield Opened(config, open_dataset(config, opened, execution), execution)
+
+
+def disk_budget(disk: str | None, stores: Path) -> float:
+    """Bytes for stored features: what `--disk` says, or what there is.
+
+    Raises:
+        LmkError: It is no size.
+    """
+    from lmk.util.disk import disk_for, parse_size
+
+    return disk_for(stores) if disk is None else parse_size(disk)
+
+
+def config_from(given: Mapping[str, Any]) -> Config:
+    """The configuration that the options of `open_run` describe, by name.
+
+    Raises:
+        LmkError: A recipe, rule or system is unknown, or takes no such setting.
+    """
+    from lmk.ensemble.rules import PUBLISHED_SUM, PUBLISHED_THRESHOLD, RULES
+    from lmk.models.recipes import find_recipe
+    from lmk.pipeline.config import config_of
+    from lmk.pipeline.local_features import chosen_local_features
+    from lmk.pipeline.systems import find_system
+    from lmk.retrieval.scores import KNN, SCORES
+    from lmk.util.errors import UsageError, did_you_mean
+
+    fusion, recipe, like = given["fusion"], given["recipe"], given["like"]
+    ensemble, local_features = given["ensemble"], given["local_features"]
+    unreadable, retrieval = given["unreadable"], given["retrieval"]
     if fusion not in RULES:
-        raise LmkError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
+        raise UsageError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
     if retrieval not in SCORES:
-        raise LmkError(
+        raise UsageError(
             f"No retrieval is named '{retrieval}'; there are {', '.join(SCORES)}.{did_you_mean(retrieval, SCORES)}"
         )
-    if each_network and retrieval != KNN:
+    if given["each_network"] and retrieval != KNN:
         raise typer.BadParameter(f"--each-network goes with --retrieval {KNN}: {retrieval} joins networks by itself.")
     for name in recipe or ():
         find_recipe(name)
     system = None
     if like is not None:
-        from lmk.pipeline.systems import find_system
-
         system = find_system(like)
         if len(recipe or ()) > 1:
             raise typer.BadParameter(
@@ -336,58 +408,39 @@ def open_run(
             )
         recipe, ensemble, fusion, local_features = recipe or [system.recipe], True, system.rule, "delf"
         unreadable = unreadable or system.unreadable
-    if passes > 1 and (system is None or not system.sums):
+    if given["passes"] > 1 and (system is None or not system.sums):
         raise typer.BadParameter("--passes goes with --like xception-delf32.")
-    if divisor != "dev" and fusion != PUBLISHED_SUM:
+    if given["divisor"] != "dev" and fusion != PUBLISHED_SUM:
         raise typer.BadParameter(f"--divisor goes with --fusion {PUBLISHED_SUM} and --like xception-delf32.")
     if fusion == PUBLISHED_THRESHOLD and unreadable not in (None, "empty"):
         raise typer.BadParameter(
             f"--unreadable {unreadable} answers what was not verified, which the rule {fusion} does not do."
         )
     unreadable = unreadable or ("empty" if fusion == PUBLISHED_THRESHOLD else "last")
-    recipes, weights = with_defaults(competition, recipe, weights)
-    if system is None:
-        delf = delf or packaged_delf(recipes, weights)
-    config = config_of(
-        recipes,
-        image_size,
-        views,
-        epochs,
-        weights=weights,
-        seed=seed,
-        dev=dev,
-        folds=folds,
-        dev_queries=dev_queries,
-        refit=refit,
-        share_without_landmark=dev_share,
-        ensemble=ensemble,
-        spread=spread,
-        each_network=each_network,
-        retrieval=retrieval,
-        fusion=fusion,
-        precision=precision,
-        runtime=runtime,
-        local_features=chosen_local_features(local_features, weights, delf),
-        delf=delf,
-        delf_tune=delf_tune,
-        delf_attention=delf_attention,
-        like=like,
-        comparison="default" if system is None and comparison == "default" else "published",
-        passes=passes,
-        divisor=divisor,
-        **({} if system is None else {"candidates": 1}),
-        gallery=gallery,
-        nearest=nearest,
-        enough=enough,
-        unreadable=unreadable,
-        accepted=tuple(keep_stale or ()),
+    recipes, weights = with_defaults(given["competition"], recipe, given["weights"])
+    delf = given["delf"] or (packaged_delf(recipes, weights) if system is None else None)
+    as_given = (
+        *("seed", "dev", "folds", "dev_queries", "refit", "spread", "each_network", "retrieval", "precision"),
+        *("runtime", "delf_tune", "delf_attention", "like", "passes", "divisor", "gallery", "most_features", "pairs"),
+        *("nearest", "enough"),
     )
-    place = Workspace.open(workspace)
-    stop = Stop(parse_duration(stop_after) if stop_after else None)
-    with place.alone() if computes else nullcontext(), _workers(cluster, jobs) as workers, stop.listening():
-        execution = Execution(place, workers, progress, note, stop, checkpoint_minutes)
-        opened = open_competition(competition, place.competitions, progress)
-        yield Opened(config, open_dataset(config, opened, execution), execution)
+    return config_of(
+        recipes,
+        given["image_size"],
+        given["views"],
+        given["epochs"],
+        **{name: given[name] for name in as_given},
+        weights=weights,
+        share_without_landmark=given["dev_share"],
+        ensemble=ensemble,
+        fusion=fusion,
+        delf=delf,
+        local_features=chosen_local_features(local_features, weights, delf),
+        comparison="default" if system is None and given["comparison"] == "default" else "published",
+        **({} if system is None else {"candidates": 1}),
+        unreadable=unreadable,
+        accepted=tuple(given["keep_stale"] or ()),
+    )
 
 
 def with_defaults(competition: str, recipe: list[str] | None, weights: str | None) -> tuple[tuple[str, ...], str]:
@@ -466,41 +519,114 @@ def _on_command_line(context: typer.Context, names: Sequence[str]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in given)
 
 
-def run_command(function: Callable[..., None], computes: bool = True) -> Callable[..., None]:
+@dataclass(frozen=True)
+class Asked:
+    """What a command that opens nothing works on: the configuration, and the options of a run by name."""
+
+    config: Config
+    options: Mapping[str, Any]
+
+
+def run_command(
+    function: Callable[..., None], computes: bool = True, instead: Callable[..., bool] | None = None
+) -> Callable[..., None]:
     """Give a command the options of a run; its first parameter, `opened`, becomes what they describe.
 
     A parameter `recipe` or `ensemble` of the command's own takes the place of the option and still goes into the run.
     A command that keeps nothing it computes, or runs dry, does not hold the workspace. No run is opened where a
-    command's context says that a command below it does the work.
+    command's context says that a command below it does the work, or where `instead`, which is given all options, does.
     """
-    own = [
-        part
-        for name, part in inspect.signature(function, eval_str=True, locals={"Opened": object}).parameters.items()
-        if name != "opened"
-    ]
+
+    def call(options: dict[str, Any], own: dict[str, Any]) -> None:
+        options["computes"] = computes and not own.get("dry_run", False)
+        with open_run(**options) as opened:
+            function(opened, **own)
+
+    return _with_options(function, call, instead=instead)
+
+
+def config_command(
+    function: Callable[..., None], without_effect: Callable[..., None] | None = None
+) -> Callable[..., None]:
+    """Give a command the options of a run; its first parameter becomes an `Asked`, and no competition is read.
+
+    Args:
+        function: The command.
+        without_effect: A command whose own options it takes, too, and leaves alone, so that its line can be pasted.
+    """
+
+    def call(options: dict[str, Any], own: dict[str, Any]) -> None:
+        every = {name: part.default for name, part in inspect.signature(open_run).parameters.items()} | options
+        function(Asked(config_from(every), every), **own)
+
+    further = () if without_effect is None else inspect.signature(without_effect).parameters.values()
+    return _with_options(function, call, tuple(further))
+
+
+def default_of(option: str) -> Any:
+    """The default of an option of a run."""
+    return inspect.signature(open_run).parameters[option].default
+
+
+def command_of(options: Mapping[str, Any]) -> str:
+    """The words that give options of a run, by name of their parameter, whatever differs from its default."""
+    shared = inspect.signature(open_run, eval_str=True).parameters
+    words: list[str] = []
+    for name, value in options.items():
+        if name not in shared or name == "computes" or value == shared[name].default or value is None:
+            continue
+        declared = getattr(shared[name].annotation, "__metadata__", [typer.Option()])[0].param_decls or ()
+        named = [word for word in declared if word.startswith("--")]
+        flag = named[0] if named else f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            yes, _, no = flag.partition("/")
+            words.append(yes if value else no or f"--no-{name.replace('_', '-')}")
+        else:
+            for one in value if isinstance(value, list | tuple) else [value]:
+                words += [flag, shlex.quote(str(one))]
+    return " ".join(words)
+
+
+def _with_options(
+    function: Callable[..., None],
+    call: Callable[[dict[str, Any], dict[str, Any]], None],
+    further: Sequence[inspect.Parameter] = (),
+    instead: Callable[..., bool] | None = None,
+) -> Callable[..., None]:
+    """A command with a function's own options, those of a run, and `further` ones that go nowhere.
+
+    Args:
+        function: Its parameters after the first are its own options.
+        call: Gets the options of a run, and the function's own, by name.
+        further: Of other names.
+        instead: Gets all options first, and says whether it did the work in place of the command.
+    """
+    local = {"Opened": object, "Asked": object}
+    own = list(inspect.signature(function, eval_str=True, locals=local).parameters.values())[1:]
     names = {part.name for part in own}
-    shared = inspect.signature(open_run, eval_str=True, locals={"Opened": object}).parameters
+    shared = inspect.signature(open_run, eval_str=True).parameters
     offered = [part for part in shared.values() if part.name not in names | INNER]
+    ignored = [part for part in further if part.name not in names | set(shared)]
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
         if given["context"].invoked_subcommand:
             return
+        if instead is not None and instead(**given):
+            return
         options = {name: given[name] for name in shared if name in given}
         if isinstance(options["recipe"], str):
             options["recipe"] = [options["recipe"]]
-        options["computes"] = computes and not given.get("dry_run", False)
         if "ensemble" in names:
             refuse_without_effect(given["context"], given["ensemble"])
         if options["like"] is not None:
             refuse_overridden(given["context"], options["like"])
-        with open_run(**options) as opened:
-            function(opened, **{name: given[name] for name in names})
+        call(options, {name: given[name] for name in names})
 
-    if "context" not in names:  # which option was given, the context alone knows
+    if "context" not in names | {part.name for part in ignored}:  # which option was given, the context alone knows
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         offered.append(inspect.Parameter("context", kind, annotation=typer.Context))
-    parameters = sorted([*own, *offered], key=lambda part: part.default is not inspect.Parameter.empty)
+    parameters = sorted([*own, *offered, *ignored], key=lambda part: part.default is not inspect.Parameter.empty)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {part.name: part.annotation for part in parameters}
     del command.__wrapped__

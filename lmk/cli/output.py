@@ -38,6 +38,11 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2, allow_nan=False))  # in ASCII: control characters are escaped
 
 
+def interrupted() -> None:
+    """Say on stderr that Ctrl-C ended the command, and that nothing is lost."""
+    print("Interrupted; the same command goes on.", file=sys.stderr)
+
+
 def fail(text: object) -> None:
     """Print the line of an error on stderr, whatever the loudness."""
     print(f"error: {safe(text)}", file=sys.stderr)

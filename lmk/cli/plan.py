@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmk.cli.app import (
-    DEFAULT_COMPETITION,
-    DEFAULT_WORKSPACE,
-    CompetitionOption,
-    JsonOption,
-    WorkspaceOption,
-    app,
-    print_json,
-)
-from lmk.cli.complete import recipe_names
-from lmk.cli.options import packaged_delf, with_defaults
+from lmk.cli.app import COMMON, JsonOption, app, print_json
+from lmk.cli.complete import gpu_names
+from lmk.cli.make_submission import make_submission
+from lmk.cli.options import Asked, command_of, config_command, default_of, disk_budget
 from lmk.cli.output import say
+from lmk.util.text import span
 
 if TYPE_CHECKING:
     from lmk.data.sizes import Size
+    from lmk.pipeline.fit import Fit
     from lmk.pipeline.forecast import Cost
     from lmk.pipeline.rates import Gpu, Rates
     from lmk.util.workspace import Workspace
@@ -32,81 +27,103 @@ GIGA = 1e9
 
 
 @app.command()
+@partial(config_command, without_effect=make_submission)
 def plan(
-    competition: CompetitionOption = DEFAULT_COMPETITION,
-    recipe: Annotated[
-        list[str] | None,
+    asked: Asked,
+    ensemble: Annotated[
+        bool,
         typer.Option(
-            "--recipe", "-r", autocompletion=recipe_names, help="Recipe or recipe file; repeat it. Default: by device."
+            "--ensemble/--no-ensemble", rich_help_panel=COMMON, help="Blend, verify and fuse; or recipes alone."
+        ),
+    ] = True,
+    gpu: Annotated[
+        str,
+        typer.Option(
+            autocompletion=gpu_names,
+            rich_help_panel=COMMON,
+            help="Device of the networks: t4, t4x2, p100, v100, l4, a100, h100 ...",
+        ),
+    ] = "t4",
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            rich_help_panel=COMMON,
+            help="Find the largest image size, views, epochs, dev queries and gallery that take no longer with the GPU "
+            "(9h, 30h) and fit --disk, and print the command; options that are given stay.",
         ),
     ] = None,
-    gpu: Annotated[
-        str, typer.Option(help="What networks could run on: t4, p100, v100, l4, a10, a100, h100 ...")
-    ] = "t4",
-    local_features: Annotated[
-        str | None, typer.Option(help="What verifies: rootsift, delf or both. Default: as of `make-submission`.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="The most epochs a stage. Default: the recipe's.")] = None,
-    views: Annotated[int | None, typer.Option(help="Views a photo: 1, 12 or 22. Default: the recipe's.")] = None,
-    dev: Annotated[
-        Literal["auto", "folds", "holdout"], typer.Option(help="Validation split, as of `make-submission`.")
-    ] = "auto",
-    folds: Annotated[int, typer.Option(min=3, max=50, help="Folds, each held out in turn.")] = 5,
-    dev_queries: Annotated[int, typer.Option(min=100, help="Queries of a holdout, about.")] = 10_000,
-    refit: Annotated[bool, typer.Option("--refit", help="With a holdout: train again on all photos.")] = False,
-    gallery: Annotated[
-        int, typer.Option(min=1, max=32, help="Photos of a landmark that a query is compared with.")
-    ] = 32,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes for photos and pairs.")] = 2,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
 ) -> None:
     """Predict a whole run's time, GPU hours, disk and memory, stage by stage.
 
+    It takes the options of `make-submission`.
     An edition's slug needs no file of it: its published counts are known. Where the workspace holds runs, stages are
-    scaled by what they took there; all other rates are named below the table with where they are from.
+    scaled by what they took there; `-v` lists all other rates with where they are from.
     """
-    from lmk.models.recipes import find_recipe
-    from lmk.pipeline.config import config_of
+    from lmk.pipeline.budget import changes, within_budget
+    from lmk.pipeline.fit import Limits
+    from lmk.pipeline.fit import fit as find_fit
     from lmk.pipeline.forecast import forecast, measured_factors
-    from lmk.pipeline.local_features import chosen_local_features
-    from lmk.pipeline.rates import GPUS, MEASURED
-    from lmk.util.errors import LmkError, did_you_mean
+    from lmk.pipeline.rates import GPU_CORES, GPUS, MEASURED
+    from lmk.util.errors import UsageError, did_you_mean
+    from lmk.util.stopping import parse_duration
     from lmk.util.workspace import Workspace
 
     if gpu not in GPUS:
-        raise LmkError(f"No GPU is known as '{gpu}'; there are {', '.join(GPUS)}.{did_you_mean(gpu, GPUS)}")
-    names, weights = with_defaults(competition, recipe, None)
-    delf = packaged_delf(names, weights)
-    kinds = chosen_local_features(local_features, weights, delf)
-    for name in names:
-        find_recipe(name)
-    place = Workspace(workspace)
-    size, fetched = find_size(competition, place)
-    config = config_of(
-        names,
-        None,
-        views,
-        epochs,
-        weights=weights,
-        dev=dev,
-        folds=folds,
-        dev_queries=dev_queries,
-        refit=refit,
-        gallery=gallery,
-        local_features=kinds,
-        delf=delf,
-    )
-    rates, chosen = MEASURED, GPUS[gpu]
-    factors = measured_factors(place, rates, chosen, jobs)
-    costs = forecast(size, config, rates, chosen, jobs, fetched, factors)
-    ends = where_it_ends(costs, chosen, memory_here(), disk_here(workspace))
+        raise UsageError(f"No GPU is known as '{gpu}'; there are {', '.join(GPUS)}.{did_you_mean(gpu, GPUS)}")
+    options, place = asked.options, Workspace(asked.options["workspace"])
+    size, fetched = find_size(options["competition"], place)
+    rates, device, jobs = MEASURED, GPUS[gpu], options["jobs"]
+    disk = disk_budget(options["disk"], place.stores)
+    factors = measured_factors(place, rates, device, jobs)
+    told: dict[str, object] = {"competition": told_size(size)}
+    if fit is None:
+        config = within_budget(asked.config, size, disk)
+        lines = changes(asked.config, config)
+        costs = forecast(size, config, rates, device, jobs, fetched, factors)
+    else:
+        fixed = {name: options[name] for name in FITTED if options[name] != default_of(name)}
+        # Beside a GPU of Kaggle's are so many cores, whatever this machine has.
+        limits = Limits(parse_duration(fit), disk, device, max(jobs, GPU_CORES))
+        found = find_fit(size, asked.config, fixed, limits, rates, device, factors)
+        costs, fetched = found.costs, True
+        command = command_of({**options, **found.options, "jobs": limits.jobs})
+        lines = [*changes(found.asked, found.config), *fit_lines(found, fit), f"lmk make-submission {command}"]
+        told |= {"command": f"lmk make-submission {command}", "lost": dict(found.lost)}
+    ends = where_it_ends(costs, device, memory_here(), disk)
     if json:
-        told = {"competition": told_size(size), "steps": [cost.to_dict() for cost in costs], "total": total(costs)}
+        told |= {"steps": [cost.to_dict() for cost in costs], "total": total(costs), "changed": lines}
         known = {name: rate.to_dict() for name, rate in rates.items()}
-        print_json({**told, "ends": ends, "gpu": chosen.name, "rates": known})
+        print_json({**told, "ends": ends, "gpu": device.name, "rates": known})
         return
-    show(size, costs, ends, rates, chosen)
+    show(size, costs, [*ends, *lines], rates, device)
+
+
+FITTED = ("image_size", "views", "epochs", "dev_queries", "gallery")
+"""Options that `--fit` chooses unless they are given."""
+
+
+COSTS = {
+    "image_size": "about {lost:.3f} of GAP, as kNN lost on provence",
+    "views": "about {lost:.3f} of GAP, as a head lost on provence",
+    "epochs": "about {lost:.3f} of GAP, as a frozen network lost on provence; of a tuned one it was not measured",
+    "dev_queries": "no GAP, but a wider interval",
+    "gallery": "about {lost:.3f} of GAP, as on a part of world",
+}
+"""What a lower value costs, for people; where the numbers are from, `lmk.pipeline.fit` says."""
+
+
+def fit_lines(found: Fit, time: str) -> list[str]:
+    """What was lowered to fit, and what it costs, for people."""
+    named = {name: f"--{name.replace('_', '-')}" for name in found.lost}
+    if not found.lost:
+        return [f"All settings as they are fit {time}:"]
+    lines = [
+        f"{named[name]} {found.options[name]}, not {was}: {COSTS[name].format(lost=lost)}."
+        for name, (was, lost) in found.lost.items()
+    ]
+    return [*lines, f"This fits {time}:"]
 
 
 def find_size(competition: str, workspace: Workspace) -> tuple[Size, bool]:
@@ -159,7 +176,7 @@ def where_it_ends(costs: Sequence[Cost], gpu: Gpu, memory: float, disk: float) -
         f"Memory: {amount(largest.memory)} for {largest.step}, {amount(memory)} are here"
         + (f"; too little for {', '.join(over)}." if over else "."),
         f"Disk: {amount(sums['disk'])} that stay and {amount(sums['scratch'])} while a stage runs, "
-        f"{amount(disk)} are free" + ("; too little." if needed > disk else "."),
+        f"{amount(disk)} may be used" + ("; too little." if needed > disk else "."),
         f"Time: {span(sums['seconds'])} on two cores, most of it {longest.step} ({span(longest.seconds)}).",
         f"On Kaggle: {hours:,.1f} hours of a GPU ({gpu.name}); kernels of {SESSION_HOURS:.0f} hours at the most: "
         f"{runs:,}; weeks of {WEEK_HOURS:.0f} hours: {weeks:,}; {amount(beside)} of memory beside it.",
@@ -167,7 +184,8 @@ def where_it_ends(costs: Sequence[Cost], gpu: Gpu, memory: float, disk: float) -
 
 
 def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, gpu: Gpu) -> None:
-    """The tables of stages and of rates, and the lines between them."""
+    """The table of stages and the lines below it; with --verbose the table of rates, too."""
+    from lmk.cli.console import is_verbose, note
     from lmk.cli.tables import print_table
     from lmk.pipeline.rates import GPU_SHARE
 
@@ -184,6 +202,9 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     say()
     for line in ends:
         say(line)
+    if not is_verbose():
+        note(f"Rates are measured for {len(rates)} kinds of work; `lmk plan -v` lists them with their sources.")
+        return
     say()
     known = [(rate.unit, f"{rate.value:g}", rate.source) for rate in rates.values()]
     share = f"assumed: {GPU_SHARE:.0%} of its published peak"
@@ -203,24 +224,6 @@ def amount(size: float) -> str:
     return f"{size / GIGA:,.1f} GB" if size < 100 * GIGA else f"{size / GIGA:,.0f} GB"
 
 
-def span(seconds: float) -> str:
-    """Seconds for people."""
-    for least, unit in ((3 * 86400, "days"), (3 * 3600, "h"), (180, "min")):
-        if seconds >= least:
-            value = seconds / {"days": 86400, "h": 3600, "min": 60}[unit]
-            return f"{value:,.0f} {unit}" if value >= 20 else f"{value:,.1f} {unit}"
-    return f"{seconds:,.0f} s"
-
-
 def memory_here() -> float:
     """Bytes of this machine."""
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-
-
-def disk_here(folder: Path) -> float:
-    """Free bytes where the workspace is, or would be made."""
-    import shutil
-
-    from lmk.util.files import nearest_there
-
-    return float(shutil.disk_usage(nearest_there(folder)).free)

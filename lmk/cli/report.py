@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
-from lmk.cli.complete import run_names
+from lmk.cli.complete import competition_names, run_names
 from lmk.cli.output import say
 
 if TYPE_CHECKING:
@@ -21,7 +21,12 @@ RunArgument = Annotated[
 ]
 PhotosOption = Annotated[
     str | None,
-    typer.Option("--competition", "-c", help="Where the run's photos lie. Default: where the run found them."),
+    typer.Option(
+        "--competition",
+        "-c",
+        autocompletion=competition_names,
+        help="Where the run's photos lie. Default: where the run found them.",
+    ),
 ]
 
 
@@ -31,7 +36,7 @@ def report(
     against: Annotated[
         str | None, typer.Option(autocompletion=run_names, help="Another run, to which the first is compared.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The page. Default: one in the run's folder.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The page. Default: one in the run's folder.")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     competition: PhotosOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
+from lmk.cli.complete import competition_names
 from lmk.cli.kaggle_options import DEFAULT_RECORDS, RecordsOption
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 def runs(
     competition: Annotated[
         str | None,
-        typer.Option("--competition", "-c", help="Only runs on this competition, by its name or folder."),
+        typer.Option(
+            "--competition",
+            "-c",
+            autocompletion=competition_names,
+            help="Only runs on this competition, by its name or folder.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The most runs to list.")] = 20,
     csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Write all runs into this file.")] = None,
@@ -30,8 +36,9 @@ def runs(
 ) -> None:
     """List the runs of the workspace, newest first: name, competition, recipes, dev GAP, submission and score."""
     from pathlib import Path
+    from shlex import quote
 
-    from lmk.cli.console import note
+    from lmk.cli.console import next_steps, note
     from lmk.cli.kaggle_views import stdout
     from lmk.kaggle.records import Records
     from lmk.runs import all_records
@@ -56,6 +63,7 @@ def runs(
         note(f"{workspace / 'runs'} holds no run{of}. `lmk make-submission` makes one.")
         return
     stdout().print(_table(found, sent))
+    next_steps(f"lmk report {quote(found[0].run)} --open")
 
 
 def _facts(record: RunRecord, submission: Record | None) -> dict[str, object]:
@@ -86,23 +94,31 @@ def _table(found: list[RunRecord], sent: dict[str, Record]) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("run", "competition", "recipes", "made (UTC)"):
-        table.add_column(name, no_wrap=name == "run")  # a name broken in two is not found again
-    for name in ("dev GAP", "public", "private"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("submitted")
+        # A name broken in two is not found again; on a narrow terminal all others are folded, never cut.
+        table.add_column(name, no_wrap=name == "run", overflow="fold")
+    table.add_column("dev GAP", justify="right", no_wrap=True)
+    any_sent = any(record.run in sent for record in found)
+    if any_sent:
+        for name in ("public", "private"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("submitted", overflow="fold")
     for record in found:
         gap = record.dev.gap.get(record.submitted)
         submission = sent.get(record.run)
-        table.add_row(
+        row = [
             record.run,
             record.competition,
             f"{record.submitted}: {', '.join(record.recipes)}",
             record.made[:16].replace("T", " "),
             _number(gap),
-            _number(submission.public if submission else None),
-            _number(submission.private if submission else None),
-            f"{submission.sent[:10]} {submission.status}" if submission else "no",
-        )
+        ]
+        if any_sent:
+            row += [
+                _number(submission.public if submission else None),
+                _number(submission.private if submission else None),
+                f"{submission.sent[:10]} {submission.status}" if submission else "no",
+            ]
+        table.add_row(*row)
     return table
 
 

@@ -9,13 +9,21 @@ from typing import Annotated
 import typer
 
 from lmk.cli.app import JsonOption, app, print_json
+from lmk.cli.complete import competition_names
 from lmk.cli.kaggle_options import DEFAULT_RECORDS, RecordsOption, kaggle_slug
 
 
 @app.command()
 def scores(
     competition: Annotated[
-        str | None, typer.Option("--competition", "-c", envvar="LMK_COMPETITION", help="Where several have records.")
+        str | None,
+        typer.Option(
+            "--competition",
+            "-c",
+            envvar="LMK_COMPETITION",
+            autocompletion=competition_names,
+            help="Where several have records.",
+        ),
     ] = None,
     png: Annotated[Path | None, typer.Option(help="Draw the plot into this file too (needs matplotlib).")] = None,
     records: RecordsOption = DEFAULT_RECORDS,

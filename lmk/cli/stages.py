@@ -1,4 +1,4 @@
-"""`lmk train`, `predict`, `ensemble`, `verify`, `fuse`: the stages of `make-submission`, each by itself.
+"""`lmk train`, `ensemble`, `fuse`: the stages of `make-submission`, each by itself.
 
 A stage runs those that it needs and that are not stored yet.
 """
@@ -50,19 +50,22 @@ def train(
 ) -> None:
     """Train a recipe's networks: one for each fold, and one on all photos."""
     from lmk.pipeline.build import build
+    from lmk.pipeline.plan import announce
     from lmk.pipeline.steps import execute, networks_of
     from lmk.util.team import Team
 
     recipe = opened.config.recipes[0].name
     team = Team(process, processes, coordinator)
     steps = build(opened.config, opened.dataset, opened.execution, team)
-    outcome = execute(steps, [networks_of(recipe)], opened.execution)
+    expected = announce(opened.config, opened.dataset, opened.execution, steps, [networks_of(recipe)])
+    outcome = execute(steps, [networks_of(recipe)], opened.execution, expected)
     histories = outcome.results[networks_of(recipe)].histories(opened.dataset.parts)
     if json:
         folds = {part.name: "all" if part.fold is None else str(part.fold) for part in opened.dataset.parts}
         named = {folds[part]: history for part, history in histories.items()}
         print_json({"recipe": recipe, "history": named, "seconds": outcome.seconds})
         return
+    from lmk.cli.console import next_steps
     from lmk.cli.tables import print_table
 
     rows = [
@@ -76,13 +79,7 @@ def train(
         for part, history in histories.items()
     ]
     print_table(f"{recipe}: last epochs", ("network", "epochs", "loss", "GAP in training", "GAP on dev"), rows)
-
-
-@app.command()
-@run_command
-def predict(opened: Opened, recipe: RecipeArgument, json: JsonOption = False) -> None:
-    """Predict all dev queries and test photos by a recipe; trains it first where that is not done."""
-    _run_to(opened, opened.config.recipes[0].name, json)
+    next_steps(f"lmk make-submission -r {recipe}, with the same options: its networks are not trained again")
 
 
 @app.command()
@@ -91,7 +88,7 @@ def ensemble(opened: Opened, json: JsonOption = False) -> None:
     """Blend recipes and retrieval by weights fitted on dev."""
     from lmk.pipeline.steps import ENSEMBLE
 
-    _run_to(opened, ENSEMBLE, json)
+    run_to(opened, ENSEMBLE, json)
 
 
 @app.command()
@@ -100,16 +97,18 @@ def fuse(opened: Opened, json: JsonOption = False) -> None:
     """Fuse the ensemble's confidence with the evidence of verification, and spread what is fused."""
     from lmk.pipeline.build import final_step
 
-    _run_to(opened, final_step(opened.config), json)
+    run_to(opened, final_step(opened.config), json)
 
 
-def _run_to(opened: Opened, name: str, json: bool) -> None:
+def run_to(opened: Opened, name: str, json: bool) -> None:
     """Run the steps up to one with answers, and print its figures."""
     from lmk.pipeline.build import build
+    from lmk.pipeline.plan import announce
     from lmk.pipeline.steps import execute
 
     steps = build(opened.config, opened.dataset, opened.execution)
-    outcome = execute(steps, [name], opened.execution)
+    expected = announce(opened.config, opened.dataset, opened.execution, steps, [name])
+    outcome = execute(steps, [name], opened.execution, expected)
     step = next(step for step in steps if step.name == name)
     _print_figures(opened, step, outcome.results[name], steps, outcome, json)
 
@@ -118,6 +117,7 @@ def _print_figures(
     opened: Opened, step: Step, answers: Answers, steps: list[Step], outcome: Outcome, json: bool
 ) -> None:
     """A step's dev GAP with its interval, and where its predictions lie."""
+    from lmk.cli.console import next_steps
     from lmk.evaluation import gap_and_interval
     from lmk.pipeline.run import PHOTOS, stored_stages
 
@@ -133,3 +133,4 @@ def _print_figures(
         return
     say(f"{step.name}: GAP {gap:.5f} on dev ({len(dataset.dev):,} queries, 95 % interval {low:.3f} to {high:.3f})")
     say(f"Predictions of dev and test: {files[0]}, {files[1]}")
+    next_steps("lmk make-submission, with the same options: what is stored is not computed again")

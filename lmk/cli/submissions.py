@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import JsonOption, app, print_json
+from lmk.cli.complete import competition_names
 from lmk.cli.kaggle_options import (
     DEFAULT_RECORDS,
     DEFAULT_TIMEOUT,
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
 @app.command()
 def submissions(
     competition: Annotated[
-        str | None, typer.Option("--competition", "-c", envvar="LMK_COMPETITION", help="Only of this competition.")
+        str | None,
+        typer.Option(
+            "--competition",
+            "-c",
+            envvar="LMK_COMPETITION",
+            autocompletion=competition_names,
+            help="Only of this competition.",
+        ),
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="Ask Kaggle for scores and status first.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the table into this file, too.")] = None,

@@ -16,6 +16,7 @@ from lmk.cli.app import (
     app,
     print_json,
 )
+from lmk.cli.complete import kernel_names, submissions_or_runs
 from lmk.cli.kaggle_options import (
     DEFAULT_RECORDS,
     DEFAULT_TIMEOUT,
@@ -38,11 +39,16 @@ if TYPE_CHECKING:
 def submit(
     context: typer.Context,
     what: Annotated[
-        str | None, typer.Argument(metavar="CSV|RUN", help="A submission, or the run that made it.")
+        str | None,
+        typer.Argument(
+            metavar="CSV|RUN", autocompletion=submissions_or_runs, help="A submission, or the run that made it."
+        ),
     ] = None,
     message: Annotated[str, typer.Option("--message", "-m", help="What Kaggle shows beside the score.")] = "",
     competition: CompetitionOption = DEFAULT_COMPETITION,
-    kernel: Annotated[str | None, typer.Option(help="Submit what this kernel wrote (code competitions).")] = None,
+    kernel: Annotated[
+        str | None, typer.Option(autocompletion=kernel_names, help="Submit what this kernel wrote (code competitions).")
+    ] = None,
     version: Annotated[
         int | None, typer.Option(min=1, help="Version of the kernel; the last pushed by default.")
     ] = None,
@@ -61,10 +67,10 @@ def submit(
     """
     from lmk.kaggle.records import Records
     from lmk.kaggle.submit import wait_for_score
-    from lmk.util.errors import LmkError
+    from lmk.util.errors import UsageError
 
     if (what is None) == (kernel is None):
-        raise LmkError("Name a CSV or a run to submit, or a kernel by --kernel; not both.")
+        raise UsageError("Name a CSV or a run to submit, or a kernel by --kernel; not both.")
     kept = Records(records)
     source = context.get_parameter_source("competition")
     asked = source is not None and source.name == "COMMANDLINE"  # a remembered competition is a default only
@@ -218,9 +224,11 @@ def outcome(client: Client, record: Record) -> dict[str, object]:
 
 def tell(told: dict[str, object]) -> None:
     """Print an `outcome` for a person."""
-    from lmk.cli.console import note
+    from lmk.cli.console import next_steps, note
 
     known = "".join(f"  {name} {told[name]:.5f}" for name in ("public", "private") if told[name] is not None)
     say(f"submission {told['ref']} to {told['competition']}: {told['status']}{known}")
     if told["left_today"] is not None:
         note(f"{told['left_today']} submission{'s' if told['left_today'] != 1 else ''} left today.")
+    waiting = told["public"] is None
+    next_steps(f"lmk submissions --update -c {told['competition']}" if waiting else "lmk scores")

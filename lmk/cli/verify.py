@@ -27,11 +27,14 @@ def verify_all(opened: Opened, context: typer.Context, json: JsonOption = False)
 
     from lmk.pipeline.build import build
     from lmk.pipeline.building.proposals import proposals_of, proposing_step
+    from lmk.pipeline.plan import announce
     from lmk.pipeline.steps import VERIFICATION, execute
     from lmk.util.errors import LmkError
 
     steps = build(opened.config, opened.dataset, opened.execution)
-    outcome = execute(steps, [proposing_step(opened.config), VERIFICATION], opened.execution)
+    targets = [proposing_step(opened.config), VERIFICATION]
+    expected = announce(opened.config, opened.dataset, opened.execution, steps, targets)
+    outcome = execute(steps, targets, opened.execution, expected)
     blended, evidence = proposals_of(opened.config, outcome.results), outcome.results[VERIFICATION].dev
     right = blended.dev.best == opened.dataset.dev.truth
     if right.all() or not right.any():
@@ -45,6 +48,7 @@ def verify_all(opened: Opened, context: typer.Context, json: JsonOption = False)
         values = {"roc_area": area, "comparisons": compared, "queries": len(right), "seconds": outcome.seconds}
         print_json(values)
         return
+    from lmk.cli.console import next_steps
     from lmk.cli.tables import print_table
 
     kinds = list(area)
@@ -53,6 +57,7 @@ def verify_all(opened: Opened, context: typer.Context, json: JsonOption = False)
         ("evidence", *(f"ROC area by {kind}, right against wrong" for kind in kinds)),
         [(name, *(f"{area[kind][name]:.4f}" for kind in kinds)) for name in area[kinds[0]]],
     )
+    next_steps("lmk make-submission, with the same options: what is stored is not computed again")
 
 
 @verify.command()
@@ -61,7 +66,7 @@ def show(
     opened: Opened,
     query: Annotated[str, typer.Argument(help="Id of a photo of the competition.")],
     other: Annotated[str, typer.Argument(metavar="GALLERY", help="Id of another one.")],
-    out: Annotated[Path, typer.Option(help="The picture, PNG or JPEG.")] = Path("matches.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture, PNG or JPEG.")] = Path("matches.png"),
 ) -> None:
     """Draw two photos side by side and the inliers between them."""
     from lmk.pipeline.build import comparison_of

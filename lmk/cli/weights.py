@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import JsonOption, app, print_json
+from lmk.cli.complete import all_kernels, kernel_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect
 from lmk.cli.output import say
 
 if TYPE_CHECKING:
-    from lmk.kaggle.kernels import Kernel
+    pass
 
 weights = typer.Typer(help="Weights of backbones, here and on Kaggle.", no_args_is_help=True)
 app.add_typer(weights, name="weights")
-
-
-def kernel_names(incomplete: str) -> list[str]:
-    """Kernels that begin so, for the shell."""
-    return [kernel.name for kernel in _kernels() if kernel.name.startswith(incomplete)]
 
 
 @weights.command(name="list")
@@ -39,7 +35,7 @@ def list_weights(
     from lmk.kaggle.weights import attached_sources, published
 
     sent = published(kernels_root())
-    attached = {kernel.name: attached_sources(kernel) for kernel in _kernels()}
+    attached = {kernel.name: attached_sources(kernel) for kernel in all_kernels()}
     here = _backbones_in(folder) if folder is not None else {}
     if as_json:
         print_json({"datasets": [asdict(entry) for entry in sent], "kernels": attached, "backbones": here})
@@ -113,13 +109,6 @@ def attach(
         return
     for entry in kernels:
         say(f"{entry.name}: {'attached' if entry.name in changed else 'attached before'}")
-
-
-def _kernels() -> list[Kernel]:
-    from lmk.kaggle.kernels import Kernel, kernels_root
-    from lmk.kaggle.metadata import FILE_NAME
-
-    return [Kernel(path.parent) for path in sorted(kernels_root().glob(f"*/{FILE_NAME}"))]
 
 
 def _backbones_in(folder: Path) -> dict[str, str]:

@@ -31,6 +31,8 @@ WHOLE = Ranges(rotation=4, shift=0.2, shear=0.2, zoom=0.5, channel=25)
 CROP = Ranges(rotation=4, shift=0, shear=0.2, zoom=0.1, channel=20)
 CROP_SHARE = 0.5
 """Share of photos of which a random window is shown rather than the whole."""
+CLOSEST = 1 / (1 - WHOLE.zoom)
+"""Sides of a look that a whole photo's side takes at the most: a photo of so many times the pixels loses nothing."""
 
 
 def augment(photo: np.ndarray, side: int, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from lmk.data.competitions import Competition, read_rows
 from lmk.data.photos import SUFFIXES
-from lmk.data.splits import MOST_QUERIES, asked_of_each_kind
+from lmk.data.splits import HELD_OUT_LANDMARKS, HELD_OUT_PHOTOS, MOST_QUERIES, asked_of_each_kind
 from lmk.predictions import NO_LANDMARK
 
 STEEPNESS = 0.9
 """Of the power law by which a landmark's photos fall with its rank, where only totals are published."""
 KILOBYTES = 300.0
 """Of a photo, where nothing is known of the photos."""
+SIDE = 800.0
+"""Longest side of a photo in pixels, where nothing is known of the photos."""
 LOOKED_AT = 200
 """Photos in a folder that tell how large they are."""
 
@@ -34,6 +37,7 @@ class Size:
         kilobytes: Of a photo, on the average.
         source: Where this is from, for people.
         by_address: Whether photos are fetched by an address each, not as archives.
+        side: Longest side of a photo in pixels, the median.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Size:
     kilobytes: float
     source: str
     by_address: bool = False
+    side: float = SIDE
 
     @property
     def train(self) -> int:
@@ -60,13 +65,28 @@ class Size:
         return self.train + self.distractors + self.test
 
     def queries(self, share_without_landmark: float) -> int:
-        """Of dev, all folds together, as `make_split` asks them."""
+        """Dev queries of all folds together, as `make_split` asks them."""
         held_out = int(self.counts[self.counts > 1].sum())
         return sum(asked_of_each_kind(held_out, held_out, self.distractors, share_without_landmark, MOST_QUERIES))
+
+    def holdout_queries(self, share_without_landmark: float, queries: int) -> int:
+        """Of dev where one part is held out, as `make_holdout` chooses them: about, for landmarks are drawn."""
+        without = round(queries * share_without_landmark)
+        distractors = min(self.distractors // 2, without)
+        smallest = np.sort(self.counts)[: max(1, self.landmarks // 2)]
+        drawn = min(len(smallest), max(1, round(HELD_OUT_LANDMARKS * self.landmarks)))
+        without = distractors + min(without - distractors, round(drawn * float(smallest.mean())))
+        spare = int(np.ceil(HELD_OUT_PHOTOS * (self.counts - 1)).sum())
+        return without + min(spare, round(without * (1 - share_without_landmark) / share_without_landmark))
 
     def gallery(self, most: int) -> int:
         """Photos that stand for their landmarks, at most so many of each."""
         return int(np.minimum(self.counts, most).sum())
+
+    def proposed(self, most: int, proposals: int) -> int:
+        """Gallery photos of the landmarks that so many proposals name, if they name each in the share of its photos."""
+        named = -np.expm1(-proposals * self.counts / max(1, self.train))
+        return round(float((np.minimum(self.counts, most) * named).sum()))
 
     def compared(self, most: int) -> float:
         """Gallery photos of a landmark, on the average."""
@@ -77,15 +97,17 @@ class Size:
         photos, landmarks = np.unique(self.counts, return_counts=True)
         by_photos = dict(zip(map(str, photos.tolist()), landmarks.tolist(), strict=True))
         told = {"name": self.name, "source": self.source, "by_address": self.by_address}
-        amounts = {"distractors": self.distractors, "test": self.test, "kilobytes": round(self.kilobytes, 1)}
-        return {**told, **amounts, "landmarks_by_photos": by_photos}
+        amounts = {"distractors": self.distractors, "test": self.test}
+        photo = {"kilobytes": round(self.kilobytes, 1), "side": round(self.side)}
+        return {**told, **amounts, **photo, "landmarks_by_photos": by_photos}
 
     @classmethod
     def of_dict(cls, told: Mapping[str, Any]) -> Size:
         """What `to_dict` told."""
         by_photos = told["landmarks_by_photos"]
         counts = np.repeat([int(photos) for photos in by_photos], list(by_photos.values()))
-        return cls(counts=counts, **{name: told[name] for name in told if name != "landmarks_by_photos"})
+        known = {part.name for part in fields(cls)}
+        return cls(counts=counts, **{name: told[name] for name in told if name in known})
 
 
 @dataclass(frozen=True)
@@ -127,14 +149,21 @@ def size_of_tables(name: str, root: Path) -> Size:
     """
     landmarks, distractors, test = read_rows(root)
     counts = np.unique(landmarks[landmarks != NO_LANDMARK], return_counts=True)[1]
-    return Size(name, counts, distractors, test, _kilobytes(root), f"tables in {root}")
+    some = list(islice((path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES), LOOKED_AT))
+    kilobytes = float(np.mean([path.stat().st_size for path in some])) / 1e3 if some else KILOBYTES
+    return Size(name, counts, distractors, test, kilobytes, f"tables in {root}", side=_side(some))
 
 
-def _kilobytes(root: Path) -> float:
-    """Of a photo, by some of those that lie in the folder; a million are not listed for it."""
-    some = islice((path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES), LOOKED_AT)
-    sizes = [path.stat().st_size for path in some]
-    return float(np.mean(sizes)) / 1e3 if sizes else KILOBYTES
+def _side(photos: Sequence[Path]) -> float:
+    """The median of the longest sides, in pixels; only headers are read, and what is damaged is left out."""
+    sides = []
+    for path in photos:
+        try:
+            with Image.open(path) as image:
+                sides.append(max(image.size))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue
+    return float(np.median(sides)) if sides else SIDE
 
 
 def size_of(competition: Competition) -> Size:
@@ -143,4 +172,6 @@ def size_of(competition: Competition) -> Size:
     sizes = np.concatenate([files.sizes for files in competition.files])
     kilobytes = float(sizes.mean()) / 1e3 if len(sizes) else KILOBYTES
     distractors, test = len(competition.distractor_ids), len(competition.test_ids)
-    return Size(competition.name, counts, distractors, test, kilobytes, f"photos in {competition.root}")
+    some = [path for name in competition.train_ids[:LOOKED_AT].tolist() if (path := competition.photo(name))]
+    source = f"photos in {competition.root}"
+    return Size(competition.name, counts, distractors, test, kilobytes, source, side=_side(some))

@@ -54,6 +54,11 @@ def larger_side(side: int, percent: int) -> int:
     return side * (100 + percent) // 100
 
 
+def largest_side(side: int, count: int) -> int:
+    """The largest side in pixels that a photo is resized to for `count` views: no more of a photo is seen."""
+    return larger_side(side, max(_PERCENT_LARGER[count], default=0))
+
+
 def _windows(photo: np.ndarray, side: int, count: int) -> Iterator[np.ndarray]:
     """The views without their mirrors, each (side, side, 3)."""
     yield resize(photo, side, side)

@@ -6,6 +6,7 @@ buildings of the same kinds, put together from the same stones.
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from lmk.util.files import atomic_path, digest_of
 from lmk.util.folders import draft_of
 from lmk.util.progress import Progress, silent
 
-RENDERER = 3  # counts up whenever the same seed gives other photos
+RENDERER = 4  # counts up whenever the same seed gives other photos
 _RECORD = "demo.json"  # written last: names what the folder was drawn from
 _VIEWS = ("plain", "crop", "far", "dusk")
 _SHARES = (0.72, 0.105, 0.08, 0.095)
@@ -36,8 +37,8 @@ class Amounts:
     """How many photos of what a competition holds.
 
     The test photos are drawn as dev asks (`lmk.data.splits`), so that dev GAP is an estimate of test GAP: landmarks in
-    proportion to their training photos, six of ten photos without a known landmark, and three quarters of those showing
-    a building (dev's held-out landmarks and distractors).
+    proportion to their training photos, the same share of each view, six of ten photos without a known landmark, and
+    three quarters of those showing a building (dev's held-out landmarks and distractors).
 
     Attributes:
         train, test: photos of each landmark; both of one length.
@@ -93,7 +94,7 @@ def plan(seed: int, amounts: Amounts = Amounts()) -> Plan:
     """Which photos the competition of a seed holds."""
     rng = np.random.default_rng([seed, 0])
     landmarks = [int(label) for label in rng.choice(np.arange(1000, 203_000), len(amounts.train), replace=False)]
-    kinds = _kinds(rng, len(amounts.train), len(amounts.train_others), len(amounts.test_others))
+    kinds = _landmark_kinds(rng, len(amounts.train)) + _kinds(rng, len(amounts.train_others), len(amounts.test_others))
     wanted: list[tuple[str, int, int]] = []  # part, landmark, building
     for building, (label, train, test) in enumerate(zip(landmarks, amounts.train, amounts.test, strict=True)):
         wanted += [("train", label, building)] * train + [("test", label, building)] * test
@@ -108,13 +109,33 @@ def plan(seed: int, amounts: Amounts = Amounts()) -> Plan:
     while len(ids) < len(wanted):
         ids.add(rng.bytes(8).hex())
     scenes = [kind.__name__ for kind in distractors.KINDS]
+    views = _views(rng, wanted)
     photos = []
     for (part, label, building), name in zip(wanted, rng.permutation(sorted(ids)), strict=True):
-        view = str(rng.choice(_VIEWS, p=_SHARES) if building >= 0 else rng.choice(scenes))
+        view = next(views[part, label == NO_LANDMARK]) if building >= 0 else str(rng.choice(scenes))
         usage = ("Public" if rng.random() < 1 / 3 else "Private") if part == "test" else ""
         photos.append(Photo(str(name), part, label, building, view, usage))
     names = _names(rng, [buildings.KINDS[kind].__name__ for kind in kinds[: len(landmarks)]])
     return Plan(tuple(sorted(photos, key=lambda photo: photo.id)), kinds, dict(zip(landmarks, names, strict=True)))
+
+
+def _landmark_kinds(rng: np.random.Generator, count: int) -> tuple[int, ...]:
+    """A kind for each landmark; each kind twice, so that a landmark held out in dev has one like it in the gallery, as
+    the unknown buildings of the test photos have."""
+    chosen = [int(kind) for kind in rng.permutation(len(buildings.KINDS))[: -(-count // 2)]]
+    kinds = (chosen * -(-count // max(1, len(chosen))))[:count]
+    return tuple(int(kind) for kind in rng.permutation(kinds))
+
+
+def _views(rng: np.random.Generator, wanted: list[tuple[str, int, int]]) -> dict[tuple[str, bool], Iterator[str]]:
+    """Views of the photos of buildings, by part and whether they show no landmark: `_SHARES` of each, not by chance."""
+    groups = Counter((part, label == NO_LANDMARK) for part, label, building in wanted if building >= 0)
+    found = {}
+    for group, count in groups.items():
+        ends = np.round(np.cumsum(_SHARES) * count).astype(int)
+        numbers = np.repeat(np.arange(len(_VIEWS)), np.diff(ends, prepend=0))
+        found[group] = iter([_VIEWS[number] for number in rng.permutation(numbers)])
+    return found
 
 
 def _kinds(rng: np.random.Generator, *groups: int) -> tuple[int, ...]:
@@ -196,7 +217,7 @@ def _draw(folder: Path, seed: int, planned: Plan, jobs: int, progress: Progress)
     _write(folder / "landmarks.csv", ["landmark_id", "name"], sorted(planned.names.items()))
 
 
-def _tasks(planned: Plan, size: int = 12) -> Iterator[tuple[int, list[Photo]]]:
+def _tasks(planned: Plan, size: int = 6) -> Iterator[tuple[int, list[Photo]]]:
     """The kind of a building (-1: none) with photos of it, at most `size`: what one process does in one go."""
     for building in range(-1, len(planned.kinds)):
         photos = [photo for photo in planned.photos if photo.building == building]

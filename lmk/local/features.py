@@ -13,7 +13,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from lmk.util.cluster import workers_apart
-from lmk.util.progress import Progress, silent
+from lmk.util.progress import Progress, advance_within, silent
 from lmk.util.store import ArrayStore
 from lmk.util.workers import in_threads
 
@@ -171,11 +171,13 @@ def extract(
         store: Its key holds `extractor.key()` and what names the photos.
         extractor: For example `RootSift()`.
         jobs: Threads that read and extract, or a cluster's that extract; they change the time, never the features.
-        progress: Told of each finished shard.
+        progress: Told of finished photos.
     """
 
     def batch(names: np.ndarray) -> list[LocalFeatures]:
-        return extractor([read(name) for name in names.tolist()])
+        found = extractor([read(name) for name in names.tolist()])
+        advance_within(len(found))
+        return found
 
     def compute(names: np.ndarray) -> dict[str, np.ndarray]:
         if extractor.batch_size >= SHARD:  # it has threads of its own; what they would wait for is the reading

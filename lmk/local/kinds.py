@@ -6,7 +6,7 @@ Nothing here loads what computes them. Another kind is a module with its extract
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -52,10 +52,11 @@ class Kind:
         comparison: How two photos are compared by it.
         seconds: Processor seconds of extraction of a photo, measured by `python -m benchmarks.pairs`.
         giga_macs: Billions of multiply-adds of its network a photo, 0 without a network.
-        feature_bytes: Bytes that a photo's features take in the store, at the most.
+        most: Features kept of a photo.
+        bytes_each: Bytes that a feature takes in the store.
         about: One line for people.
         network: Of learned features with published weights.
-        factory: `module:function` of any other extractor; the function takes nothing. Without either the kind is
+        factory: `module:function` of any other extractor; the function takes `max_features`. Without either the kind is
             trained on the competition's photos, by the pipeline.
     """
 
@@ -63,15 +64,22 @@ class Kind:
     comparison: Settings
     seconds: float
     giga_macs: float
-    feature_bytes: int
+    most: int
+    bytes_each: int
     about: str
     network: Network | None = None
     factory: str | None = None
 
-    def extractor(self, weights: str | None = None) -> Extractor:
+    @property
+    def feature_bytes(self) -> int:
+        """Bytes that a photo's features take in the store, at the most."""
+        return self.most * self.bytes_each
+
+    def extractor(self, weights: str | None = None, most: int | None = None) -> Extractor:
         """The extractor; its network is built with the first photo.
 
         Args:
+            most: Features kept of a photo at the most, if fewer than the kind keeps.
             weights: A file of weights or a folder that holds one; None or no such file in the folder: those of an
                 installed package.
 
@@ -79,12 +87,14 @@ class Kind:
             LmkError: The weights cannot be had.
             ValueError: The kind is trained on the competition's photos.
         """
+        most = min(self.most, most or self.most)
         if self.network is not None:
-            return import_module("lmk.local.learned").learned(self.name, self.network, weights)
+            network = replace(self.network, most=min(self.network.most, most))
+            return import_module("lmk.local.learned").learned(self.name, network, weights)
         if self.factory is None:
             raise ValueError(f"'{self.name}' is trained on a competition's photos: it has no extractor by itself.")
         module, _, function = self.factory.partition(":")
-        return getattr(import_module(module), function)()
+        return getattr(import_module(module), function)(max_features=most)
 
 
 LOCAL_FEATURES: Mapping[str, Kind] = {
@@ -96,7 +106,8 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
             comparison=Settings(),
             seconds=0.07,
             giga_macs=0.0,
-            feature_bytes=800 * (20 + 128),
+            most=800,
+            bytes_each=20 + 128,
             about="SIFT with square roots, needs no weights",
         ),
         Kind(
@@ -106,7 +117,8 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
             comparison=Settings(ratio=None, max_distance=0.8, residual=22.0),
             seconds=0.3,
             giga_macs=5.0,
-            feature_bytes=1000 * (20 + 2 * 40),
+            most=1000,
+            bytes_each=20 + 2 * 40,
             about="a backbone's dense features with attention learned from the competition's photos",
         ),
         Kind(
@@ -118,7 +130,8 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
             comparison=Settings(ratio=0.95),
             seconds=0.08,
             giga_macs=1.3,
-            feature_bytes=1000 * (20 + 2 * 64),
+            most=1000,
+            bytes_each=20 + 2 * 64,
             about="XFeat (CVPR 2024): a small network that learned keypoints and descriptors",
         ),
         Kind(
@@ -135,7 +148,8 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
             comparison=Settings(ratio=0.95, model="homography", method="magsac", residual=8.0),
             seconds=0.51,
             giga_macs=1.2,
-            feature_bytes=1000 * (20 + 2 * 64),
+            most=1000,
+            bytes_each=20 + 2 * 64,
             about="ALIKED (small): learned keypoints between pixels, deformable descriptors",
         ),
         Kind(
@@ -152,7 +166,8 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
             comparison=Settings(ratio=0.95, model="homography", method="magsac", residual=8.0),
             seconds=1.0,
             giga_macs=3.6,
-            feature_bytes=1000 * (20 + 2 * 128),
+            most=1000,
+            bytes_each=20 + 2 * 128,
             about="ALIKED (normal): learned keypoints between pixels, deformable descriptors",
         ),
     )

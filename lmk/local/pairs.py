@@ -8,7 +8,8 @@ from threadpoolctl import threadpool_limits
 
 from lmk.local.compare import Settings, compare
 from lmk.local.features import FeatureTable
-from lmk.util.progress import Progress, silent
+from lmk.util.cluster import workers_apart
+from lmk.util.progress import Progress, advance_within, silent
 from lmk.util.store import ArrayStore
 
 SHARD = 2048
@@ -34,7 +35,7 @@ def pair_inliers(
         store: Its key holds `settings.key()` and whatever names the features.
         settings: Of the comparison.
         jobs: Processes; they change the time, never the inliers.
-        progress: Told of each finished shard.
+        progress: Told of finished pairs.
 
     Returns:
         (p,) int16.
@@ -51,10 +52,13 @@ def pair_inliers(
     def compute(wanted: np.ndarray) -> dict[str, np.ndarray]:
         rows = np.array([[features.row_of(photo) for photo in photos[name]] for name in wanted.tolist()])
         chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-        found = pool(delayed(_compare_pairs)(*_apart(features, chunk), settings) for chunk in chunks)
+        found = []
+        for part in pool(delayed(_compare_pairs)(*_apart(features, chunk), settings) for chunk in chunks):
+            found.append(part)
+            advance_within(len(part))
         return {"inliers": np.concatenate(found)}
 
-    with Parallel(n_jobs=jobs) as pool:
+    with Parallel(n_jobs=jobs, return_as="list" if workers_apart() else "generator") as pool:
         return store.collect(names, compute, SHARD, "Pairs of photos", progress, "pairs")["inliers"]
 
 

@@ -22,10 +22,13 @@ class RootSift:
 
     Attributes:
         side: Longest side that a photo is brought to before detection, in pixels.
+        enlarge: The most that a small photo is enlarged to reach `side`: SIFT finds little that is smaller than its
+            first scale, but more pixels add time and no detail.
         max_features: Features kept, by the detector's response.
     """
 
     side: int = 480
+    enlarge: float = 2.5
     max_features: int = 800
 
     batch_size: ClassVar[int] = 4
@@ -42,7 +45,7 @@ class RootSift:
     def _features(self, photo: np.ndarray) -> LocalFeatures:
         height, width = photo.shape[:2]
         grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-        shrink = self.side / max(height, width)
+        shrink = min(self.enlarge, self.side / max(height, width))
         new_size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
         if new_size != (width, height):
             grey = cv2.resize(grey, new_size, interpolation=cv2.INTER_AREA if shrink < 1 else cv2.INTER_CUBIC)

@@ -16,7 +16,7 @@ from lmk.local.features import FeatureTable
 from lmk.predictions import NO_LANDMARK, Predictions, photo_of_query
 from lmk.util.cluster import workers_apart
 from lmk.util.errors import LmkError
-from lmk.util.progress import Progress, silent
+from lmk.util.progress import Progress, advance_within, silent
 from lmk.util.store import ArrayStore
 from lmk.util.workers import while_parent_lives
 
@@ -25,8 +25,8 @@ GALLERY = 32
 SHARD = 512
 """Proposals a shard of the store: what a kill loses at the most."""
 
-CHUNKS = 4
-"""Parts of a shard that each process gets: small enough that none waits long for the last."""
+CHUNKS = 16
+"""Parts of a shard that each process gets: none waits long for the last, and one is done every second or so."""
 
 Choose = Callable[[str, int, Sequence[str]], Sequence[str]]
 """From a query's photo, a landmark and the photos of its gallery to those that it is compared with."""
@@ -72,7 +72,7 @@ def verify(
         hidden: Gallery photos whose comparisons do not count for any query, as if they were not in the gallery. What is
             stored does not depend on it, so that it costs nothing to hide others.
         jobs: Processes; they change the time, never the evidence.
-        progress: Told of each finished shard of proposals.
+        progress: Told of finished proposals.
 
     Returns:
         Evidence in the predictions' order.
@@ -110,7 +110,10 @@ def verify(
         parts = (
             map(_apart, chunks) if workers_apart() else ((query_features, gallery_features, part) for part in chunks)
         )
-        found = pool(delayed(while_parent_lives)(os.getpid(), _compare_all, *part, settings) for part in parts)
+        found = []
+        for part in pool(delayed(while_parent_lives)(os.getpid(), _compare_all, *part, settings) for part in parts):
+            found.append(part)
+            advance_within(len(part["counts"]))
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     def _apart(tasks: list[Task]) -> tuple[FeatureTable, FeatureTable, list[Task]]:
@@ -122,7 +125,7 @@ def verify(
 
     asked = landmarks != NO_LANDMARK
     try:
-        with Parallel(n_jobs=jobs) as pool:
+        with Parallel(n_jobs=jobs, return_as="list" if workers_apart() else "generator") as pool:
             found = store.collect(names[asked], compute, SHARD, "Verification", progress, "proposals")
     except BrokenExecutor as error:
         raise LmkError(

@@ -9,7 +9,7 @@ from lmk.data.reading import batches_ahead
 from lmk.data.views import make_views
 from lmk.models.device import Predictor, gpus, has_gpu, pixels_at_once, predict
 from lmk.models.recipes import Recipe
-from lmk.util.progress import Progress, silent
+from lmk.util.progress import Progress, advance_within, silent
 from lmk.util.store import ArrayStore
 
 SHARD = 256
@@ -32,6 +32,7 @@ def view_features(
     ids: np.ndarray,
     store: ArrayStore,
     progress: Progress = silent,
+    jobs: int | None = None,
 ) -> np.ndarray:
     """Features (n, views, ...) float16 of the photos' views; what the store has is not computed again.
 
@@ -41,10 +42,12 @@ def view_features(
         read: A photo's id to RGB (h, w, 3) uint8.
         ids: (n,) str, in any order, also twice.
         store: Its key holds recipe views and size, the extractor's weights, and what names the photos.
+        progress: Told of each finished shard.
+        jobs: Threads that read; as many as there are cores if None.
     """
 
     def compute(names: np.ndarray) -> dict[str, np.ndarray]:
-        return {"features": forward(extractor(), recipe, read, names)}
+        return {"features": forward(extractor(), recipe, read, names, jobs)}
 
     return store.collect(ids, compute, SHARD, f"{recipe.name}: features", progress)["features"]
 
@@ -63,6 +66,7 @@ def forward(extractor: Predictor, recipe: Recipe, read: Read, ids: np.ndarray, j
         if recipe.dense:  # (b, mirrored or not, windows, d): each window, then its mirror
             features = features.transpose(0, 2, 1, 3).reshape(len(features), -1, features.shape[3])
         parts.append(features.astype(np.float16))
+        advance_within(len(features))
     return np.concatenate(parts)[: len(ids)]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from lmk.models.backbones.catalogue import PROVIDERS, Scaling, backbone_named
-from lmk.util.errors import LmkError, did_you_mean, quoted
+from lmk.util.errors import LmkError, UsageError, did_you_mean, quoted
 from lmk.util.schema import Range, WrongSetting, read_table
 
 HEAD_ONLY = 10_000
@@ -415,7 +415,7 @@ def find_recipe(word: str) -> Recipe:
     if is_recipe_file(word):
         return read_recipe(Path(word))[0]
     hint = did_you_mean(word, RECIPES)
-    raise LmkError(f"No recipe is named '{word}'.{hint} `lmk recipes` lists them; a recipe file ends in .toml.")
+    raise UsageError(f"No recipe is named '{word}'.{hint} `lmk recipes` lists them; a recipe file ends in .toml.")
 
 
 def is_recipe_file(word: str) -> bool:

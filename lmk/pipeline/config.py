@@ -28,6 +28,8 @@ HOLDOUT_FROM = 20_000
 """Training photos above which dev is one held-out part by default: folds would train every network six times."""
 HOLDOUT_QUERIES = 10_000
 """Dev queries of a held-out part: the 95 % interval of GAP is then about 0.01 wide."""
+PAIRS = 1_000_000
+"""Pairs of photos compared for the queries of dev and test: some ten minutes of two cores."""
 
 
 Unreadable = Literal["last", "zero", "empty"]
@@ -70,6 +72,7 @@ class Config:
         ensemble: Whether the recipes and retrieval are blended, verified and fused.
         spread: Whether the answers of an ensemble are spread over photos that show the same place.
         each_network: Whether retrieval by each network's descriptors alone is blended, too.
+        descriptor_width: Numbers to which a network's descriptors are projected for retrieval; None keeps all.
         retrieval: How landmarks are ranked by nearest photos, one of `lmk.retrieval.scores.SCORES`.
         fusion: Fusion rule, one of `ensemble.rules.RULES`.
         local_features: Local features that verify, one of `lmk.local.kinds.KINDS`.
@@ -83,6 +86,8 @@ class Config:
         candidates: Landmarks verified a query.
         gallery: Photos compared a landmark, at most.
         nearest: Whether these are the ones most like the query, in place of a seeded choice.
+        pairs: Pairs of photos compared for queries at the most: see `lmk.pipeline.budget`.
+        most_features: Local features kept of a photo at the most; None keeps as many as their kind does.
         enough: Inliers of one photo after which no more of its landmark are compared with a query; None compares all.
         precision: Number format of networks: `auto` (the device's fastest harmless one), `float32` or `bf16`.
         runtime: Inference engine on a CPU: `keras` or `openvino`.
@@ -101,6 +106,7 @@ class Config:
     ensemble: bool = True
     spread: bool = True
     each_network: bool = False
+    descriptor_width: int | None = None
     retrieval: str = KNN
     fusion: str = "learned"
     local_features: str = "rootsift"
@@ -113,6 +119,8 @@ class Config:
     divisor: Literal["dev", "batch"] = "dev"
     candidates: int = 5
     gallery: int = 32
+    pairs: int = PAIRS
+    most_features: int | None = None
     nearest: bool = False
     enough: int | None = None
     precision: str = "auto"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -115,12 +115,16 @@ class Dataset:
         """Whether dev is one held-out part."""
         return self.parts[0].name == "holdout"
 
-    def read(self, photo_id: str) -> np.ndarray:
-        """RGB (h, w, 3) uint8, its longest side at most `READ_SIDE`."""
+    def read(self, photo_id: str, enough: int | None = None) -> np.ndarray:
+        """RGB (h, w, 3) uint8, its longest side at most `READ_SIDE`; `enough` is as for `read_photo`."""
         path = self.competition.photo(photo_id)
         if path is None:
             raise LmkError(f"The photo '{photo_id}' is gone. Was it removed while lmk ran?")
-        return read_photo(path, READ_SIDE)
+        return read_photo(path, READ_SIDE, enough)
+
+    def reader(self, enough: int) -> Callable[[str], np.ndarray]:
+        """What reads photos for a use that resizes their shorter side to `enough` pixels or fewer."""
+        return partial(self.read, enough=enough)
 
     def by_part(
         self, answer: Callable[[Part, Asked], Predictions], label: str, progress: Progress

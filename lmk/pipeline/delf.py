@@ -74,7 +74,7 @@ class DelfExtractor:
         part: Photos that attention and PCA learn from.
         read: A photo's id to RGB (h, w, 3) uint8.
         files: Where the network's weights and the PCA lie.
-        jobs: Threads on a CPU.
+        jobs: Threads that read photos, and on a CPU extract.
         precision: As in `Config`.
         may_compute: As of `Networks`.
         progress: Told of training.
@@ -165,7 +165,8 @@ class DelfExtractor:
             load_delf(network, weights)
         else:
             training = self.recipe.training
-            history = train_delf(network, self.part.photos, self.part.landmarks, self.read, training, self.progress)
+            part = self.part
+            history = train_delf(network, part.photos, part.landmarks, self.read, training, self.progress, self.jobs)
             write_json(_history(weights), history)
             save_delf(network, weights)
             seal(weights)

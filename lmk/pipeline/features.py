@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from lmk.data.images import resize
+from lmk.data.views import largest_side
 from lmk.models.extract import view_features
 from lmk.models.network import build_extractor, calibrate_normalization
 from lmk.models.recipes import Recipe
@@ -21,6 +22,11 @@ CALIBRATION_PHOTOS = 8
 """Photos that give a backbone without weights the statistics of its normalization, all at once in memory."""
 
 
+def pixels_seen(recipe: Recipe) -> int:
+    """Pixels of the shorter side of a photo that the views of a recipe show."""
+    return recipe.image_size if recipe.dense else largest_side(recipe.image_size, recipe.views)
+
+
 @dataclass(eq=False)
 class Extractor:
     """A recipe's backbone as pretrained, with its pooling.
@@ -30,11 +36,12 @@ class Extractor:
         weights: Weights of the backbone, as in `Config`.
         seed: Random seed of weights where there are none.
         calibration: (n,) str, training photos for the statistics of a backbone without weights.
-        read: A photo's id to RGB (h, w, 3) uint8.
+        read: A photo's id to RGB (h, w, 3) uint8, of at least `pixels_seen` pixels where the photo has them.
         runtime, precision: As in `Config`.
         may_compute: Raises where results of another backend must not be mixed with what is computed here; its
             argument says what is lacking.
         progress: Told of extraction.
+        jobs: Threads that read photos; as many as there are cores if None.
     """
 
     recipe: Recipe
@@ -46,10 +53,11 @@ class Extractor:
     precision: str
     may_compute: Callable[[str], None]
     progress: Progress
+    jobs: int | None = None
 
     def features(self, photos: np.ndarray, store: ArrayStore) -> np.ndarray:
         """(n, views, ...) float16 of the photos' views; what the store has is not computed again."""
-        return view_features(self._frozen_or_refused, self.recipe, self.read, photos, store, self.progress)
+        return view_features(self._frozen_or_refused, self.recipe, self.read, photos, store, self.progress, self.jobs)
 
     @cached_property
     def frozen(self) -> keras.Model:

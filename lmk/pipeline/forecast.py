@@ -12,12 +12,19 @@ from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 
 from lmk.data.sizes import Size
-from lmk.local.delf import DelfOptions
-from lmk.local.kinds import KINDS, ROOTSIFT
+from lmk.local.kinds import DELF, KINDS, LOCAL_FEATURES, ROOTSIFT
 from lmk.local.rootsift import RootSift
 from lmk.models.backbones.catalogue import BACKBONES, backbone_named
 from lmk.models.delf.recipe import DelfTraining
-from lmk.models.recipes import Recipe
+from lmk.models.recipes import HEAD_ONLY, Recipe
+from lmk.pipeline.amounts import (
+    compared_photos,
+    descriptor_width,
+    dev_queries,
+    feature_width,
+    local_bytes,
+    stored_bytes,
+)
 from lmk.pipeline.config import CONTEXT_CANDIDATES, Config, config_of
 from lmk.pipeline.described import BUDGET, NEIGHBOURS
 from lmk.pipeline.rates import GPU_CORES, GPU_SHARE, Gpu, Rates
@@ -49,13 +56,16 @@ STATES = 4
 """Arrays as large as the weights that training holds: weights, gradients and two moments."""
 DELF_PASSES = 27.0
 """What DELF's seven scales of a photo of 480 x 360 pixels cost, in passes of its backbone at 224 x 224."""
-DELF_DIMENSIONS, SIFT_DIMENSIONS = 40, 128
+NEIGHBOURS_APART = 0.4
+"""Training photos in the graphs, as a share of the verified pairs: popular ones are in several."""
 PROCESS = 0.8e9
 """Bytes of a process with its libraries."""
 BLOCKS = 1.0e9
 """Bytes of blocks of cosines and of descriptors that retrieval works on."""
 ROW = 430.0
 """Bytes of a row of the tables in memory, as they are read: measured by `python -m benchmarks.scale`."""
+PAIR_LEAST = 0.2
+"""Share of a pair's time that does not depend on how many features its photos have."""
 FETCH, PHOTOS, SUBMISSION = "fetch", "photos", "submission"
 
 
@@ -180,12 +190,6 @@ def _trainings(config: Config, size: Size) -> int:
     return 1 + config.refit if config.holds_out(size.train) else config.folds + 1
 
 
-def _queries(config: Config, size: Size) -> int:
-    """Dev queries."""
-    asked = size.queries(config.share_without_landmark)
-    return min(asked, config.dev_queries) if config.holds_out(size.train) else asked
-
-
 def _costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, fetched: bool) -> Iterator[Cost]:
     tables = PROCESS + ROW * size.photos
     bytes_of_photos = 1e3 * size.kilobytes * size.photos
@@ -202,7 +206,7 @@ def _costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, fetche
 
 
 def _ensemble_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, tables: float) -> Iterator[Cost]:
-    asked = _queries(config, size)
+    asked = dev_queries(config, size)
     if config.spreads:
         for recipe in config.recipes:
             yield _context(size, config, rates, gpu, recipe, tables)
@@ -219,7 +223,7 @@ def _ensemble_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: in
     if config.spreads:  # at the most: the folds agree about many
         proposals += _contexts(config, size) * size.test * min(CONTEXT_CANDIDATES, config.candidates)
     pairs = len(kinds) * proposals * size.compared(config.gallery)
-    seconds = pairs / rates["pairs"].value / jobs
+    seconds = pairs * pair_cost(size) / rates["pairs"].value / jobs
     yield Cost(VERIFICATION, VERIFICATION, seconds, disk=5e2 * pairs, memory=tables)
     yield Cost(FUSED, FUSED, fitting, memory=tables)
     if config.spreads_fused:
@@ -240,29 +244,44 @@ def _context(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe,
     if not recipe.frozen:
         work += Work(network=asked * recipe.giga_macs * 1e9, read=asked)
     on_gpu = work.gpu_seconds(rates, gpu, size.kilobytes)
-    disk = 0.0 if recipe.frozen else asked * feature_width(recipe) * 2.0
+    disk = 0.0 if recipe.frozen else asked * descriptor_width(config, recipe) * 2.0
     return Cost(context_of(recipe.name), SPREAD, work.seconds(rates), on_gpu, disk, memory=tables + BLOCKS)
 
 
 def _spread(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, tables: float) -> Cost:
     """Pairs of photos within the budget, and local features of those that are in no gallery."""
-    nodes = _queries(config, size) + size.test * (1 + _contexts(config, size))
+    nodes = dev_queries(config, size) + size.test * (1 + _contexts(config, size))
     pairs = min(BUDGET, nodes * NEIGHBOURS)
-    further = min(2 * pairs, max(0, size.train - size.gallery(config.gallery)) + size.distractors)
+    further = min(NEIGHBOURS_APART * pairs, size.train + size.distractors)
     kinds = KINDS[config.local_features]
-    seconds = rates["stage"].value + len(kinds) * pairs / rates["pairs"].value / jobs
+    seconds = rates["stage"].value + len(kinds) * pairs * pair_cost(size) / rates["pairs"].value / jobs
+    on_gpu, disk = seconds, 1e2 * pairs * len(kinds)
     for kind in kinds:
-        if kind == ROOTSIFT:
-            seconds += further * rates["rootsift"].value / jobs
-        else:
-            seconds += Work(network=further * _delf_macs(config)).seconds(rates)
-    return Cost(SPREAD, SPREAD, seconds, disk=1e2 * pairs * len(kinds), memory=tables)
+        extraction, with_gpu = _extraction(size, config, rates, gpu, jobs, kind, further)
+        seconds, on_gpu = seconds + extraction, on_gpu + (with_gpu or extraction)
+        disk += local_bytes(config, size, kind) * further / max(1, compared_photos(config, size))
+    return Cost(SPREAD, SPREAD, seconds, on_gpu if on_gpu < seconds else 0.0, disk, memory=tables)
+
+
+def pixels_searched(size: Size) -> float:
+    """Pixels in which RootSIFT searches a photo, as a share of those of a photo of `RootSift.side`."""
+    extractor = RootSift()
+    return min(1.0, extractor.enlarge * size.side / extractor.side) ** 2
+
+
+def pair_cost(size: Size) -> float:
+    """Time of a pair of photos as a share of that of photos of `RootSift.side`: small ones have fewer features."""
+    return PAIR_LEAST + (1 - PAIR_LEAST) * pixels_searched(size)
+
+
+def _delf_backbone(config: Config) -> str:
+    """The backbone that DELF's network has, or one like that of a published one."""
+    return config.delf if config.delf in BACKBONES else "mobilenetv2"
 
 
 def _delf_macs(config: Config) -> float:
     """Multiply-adds of DELF's features of a photo."""
-    named = config.delf if config.delf in BACKBONES else "mobilenetv2"
-    return backbone_named(named).giga_macs * 1e9 * DELF_PASSES
+    return backbone_named(_delf_backbone(config)).giga_macs * 1e9 * DELF_PASSES
 
 
 def _recipe_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe, tables: float) -> Iterator[Cost]:
@@ -276,7 +295,7 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
     """Work, bytes stored and bytes held of each step of a recipe."""
     trainings = _trainings(config, size)
     photos = size.train + size.distractors
-    asked = _queries(config, size) + size.test
+    asked = dev_queries(config, size) + size.test
     width = feature_width(recipe)
     weights = head_weights(recipe, size.landmarks)
     found: dict[str, tuple[Work, float, float]] = {}
@@ -288,11 +307,13 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
     work = Work(fixed=trainings * rates["network start"].value)
     for stage in recipe.stages:
         frozen = stage.train_from is None
-        views = trainings * stage.epochs * photos * (recipe.views if frozen else 1)
-        steps = views / stage.batch_size
+        passes = 1.0 if stage.train_from == HEAD_ONLY else TRAINING_PASSES
+        steps = photos * (recipe.views if frozen else 1) / stage.batch_size  # of an epoch
+        steps = trainings * stage.epochs * (steps if stage.steps is None else min(steps, stage.steps))
+        views = steps * stage.batch_size
         one_pass = recipe.giga_macs * 1e9 / (2 if recipe.dense else recipe.views)
         work += Work(
-            network=0.0 if frozen else views * one_pass * TRAINING_PASSES,
+            network=0.0 if frozen else views * one_pass * passes,
             product=views * weights * TRAINING_PASSES,
             updated=steps * weights * 4 * (STATES + 2),
             read=0.0 if frozen else views,
@@ -304,15 +325,9 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
     work = Work(product=asked * recipe.views * weights, scores=asked * size.landmarks)
     if not recipe.frozen:
         work += Work(network=asked * recipe.giga_macs * 1e9, read=asked)
-    found[recipe.name] = (work, 0.0 if recipe.frozen else asked * width * 2.0, held)
+    stored = 0.0 if recipe.frozen else asked * descriptor_width(config, recipe) * 2.0
+    found[recipe.name] = (work, stored, held)
     return found
-
-
-def feature_width(recipe: Recipe) -> int:
-    """Numbers of a view that the head gets."""
-    backbone = backbone_named(recipe.backbone)
-    cells = (recipe.image_size // backbone.stride) ** 2 if recipe.pooling == "flatten" else 1
-    return backbone.channels * cells
 
 
 def head_weights(recipe: Recipe, landmarks: int) -> float:
@@ -325,8 +340,9 @@ def _retrieval(size: Size, config: Config, rates: Rates, gpu: Gpu, tables: float
     """Descriptors by networks of every part where those differ, whitening, and kNN."""
     networks = _trainings(config, size)
     gallery = size.train + size.distractors
-    asked = _queries(config, size) + size.test
-    width = sum(backbone_named(recipe.backbone).channels for recipe in config.recipes)
+    asked = dev_queries(config, size) + size.test
+    widths = [descriptor_width(config, recipe) for recipe in config.recipes]
+    width = sum(widths)
     whitening = float(networks) * gallery * width * (width + DIMENSIONS)
     if config.spreads:  # each fold answers the test photos, too, and their graph is searched beside
         asked += _contexts(config, size) * size.test
@@ -336,11 +352,18 @@ def _retrieval(size: Size, config: Config, rates: Rates, gpu: Gpu, tables: float
     for recipe in config.recipes:
         if not recipe.frozen:
             work += Work(network=networks * gallery * recipe.giga_macs * 1e9, read=networks * gallery)
-    scratch = _mapped(2 * 4.0 * (gallery + asked) * width)  # of each network, and side by side
+    # Descriptors of each network and side by side, beside the features that one of them is made of.
+    stored = [stored_bytes(recipe, size.photos) for recipe in config.recipes if recipe.frozen]
+    scratch = _mapped(2 * 4.0 * (gallery + asked) * width) + _mapped(max(stored, default=0.0))
+    disk = sum(
+        2.0 * networks * gallery * width
+        for recipe, width in zip(config.recipes, widths, strict=True)
+        if not recipe.frozen
+    )
     whitened = gallery * DIMENSIONS * 4.0
     memory = tables + whitened * (1.5 if whitened > HALF_FROM else 1.0) + BLOCKS + min(scratch, IN_MEMORY)
     on_gpu = work.gpu_seconds(rates, gpu, size.kilobytes) if work.network else 0.0
-    return Cost(RETRIEVAL, RETRIEVAL, work.seconds(rates), on_gpu, 0, scratch, memory)
+    return Cost(RETRIEVAL, RETRIEVAL, work.seconds(rates), on_gpu, disk, scratch, memory)
 
 
 def _mapped(size: float) -> float:
@@ -351,23 +374,26 @@ def _mapped(size: float) -> float:
 def _local_features(
     size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, kind: str, tables: float
 ) -> Iterator[Cost]:
-    gallery = size.gallery(config.gallery)
-    asked = _queries(config, size)
-    photos = gallery + asked * (1 - gallery / max(1, size.train)) + size.test
-    step = local_of(kind)
+    """Local features of the queries, and of the galleries that are compared with them."""
+    photos = compared_photos(config, size)
+    if kind == DELF:
+        yield _delf_network(size, rates, gpu, _delf_backbone(config), tables)
+    seconds, on_gpu = _extraction(size, config, rates, gpu, jobs, kind, photos)
+    disk = local_bytes(config, size, kind)
+    yield Cost(local_of(kind), VERIFICATION, seconds, on_gpu, disk, _mapped(disk), tables + min(disk, IN_MEMORY))
+
+
+def _extraction(
+    size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, kind: str, photos: float
+) -> tuple[float, float]:
+    """Seconds of the local features of so many photos, without and with the GPU; 0 where it does not help."""
     if kind == ROOTSIFT:
-        disk = photos * RootSift().max_features * (20 + SIFT_DIMENSIONS)
-        seconds = photos * rates["rootsift"].value / jobs
-        yield Cost(step, VERIFICATION, seconds, 0, disk, _mapped(disk), tables + min(disk, IN_MEMORY))
-        return
-    named = config.delf if config.delf in BACKBONES else "mobilenetv2"
-    yield _delf_network(size, rates, gpu, named, tables)
-    macs = backbone_named(named).giga_macs
-    work = Work(network=photos * macs * 1e9 * DELF_PASSES, read=photos)
-    disk = photos * DelfOptions().max_features * (20 + 2 * DELF_DIMENSIONS)
-    on_gpu = work.gpu_seconds(rates, gpu, size.kilobytes)
-    memory = tables + min(disk, IN_MEMORY)
-    yield Cost(step, VERIFICATION, work.seconds(rates), on_gpu, disk, _mapped(disk), memory)
+        return photos * pixels_searched(size) * rates["rootsift"].value / jobs, 0.0
+    # DELF sees a photo in its own size, which nothing enlarges; DELF_PASSES are of one of 480 pixels.
+    delf = _delf_macs(config) * min(1.0, size.side / RootSift().side) ** 2
+    macs = delf if kind == DELF else LOCAL_FEATURES[kind].giga_macs * 1e9
+    work = Work(network=photos * macs, read=photos)
+    return work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes)
 
 
 def _delf_network(size: Size, rates: Rates, gpu: Gpu, backbone: str, tables: float) -> Cost:

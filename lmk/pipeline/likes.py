@@ -72,7 +72,7 @@ def find_like(name: str) -> Like:
     """The system of that name.
 
     Raises:
-        LmkError: There is none; the text names the nearest.
+        UsageError: There is none; the text names the nearest.
     """
     return LIKES[find_system(name).name]
 

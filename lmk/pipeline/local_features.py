@@ -12,7 +12,7 @@ from lmk.local.features import Extractor, FeatureTable, LocalFeatures, extract
 from lmk.local.kinds import KINDS, ROOTSIFT, ROOTSIFT_AND_DELF
 from lmk.models.backbones.catalogue import backbone_named, weights_file
 from lmk.pipeline.delf import DelfExtractor, default_recipe
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, UsageError
 from lmk.util.progress import Progress
 from lmk.util.store import ArrayStore
 
@@ -45,7 +45,7 @@ def chosen_local_features(asked: str | None, weights: str, delf: str | None = No
         LmkError: Nothing has that name.
     """
     if asked is not None and asked not in KINDS:
-        raise LmkError(f"No local features are named '{asked}'; there are {', '.join(KINDS)}.")
+        raise UsageError(f"No local features are named '{asked}'; there are {', '.join(KINDS)}.")
     return asked or default_local_features(weights, delf)
 
 

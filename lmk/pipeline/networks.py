@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import ceil
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from lmk.data.augment import CLOSEST
 from lmk.evaluation import gap_of
 from lmk.models.distributed import agree, file_of_first
 from lmk.models.extract import forward
@@ -26,9 +28,9 @@ from lmk.pipeline.dataset import Asked, Dataset, Part
 from lmk.pipeline.features import Extractor
 from lmk.pipeline.places import Places
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.retrieval.descriptors import in_blocks, photo_descriptors
+from lmk.retrieval.descriptors import in_blocks, normalize, photo_descriptors
 from lmk.util.checked import discard, is_whole, seal, seal_of
-from lmk.util.files import write_json
+from lmk.util.files import atomic_path, write_json
 from lmk.util.progress import Progress
 from lmk.util.stopping import Stop
 from lmk.util.store import ArrayStore, make_room
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 
 SHARD = 256
 """Photos a shard where a tuned network predicts."""
+DIRECTIONS_FROM = 4096
+"""Training photos whose descriptors tell the directions of projection: some ten a number that is kept."""
 
 
 @dataclass(eq=False)
@@ -52,7 +56,7 @@ class Networks:
         seed: Random seed of training.
         progress: Told of training and prediction.
         team: Processes that train together.
-        stop, checkpoint_minutes: As in `Execution`.
+        stop, checkpoint_minutes, jobs: As in `Execution`.
     """
 
     recipe: Recipe
@@ -64,6 +68,7 @@ class Networks:
     team: Team = ALONE
     stop: Stop = field(default_factory=Stop)
     checkpoint_minutes: float = 10.0
+    jobs: int | None = None
     histories: dict[str, list[Record]] = field(default_factory=dict)
 
     def extract(self) -> ArrayStore:
@@ -108,7 +113,7 @@ class Networks:
     def descriptors(self, part: Part, photos: np.ndarray) -> np.ndarray:
         """(n, d) float32 or float16 of length 1, by the part's network: the mean of the views' directions."""
         if self.recipe.frozen:
-            return in_blocks(photo_descriptors, self.features(photos), self.room)
+            return in_blocks(self.describe(part), self.features(photos), self.room)
         return self._tuned(part, photos)["descriptors"]
 
     def features(self, photos: np.ndarray) -> np.ndarray:
@@ -158,7 +163,7 @@ class Networks:
             ids=ids,
             classes=np.concatenate([np.searchsorted(classes, part.landmarks), np.full(len(distractors), NO_LANDMARK)]),
             features=self.features(ids) if self.recipe.stages[0].train_from is None else None,
-            read=self.dataset.read,
+            read=self.dataset.reader(self._seen_in_training),
         )
         held_out = len(part.queries) > 0
         return Trainer(
@@ -171,9 +176,15 @@ class Networks:
             team=self.team,
             stop=self.stop,
             checkpoint_minutes=self.checkpoint_minutes,
+            jobs=self.jobs,
             label=f"{self.recipe.name}, {part.name}",
             progress=self.progress,
         )
+
+    @property
+    def _seen_in_training(self) -> int:
+        """Pixels of a photo's shorter side of which augmented looks show none more finely."""
+        return ceil(CLOSEST * max(stage.image_size or self.recipe.image_size for stage in self.recipe.stages))
 
     def _histories_of_held_out(self) -> list[list[Record]]:
         """Histories of all parts with dev queries, also of those whose predictions were stored."""
@@ -195,20 +206,53 @@ class Networks:
 
         def compute(names: np.ndarray) -> dict[str, np.ndarray]:
             network, fast = ready()
-            features = forward(fast, self.recipe, self.dataset.read, names)
+            features = forward(fast, self.recipe, self.extractor.read, names, self.jobs)
             found = predict_features(network, names, features, classes, TOP_K)
             flat = features.reshape(*features.shape[:2], -1)
             return {
                 "landmarks": found.landmarks,
                 "scores": found.scores,
-                "descriptors": photo_descriptors(flat).astype(np.float16),
+                "descriptors": self.describe(part, fast)(flat).astype(np.float16),
             }
 
         return store.collect(photos, compute, SHARD, f"{self.recipe.name}: prediction", self.progress)
 
+    def describe(self, part: Part, fast: Predictor | None = None) -> Callable[[np.ndarray], np.ndarray]:
+        """From features of views (n, views, d) to descriptors, projected where the run keeps fewer numbers of them.
+
+        Args:
+            part: Its photos tell along which directions descriptors differ.
+            fast: The extractor of a tuned network.
+        """
+        if self.places.descriptor_width is None:
+            return photo_descriptors
+        directions = self._directions(part, fast)
+        return lambda features: normalize(photo_descriptors(features) @ directions)
+
+    def _directions(self, part: Part, fast: Predictor | None) -> np.ndarray:
+        """(d, width) float32, the leading singular directions of training photos' descriptors; kept in a file.
+
+        The descriptors are not centred, so that the cosines of projected ones are those of the originals but for what
+        lies in the other directions.
+        """
+        path, width = self.places.directions(part.name), self.places.descriptor_width
+        if not is_whole(path):
+            photos = np.random.default_rng(self.seed).permutation(part.photos)[:DIRECTIONS_FROM]
+            if fast is None:
+                features = self.features(photos)
+            else:
+                features = forward(fast, self.recipe, self.extractor.read, photos, self.jobs)
+            known = photo_descriptors(features.reshape(*features.shape[:2], -1))
+            _, vectors = np.linalg.eigh(known.T.astype(np.float64) @ known)
+            with atomic_path(path) as draft, draft.open("wb") as file:
+                np.savez(file, directions=vectors[:, ::-1][:, :width].astype(np.float32))
+            seal(path)
+        with np.load(path, allow_pickle=False) as stored:
+            return stored["directions"]
+
     def _dev_gap(self, network: Network, part: Part, classes: np.ndarray) -> float:
         """GAP of a network in training on its part's queries, from one view each: what early stopping looks at."""
         recipe = self.recipe.with_views(1)
-        features = forward(network.extractor, recipe, self.dataset.read, part.queries.photos)
+        features = forward(network.extractor, recipe, self.extractor.read, part.queries.photos, self.jobs)
         found = predict_features(network, part.queries.ids, features, classes, TOP_K)
         return gap_of(found, part.queries.truth)

@@ -22,12 +22,14 @@ class Places:
     Attributes:
         stores, weights: Folders.
         features, networks: Keys of the extractor's features and of the trained networks.
+        descriptor_width: As in `Config`.
     """
 
     stores: Path
     weights: Path
     features: Key
     networks: Key
+    descriptor_width: int | None = None
 
     def feature_store(self) -> ArrayStore:
         """The store of the pretrained extractor's features."""
@@ -36,7 +38,13 @@ class Places:
     def tuned_store(self, part: str) -> ArrayStore:
         """The store of what a tuned network of a part says of photos."""
         key = self.networks.part(part)
-        return ArrayStore(self.stores, f"{key.name.replace('/', '-')}-tuned", key.to_dict())
+        projected = {} if self.descriptor_width is None else {"descriptor_width": self.descriptor_width}
+        return ArrayStore(self.stores, f"{key.name.replace('/', '-')}-tuned", key.to_dict() | projected)
+
+    def directions(self, part: str) -> Path:
+        """The file of the directions that a part's descriptors are projected to."""
+        name = f"{self.networks.name.replace('/', '-')}-{self.networks.part(part).digest}"
+        return self.weights / f"{name}.directions-{self.descriptor_width}.npz"
 
     def network(self, part: str) -> tuple[Path, Path]:
         """The files of a part's trained weights and of its history."""

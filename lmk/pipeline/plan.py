@@ -10,7 +10,8 @@ from lmk.pipeline.config import Config, Execution
 from lmk.pipeline.dataset import Dataset
 from lmk.pipeline.forecast import forecast, measured_factors
 from lmk.pipeline.rates import GPUS, MEASURED
-from lmk.pipeline.steps import Step
+from lmk.pipeline.steps import Step, steps_to_compute
+from lmk.util.text import span
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,30 @@ def plan_steps(config: Config, dataset: Dataset, execution: Execution, steps: Se
         StepPlan(step.name, missing[step.name] == 0, round(missing[step.name] * seconds.get(step.name, 0.0), 3))
         for step in steps
     ]
+
+
+def announce(
+    config: Config, dataset: Dataset, execution: Execution, steps: Sequence[Step], targets: Sequence[str]
+) -> dict[str, float]:
+    """Say what a run will do before it begins: on what, how many steps, and about how long.
+
+    Returns:
+        Expected seconds by step.
+    """
+    size = size_of(dataset.competition)
+    execution.note(
+        f"{size.name}: {size.train:,} training photos of {size.landmarks:,} landmarks, {size.distractors:,} "
+        f"distractors, {size.test:,} test photos; {len(dataset.dev):,} dev queries "
+        f"({'holdout' if dataset.is_holdout else f'{config.folds} folds'}); "
+        f"{', '.join(recipe.name for recipe in config.recipes)}"
+    )
+    waiting = steps_to_compute(steps, targets)
+    if not waiting:
+        execution.note("All steps are stored.")
+        return {}
+    expected = {step.name: step.seconds for step in plan_steps(config, dataset, execution, steps)}
+    seconds = sum(expected[name] for name in waiting)
+    stored = f", {len(steps) - len(waiting)} of {len(steps)} are stored" if len(waiting) < len(steps) else ""
+    about = f"about {span(seconds)} on two cores"
+    execution.note(f"{len(waiting)} steps to compute{stored}; {about}. Ctrl-C loses nothing.")
+    return expected

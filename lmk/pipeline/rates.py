@@ -57,6 +57,7 @@ GPUS = {
     gpu.name: gpu
     for gpu in (
         Gpu("t4", 65, 320, 16),
+        Gpu("t4x2", 117, 576, 16),  # two of them, at 90 % of twice one: assumed
         Gpu("p100", 18.7, 732, 16),
         Gpu("v100", 112, 900, 16),
         Gpu("l4", 121, 300, 24),

@@ -17,6 +17,7 @@ from lmk import __version__
 from lmk.data.competitions import Competition
 from lmk.data.sizes import size_of
 from lmk.evaluation import check_submission, gap_and_interval
+from lmk.kaggle.records import git_state
 from lmk.local.kinds import KINDS
 from lmk.local.verify import GALLERY
 from lmk.pipeline.build import build, final_step, targets_of
@@ -25,6 +26,7 @@ from lmk.pipeline.cache import Cache
 from lmk.pipeline.config import READ_SIDE, Config, Execution
 from lmk.pipeline.dataset import Dataset
 from lmk.pipeline.likes import write_statistics
+from lmk.pipeline.plan import announce
 from lmk.pipeline.results import Answers, Blended, Fitted, Verified
 from lmk.pipeline.steps import (
     ENSEMBLE,
@@ -100,7 +102,8 @@ def make_submission(
     steps = build(config, dataset, execution)
     for stale in stale_steps(steps, Cache(execution.workspace)):
         execution.note(stale_line(stale))
-    outcome = execute(steps, targets_of(config), execution)
+    expected = announce(config, dataset, execution, steps, targets_of(config))
+    outcome = execute(steps, targets_of(config), execution, expected)
     answers = {name: outcome.results[name] for name in answer_steps(config)}
     dev = figures(config, dataset, answers)
     final = submitted_stage(config, dev, best)
@@ -242,7 +245,7 @@ def keep_record(
         read_side=READ_SIDE,
         comparison=comparison_settings(KINDS[config.local_features][0], config).key(),
         local_features=_local_stores(config, steps) if verified else {},
-        facts=dict(facts or {}),
+        facts=dict(facts or {}) | ({"commit": commit} if (commit := own_commit()) else {}),
     )
     with atomic_path(folder / "dev.npz") as draft, draft.open("wb") as file:
         asked = dataset.dev
@@ -256,6 +259,15 @@ def keep_record(
             write_statistics(folder / STATISTICS, parts, GALLERY)
     write_record(record, folder)
     return Result(record)
+
+
+def own_commit() -> str:
+    """Commit of the checkout that this lmk runs from, marked where files were changed; empty for an installed one."""
+    package = Path(__file__).resolve().parents[1]
+    if not (package.parent / "pyproject.toml").is_file():
+        return ""
+    state = git_state(package)
+    return f"{str(state['commit'])[:12]}{', changed' if state.get('changed') else ''}" if state else ""
 
 
 def write_page(name: str, competition: Competition, execution: Execution, anew: bool = True) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from lmk.pipeline.cache import Cache, DamagedResult, Slot
 from lmk.pipeline.config import Execution
 from lmk.pipeline.key import Key
+from lmk.util.text import span
 
 log = logging.getLogger(__name__)
 
@@ -78,24 +79,66 @@ class Outcome:
     stored: list[str] = field(default_factory=list)
 
 
-def execute(steps: Sequence[Step], targets: Sequence[str], execution: Execution) -> Outcome:
+def steps_to_compute(steps: Sequence[Step], targets: Sequence[str]) -> list[str]:
+    """Names of the steps that have to be computed for the results of `targets`, in order."""
+    by_name, found = {step.name: step for step in steps}, set()
+
+    def visit(name: str) -> None:
+        step = by_name[name]
+        if name not in found and step.slot.missing():
+            found.add(name)
+            for needed in step.needs:
+                visit(needed)
+
+    for target in targets:
+        visit(target)
+    return [step.name for step in steps if step.name in found]
+
+
+class Pace:
+    """Which step of how many is computed, and about how long it takes: what was expected of it, times what the steps
+    before it in this run took beside what was expected of them."""
+
+    def __init__(self, names: Sequence[str], expected: Mapping[str, float]):
+        self.names, self.expected = list(names), expected
+        self.planned = self.taken = 0.0
+
+    def line(self, name: str) -> str:
+        """What is said when a step begins."""
+        place = f"step {self.names.index(name) + 1} of {len(self.names)}" if name in self.names else "once more"
+        seconds = self.expected.get(name, 0.0) * (self.taken / self.planned if self.planned else 1.0)
+        return f"{name} ... {place}" + (f", about {span(seconds)}" if seconds >= 1 else "")
+
+    def took(self, name: str, seconds: float) -> None:
+        """Note the time of a step that is done, in seconds."""
+        if self.expected.get(name, 0.0) >= 1:
+            self.planned += self.expected[name]
+            self.taken += seconds
+
+
+def execute(
+    steps: Sequence[Step], targets: Sequence[str], execution: Execution, expected: Mapping[str, float] | None = None
+) -> Outcome:
     """Give the results of `targets`: what is stored is loaded, what is not is computed from what it needs.
 
     Args:
         steps: In an order in which each stands after all that it needs.
         targets: Names of the steps whose results are wanted.
         execution: Notes and progress.
+        expected: Seconds that steps are expected to take, by name.
     """
     by_name = {step.name: step for step in steps}
     outcome = Outcome()
-    with execution.progress("All stages", len(targets), "stages") as advance:
+    pace = Pace(steps_to_compute(steps, targets), expected or {})
+    with execution.progress("All steps", len(pace.names), "steps") as advance:
         for target in targets:
-            _provide(by_name[target], by_name, outcome, execution)
-            advance(1)
+            before = len(outcome.results) - len(outcome.stored)
+            _provide(by_name[target], by_name, outcome, execution, pace)
+            advance(len(outcome.results) - len(outcome.stored) - before)
     return outcome
 
 
-def _provide(step: Step, by_name: Mapping[str, Step], outcome: Outcome, execution: Execution) -> Any:
+def _provide(step: Step, by_name: Mapping[str, Step], outcome: Outcome, execution: Execution, pace: Pace) -> Any:
     """The result of a step, with those that it needs where it has to be computed."""
     if step.name in outcome.results:
         return outcome.results[step.name]
@@ -108,11 +151,12 @@ def _provide(step: Step, by_name: Mapping[str, Step], outcome: Outcome, executio
             return _keep(step, result, start, outcome)
         except DamagedResult as damage:
             execution.note(str(damage))
-    needed = {name: _provide(by_name[name], by_name, outcome, execution) for name in step.needs}
+    needed = {name: _provide(by_name[name], by_name, outcome, execution, pace) for name in step.needs}
     start = time.monotonic()
-    execution.note(f"{step.name} ...")
+    execution.note(pace.line(step.name))
     result = step.compute(needed)
     step.slot.save(result)
+    pace.took(step.name, time.monotonic() - start)
     return _keep(step, result, start, outcome)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lmk.ensemble.rules import PUBLISHED_SUM, PUBLISHED_THRESHOLD
 from lmk.pipeline.config import Unreadable
-from lmk.util.errors import LmkError, did_you_mean
+from lmk.util.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def find_system(name: str) -> System:
         LmkError: There is none; the text names the nearest.
     """
     if name not in SYSTEMS:
-        raise LmkError(
+        raise UsageError(
             f"No published system is named '{name}'.{did_you_mean(name, SYSTEMS)} There are {', '.join(SYSTEMS)}."
         )
     return SYSTEMS[name]

@@ -41,8 +41,11 @@ class Comparison:
 
 
 def photos_to_compare(proposed: Answers, gallery: Mapping[int, list[str]]) -> np.ndarray:
-    """(n,) str, the photos that verification reads: those of all queries and of all galleries."""
-    return np.unique(np.concatenate([*gallery.values(), photo_of(proposed.dev.ids), proposed.test.ids]))
+    """(n,) str, the photos that verification reads: the queries', and those of the landmarks proposed for any."""
+    lists = [proposed.dev, proposed.test, *proposed.context]
+    landmarks = np.unique(np.concatenate([one.landmarks.ravel() for one in lists])).tolist()
+    photos = [photo for landmark in landmarks for photo in gallery.get(landmark, ())]
+    return np.unique(np.concatenate([np.array(photos, dtype=str), photo_of(proposed.dev.ids), proposed.test.ids]))
 
 
 def verify_proposals(

@@ -1,13 +1,73 @@
-"""What each mistake costs in GAP, exactly, all at once."""
+"""What each mistake costs in GAP, exactly, all at once; and what all that is lost goes to."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from lmk.metrics import rank
 from lmk.predictions import NO_LANDMARK, Predictions
 
-RIGHT, WRONG, STRANGER, SILENT, QUIET = "right", "wrong landmark", "shows no landmark", "no answer", "rightly silent"
-"""What became of a query: answered rightly; by another landmark; though it shows none; not, though it shows one;
-not, as it shows none."""
+RIGHT, WRONG, STRANGER, SILENT, QUIET = (
+    "right",
+    "wrong landmark",
+    "shows no known landmark",
+    "no answer",
+    "rightly silent",
+)
+"""What became of a query: answered rightly; by another landmark; though it shows none that is known (a held-out one, or
+none at all); not, though it shows one; not, as it shows none."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is lacking to a GAP of 1, by what it is lost to; the parts sum to 1 - GAP.
+
+    Attributes:
+        wrong: Known landmarks named wrongly, and right answers that rank below these.
+        silent: Known landmarks without an answer.
+        stranger: Right answers that rank below answers to queries without a known landmark.
+    """
+
+    wrong: float
+    silent: float
+    stranger: float
+
+    @property
+    def total(self) -> float:
+        """1 - GAP."""
+        return self.wrong + self.silent + self.stranger
+
+
+def loss(answers: Predictions, truth: np.ndarray) -> Loss:
+    """What GAP is lost to; arguments and errors as for `mistake_costs`.
+
+    A right answer at rank r counts its precision, so it lacks (wrong answers above it) / r; each of these shows another
+    known landmark or none. A query whose landmark is named wrongly, or not at all, lacks a whole answer.
+    """
+    shows = truth != NO_LANDMARK
+    if not shows.any():
+        raise ValueError(f"GAP is undefined: none of the {len(truth)} queries shows a landmark.")
+    rows = rank(answers.ids, answers.best, answers.confidence)
+    right = answers.best[rows] == truth[rows]
+    misnamed, strange = ~right & shows[rows], ~shows[rows]
+    ranks = np.arange(1, len(rows) + 1)
+    above = [float((right * np.cumsum(kind) / ranks).sum()) for kind in (misnamed, strange)]
+    silent = int((shows & (answers.best == NO_LANDMARK)).sum())
+    count = int(shows.sum())
+    return Loss((int(misnamed.sum()) + above[0]) / count, silent / count, above[1] / count)
+
+
+def verdict(found: Loss) -> str:
+    """What is lost, the most first: `0.023 of GAP is lost: 0.012 to known landmarks named wrongly, 0.011 to ...`."""
+    if found.total < 5e-4:
+        return "Nothing of GAP is lost."
+    parts = [
+        (found.wrong, "known landmarks named wrongly"),
+        (found.silent, "known landmarks without an answer"),
+        (found.stranger, "photos of no known landmark ranked high"),
+    ]
+    named = sorted((part for part in parts if part[0] >= 5e-4), key=lambda part: -part[0])
+    return f"{found.total:.3f} of GAP is lost: " + ", ".join(f"{value:.3f} to {what}" for value, what in named) + "."
 
 
 def outcomes(answers: Predictions, truth: np.ndarray) -> np.ndarray:

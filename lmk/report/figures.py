@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -95,11 +96,12 @@ FIGURES: Mapping[str, Callable[[FinishedRun], Figure]] = {
 def matches_figure(picture: np.ndarray, title: str) -> Figure:
     """The match picture RGB (h, w, 3) uint8 with a title."""
     height, width = picture.shape[:2]
-    figure = Figure(figsize=(width / 100, height / 100 + 0.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(width / 100, height / 100 + 0.6), dpi=100, layout="constrained")
     axes = figure.subplots()
     axes.imshow(picture)
     axes.set_axis_off()
-    axes.set_title(title, fontsize=10)
+    letters = max(20, round(width / 6.5))  # of 10 points at 100 dots an inch
+    axes.set_title("\n".join(textwrap.wrap(title, letters)), fontsize=10)
     return figure
 
 

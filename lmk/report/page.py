@@ -16,6 +16,8 @@ from lmk.data.names import label, read_names
 from lmk.local.compare import Settings
 from lmk.predictions import NO_LANDMARK
 from lmk.report import svg
+from lmk.report.answers import tested_photos
+from lmk.report.costs import loss, verdict
 from lmk.report.examples import dearest_mistakes, query_rows, verified_pairs
 from lmk.report.pictures import Album, Features, cached
 from lmk.report.record import FinishedRun
@@ -76,6 +78,8 @@ def write_report(record: FinishedRun, competition: Competition, path: Path, prog
         title=f"Run {record.name}",
         record=record,
         facts=record.run,
+        verdict=verdict(loss(answers, truth)),
+        tested=tested_photos(record, names, album, progress),
         final=stages[-1],
         stages=stages,
         weights=record.run.weights,
@@ -247,9 +251,16 @@ def time_rows(record: FinishedRun) -> list[dict[str, Any]]:
             "stored": stage in reused,
             "share": spent.get(stage, 0) / longest,
         }
-        for stage in dict.fromkeys(["photos", *record.run.stages, "verification", "submission"])
+        for stage in _stages_in_order(record)
         if stage in spent or stage in now
     ]
+
+
+def _stages_in_order(record: FinishedRun) -> list[str]:
+    """Stages as they are computed: what is verified is fused after that."""
+    stages = ["photos", *record.run.stages, "submission"]
+    stages.insert(stages.index("fused") if "fused" in stages else -1, "verification")
+    return list(dict.fromkeys(stages))
 
 
 def run_rows(record: FinishedRun) -> list[tuple[str, str]]:

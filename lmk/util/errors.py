@@ -11,6 +11,12 @@ class LmkError(Exception):
     exit_code = 1
 
 
+class UsageError(LmkError):
+    """Arguments or options that do not go together, or a value that an option does not have."""
+
+    exit_code = 2
+
+
 class CredentialsError(LmkError):
     """No credentials, or credentials that the other side does not take."""
 

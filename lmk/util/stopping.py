@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lmk.util.errors import LmkError, StoppedEarly
+from lmk.util.errors import StoppedEarly, UsageError
 
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
@@ -23,7 +23,7 @@ def parse_duration(text: str) -> float:
     numbers = found.groups("0") if found else ()
     seconds = sum(float(number) * unit for number, unit in zip(numbers, _UNITS.values(), strict=False))
     if seconds <= 0:
-        raise LmkError(f"'{text}' is no duration: write it as 11h30m, 45m or 90s.")
+        raise UsageError(f"'{text}' is no duration: write it as 11h30m, 45m or 90s.")
     return seconds
 
 

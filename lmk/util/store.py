@@ -19,7 +19,7 @@ import numpy as np
 from lmk.util.arrays import positions
 from lmk.util.errors import LmkError, quoted
 from lmk.util.files import NPZ_DAMAGE, atomic_path, digest_of, remove_drafts, write_json
-from lmk.util.progress import Progress, silent
+from lmk.util.progress import Progress, piece, silent
 
 Arrays = dict[str, np.ndarray]
 log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class ArrayStore:
             compute: Arrays by name for at most `shard_size` ids.
             shard_size: Images a shard: what a kill loses at the most.
             label: What is computed, for `progress`.
-            progress: Told of each finished shard.
+            progress: Told of each finished shard, and within one of what `compute` reports by `advance_within`.
             unit: What an id is, for `progress`.
         """
         while True:
@@ -167,8 +167,9 @@ class ArrayStore:
                 if shards:
                     with progress(label, len(missing), unit) as advance:
                         for shard in shards:
-                            self.append(shard, compute(shard))
-                            advance(len(shard))
+                            with piece(advance, len(shard)):
+                                computed = compute(shard)
+                            self.append(shard, computed)
                 return self.load(ids)
             except DamagedShard as damage:
                 log.warning("%s", damage)

@@ -36,3 +36,12 @@ def _shown(match: re.Match[str]) -> str:
         code -= 0xDC00
     short = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
     return short or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+
+
+def span(seconds: float) -> str:
+    """Seconds for people: `90 s`, `5.0 min`, `12 h`."""
+    for least, unit in ((3 * 86400, "days"), (3 * 3600, "h"), (180, "min")):
+        if seconds >= least:
+            value = seconds / {"days": 86400, "h": 3600, "min": 60}[unit]
+            return f"{value:,.0f} {unit}" if value >= 20 else f"{value:,.1f} {unit}"
+    return f"{seconds:,.0f} s"

@@ -14,6 +14,7 @@ from keras import ops
 
 from lmk.data.augment import augment
 from lmk.data.batches import FeatureBatches, PhotoBatches
+from lmk.data.reading import batches_ahead
 from lmk.models.delf.network import DelfNetwork
 from lmk.models.delf.recipe import DelfTraining
 from lmk.models.device import full_precision, jit_for_device
@@ -62,6 +63,7 @@ def train_delf(
     read: Read,
     training: DelfTraining,
     progress: Progress = silent,
+    jobs: int | None = None,
 ) -> list[Record]:
     """Train attention, and before it the backbone where that is asked, in place.
 
@@ -72,6 +74,7 @@ def train_delf(
         read: A photo's id to RGB (h, w, 3) uint8.
         training: How.
         progress: Told of each view and each step.
+        jobs: Threads that read photos; as many as there are cores if None.
 
     Returns:
         A record an epoch: `stage` (0: the backbone, 1: attention), `epoch`, `loss`, `accuracy` on the views.
@@ -79,8 +82,8 @@ def train_delf(
     rows = chosen_photos(landmarks, training)
     names, classes = ids[rows], np.unique(landmarks[rows], return_inverse=True)[1]
     keras.utils.set_random_seed(training.seed)
-    history = _tuned(network, names, classes, read, training, progress) if training.tune_epochs else []
-    maps = _maps(network.backbone, names, read, training, progress)
+    history = _tuned(network, names, classes, read, training, progress, jobs) if training.tune_epochs else []
+    maps = _maps(network.backbone, names, read, training, progress, jobs)
     return history + _attended(network, maps, classes, training, progress)
 
 
@@ -97,21 +100,27 @@ def chosen_photos(landmarks: np.ndarray, training: DelfTraining) -> np.ndarray:
     return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, int)
 
 
-def _maps(backbone: keras.Model, ids: np.ndarray, read: Read, training: DelfTraining, progress: Progress) -> np.ndarray:
-    """Feature maps (n, views, h, w, c) float16 of augmented views."""
+def _maps(
+    backbone: keras.Model, ids: np.ndarray, read: Read, training: DelfTraining, progress: Progress, jobs: int | None
+) -> np.ndarray:
+    """Feature maps (n, views, h, w, c) float16 of augmented views, which are made while the backbone computes."""
     backbone.compile(jit_compile=jit_for_device())
-    maps = []
-    with progress("DELF: feature maps", len(ids) * training.views, "views") as advance:
-        views = [(row, view) for row in range(len(ids)) for view in range(training.views)]
-        for start in range(0, len(views), PASS):
-            images = np.zeros((PASS, training.side, training.side, 3), np.uint8)  # always as many: compiled once
-            for image, (row, view) in zip(images, views[start : start + PASS], strict=False):
-                augment(read(ids[row]), training.side, np.random.default_rng((training.seed, row, view)), out=image)
-            found = keras.ops.convert_to_numpy(backbone.predict_on_batch(images))
-            maps.append(found[: len(views) - start].astype(np.float16))
-            advance(min(PASS, len(views) - start))
+    side, views = training.side, training.views
+
+    def look(number: str, out: np.ndarray) -> None:
+        row, view = divmod(int(number), views)
+        augment(read(ids[row]), side, np.random.default_rng((training.seed, row, view)), out=out)
+
+    maps: list[np.ndarray] = []
+    count = len(ids) * views
+    with progress("DELF: feature maps", count, "views") as advance:
+        # The last batch is filled up with blanks: every one has the same size, so that one is compiled.
+        for images in batches_ahead(look, np.arange(count).astype(str), (side, side, 3), PASS, jobs):
+            found = keras.ops.convert_to_numpy(backbone.predict_on_batch(images)).astype(np.float16)
+            maps.append(found[: count - PASS * len(maps)])
+            advance(len(maps[-1]))
     every = np.concatenate(maps)
-    return every.reshape(len(ids), training.views, *every.shape[1:])
+    return every.reshape(len(ids), views, *every.shape[1:])
 
 
 def _attended(
@@ -129,7 +138,13 @@ def _attended(
 
 
 def _tuned(
-    network: DelfNetwork, ids: np.ndarray, classes: np.ndarray, read: Read, training: DelfTraining, progress: Progress
+    network: DelfNetwork,
+    ids: np.ndarray,
+    classes: np.ndarray,
+    read: Read,
+    training: DelfTraining,
+    progress: Progress,
+    jobs: int | None,
 ) -> list[Record]:
     """Train the backbone's layers, batch normalization apart: batches are too small for its statistics."""
     inner = next(layer for layer in network.backbone.layers if isinstance(layer, keras.Model))
@@ -140,7 +155,7 @@ def _tuned(
 
     def batches(epoch: int) -> keras.utils.PyDataset:
         seed = (training.seed, 0, epoch)
-        return PhotoBatches(read, ids, classes, training.side, training.batch_size, True, seed)
+        return PhotoBatches(read, ids, classes, training.side, training.batch_size, True, seed, jobs)
 
     records = _fit(model, 0, batches, training.tune_epochs, training.tune_rate, "DELF: backbone", progress)
     inner.trainable = False

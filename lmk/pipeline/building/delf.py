@@ -104,7 +104,8 @@ class DelfSteps:
         """Which features are kept; a published threshold on scores means something to published weights alone."""
         like = self.shared.like
         if like is None:
-            return DelfOptions()
+            options, most = DelfOptions(), self.shared.config.most_features
+            return options if most is None else replace(options, max_features=min(options.max_features, most))
         return like.delf if Path(recipe.backbone).is_dir() else like.without_threshold
 
     def _facts(self, recipe: DelfRecipe) -> dict[str, object]:

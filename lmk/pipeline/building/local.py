@@ -49,14 +49,15 @@ class LocalSteps:
         return choose_galleries(part.photos, part.landmarks, kept, config.seed)
 
     def local_features(self) -> list[Step]:
-        """Local features of the queries and the galleries, by kind; DELF's network before its features."""
+        """Local features of the queries, by kind; DELF's network before its features."""
         shared, steps = self.shared, []
         for kind in self.kinds:
             if kind == DELF:
                 network, extractor, key = DelfSteps(shared).network()
                 steps += [network, self._step(DELF, extractor, key, (DELF_NETWORK,))]
             else:
-                found = LOCAL_FEATURES[kind].extractor(_own_weights(shared.config.weights))
+                config = shared.config
+                found = LOCAL_FEATURES[kind].extractor(_own_weights(config.weights), config.most_features)
                 key = Key.of(local_of(kind), found.key(), [shared.dataset.photos_key], LOCAL_CODE[kind])
                 steps.append(self._step(kind, found, shared.accepted(key), ()))
         return shared.keep(steps)
@@ -91,8 +92,8 @@ class LocalSteps:
         store = ArrayStore(execution.workspace.stores, key.name.replace("/", "-"), key.to_dict())
         source = LocalSource(kind, extractor, store, dataset.read, execution.jobs, execution.progress)
         self.sources[kind] = source
-        gallery = [photo for photos in self.galleries.values() for photo in photos]
-        ids = np.unique(np.concatenate([np.array(gallery, dtype=str), photo_of(dataset.dev.ids), dataset.test_ids]))
+        # Photos of galleries are read by the steps that compare them: of many landmarks few are proposed.
+        ids = np.unique(np.concatenate([photo_of(dataset.dev.ids), dataset.test_ids]))
 
         def compute(results: Mapping[str, Any]) -> LocalSource:
             source.table(ids)

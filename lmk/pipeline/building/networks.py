@@ -154,10 +154,11 @@ class NetworkSteps:
 
     def _places(self, keys: RecipeKeys) -> Places:
         workspace = self.shared.execution.workspace
-        return Places(workspace.stores, workspace.weights, keys.features, keys.networks)
+        width = self.shared.config.descriptor_width
+        return Places(workspace.stores, workspace.weights, keys.features, keys.networks, width)
 
     def _networks(self, recipe: Recipe, places: Places, refuse: Callable[[str], None]) -> Networks:
-        from lmk.pipeline.features import Extractor  # loads Keras
+        from lmk.pipeline.features import Extractor, pixels_seen  # loads Keras
         from lmk.pipeline.networks import Networks
 
         config, dataset, execution = self.shared.config, self.shared.dataset, self.shared.execution
@@ -166,11 +167,12 @@ class NetworkSteps:
             config.weights,
             config.seed,
             dataset.split.train_ids,
-            dataset.read,
+            dataset.reader(pixels_seen(recipe)),
             config.runtime,
             config.precision,
             refuse,
             execution.progress,
+            execution.jobs,
         )
         return Networks(
             recipe,
@@ -182,4 +184,5 @@ class NetworkSteps:
             self.shared.team,
             execution.stop,
             execution.checkpoint_minutes,
+            execution.jobs,
         )

@@ -38,6 +38,8 @@ class RetrievalSteps:
         """Landmarks by the descriptors of all networks: kNN, or a published form that takes its place."""
         shared, config = self.shared, self.shared.config
         facts: dict[str, object] = {"options": asdict(Options()), "alone": config.each_network, "k": TOP_K}
+        if config.descriptor_width is not None:
+            facts["descriptor width"] = config.descriptor_width
         if config.spreads:
             facts |= {"ridge": PENALTY, "neighbours": NEIGHBOURS}
         needs = tuple((features_of if recipe.frozen else networks_of)(recipe.name) for recipe in config.recipes)

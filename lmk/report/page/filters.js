@@ -4,7 +4,7 @@ for (const form of document.querySelectorAll("form[data-filters]")) {
   const items = [...document.querySelectorAll(`[data-item="${form.dataset.filters}"]`)];
   const status = form.querySelector("[role=status]");
   const show = () => {
-    const kind = form.elements.kind.value;
+    const kind = form.elements.kind ? form.elements.kind.value : "";
     const words = form.elements.words.value.trim().toLowerCase();
     let shown = 0;
     for (const item of items) {

@@ -1,0 +1,30 @@
+"""`lmk help`: the help of a command, for whoever looks for it there."""
+
+from typing import Annotated, Any
+
+import typer
+
+from lmk.cli.app import app
+from lmk.cli.complete import command_names
+
+
+@app.command(name="help")
+def show_help(
+    context: typer.Context,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[COMMAND [SUBCOMMAND]]", autocompletion=command_names, help="Default: all commands."),
+    ] = None,
+) -> None:
+    """Show the help of a command, as its --help does."""
+    from lmk.cli.output import say_block
+
+    found: Any = context.parent
+    for word in command or ():
+        below = getattr(found.command, "commands", None) or {}
+        if word not in below:
+            raise typer.BadParameter(f"There is no command `{found.command_path} {word}`.")
+        found = type(found)(below[word], info_name=word, parent=found)
+    text = found.get_help()
+    if text:  # rich prints by itself
+        say_block(text)
