@@ -208,7 +208,7 @@ def _lmk(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[W
     import keras
     import numpy as np
 
-    from lmk.models.batch_metrics import TrainingGAP
+    from lmk.models.batch_metrics import TrainingMetric
     from lmk.models.device import computing_in, jit_for_device, predict
     from lmk.models.losses import make_loss
     from lmk.models.network import build_extractor, build_network
@@ -224,7 +224,7 @@ def _lmk(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[W
     counts = np.ones(CLASSES, int)
     loss = make_loss(recipe.loss, network.head, counts, recipe.background, recipe.label_smoothing, recipe.weigh_classes)
     optimizer = make_optimizer(recipe.optimizer, 1e-4, {}, recipe.weight_decay)
-    metric = TrainingGAP(network.head, recipe.background)
+    metric = TrainingMetric(network.head, recipe.background)
     whole.compile(optimizer=optimizer, loss=loss, metrics=[metric], jit_compile=jit_for_device())
     views, classes = _photos(batch, size)
 

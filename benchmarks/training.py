@@ -77,7 +77,7 @@ def run(words: Sequence[str], kill_after: int, out: Path | None) -> dict[str, ob
                 break
     history = found.pop("history of process 2", None) or found.pop("history of process 1", [])
     for row, record in zip(rows, history, strict=False):  # type: ignore[call-overload]
-        row |= {name: record[name] for name in ("loss", "train_gap") if name in record}
+        row |= {name: record[name] for name in ("loss", "train_score") if name in record}
     if out is not None:
         write_json(out, found)
     return found
@@ -121,7 +121,7 @@ def _work(given) -> None:
         data = TrainingSet(np.concatenate([ids[~held], distractors]), classes, None, read)
         clock = {"start": time.perf_counter(), "steps": 0}
 
-        def dev_gap() -> float:
+        def dev_score() -> float:
             seconds = time.perf_counter() - clock["start"]
             features = forward(network.extractor, recipe, read, ids[held])
             found = predict_features(network, ids[held], features, known, 20)
@@ -130,11 +130,11 @@ def _work(given) -> None:
             if not clock["steps"]:
                 _say({"resumed_after": done, "devices": gpus() or ["CPU"], "seconds_to_first_epoch": seconds})
             clock["steps"] += 1
-            _say({"epoch": done + 1, "seconds": seconds, "photos_a_second": len(data.ids) / seconds, "dev_gap": gap})
+            _say({"epoch": done + 1, "seconds": seconds, "photos_a_second": len(data.ids) / seconds, "dev_score": gap})
             clock["start"] = time.perf_counter()
             return gap
 
-        trainer = Trainer(network, data, given.seed, Path(given.worker) / "state.npz", dev_gap)
+        trainer = Trainer(network, data, given.seed, Path(given.worker) / "state.npz", dev_score)
         history = trainer.run()
     _say({"history": history, "seconds": time.perf_counter() - began, "photos": len(data.ids)})
 

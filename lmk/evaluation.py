@@ -1,29 +1,31 @@
-"""Predictions and truth to GAP with its interval, by usage, on landmark photos alone; and the check of a submission."""
+"""Predictions scored by a metric, by usage and on landmark photos alone; and the check of a submission."""
 
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from lmk.data.tables import Solution
-from lmk.metrics import average_precision, gap_interval, rank, top1_accuracy
+from lmk.metrics import Metric, top1_accuracy
+from lmk.metrics.metric import DRAWS, shows_landmark
+from lmk.metrics.ranking import GAP
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.util.arrays import positions
 from lmk.util.errors import LmkError
 
-BOOTSTRAP_DRAWS = 1000
-
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a submission is worth.
+    """What a submission is worth by a metric, GAP unless another one is asked for.
 
     Attributes:
-        gap: GAP over all queries but the ignored ones, in [0, 1].
-        gap_public, gap_private: GAP of each list by itself, as the hosts rank them; None where it shows no landmark.
-        gap_landmark_only: GAP over the queries that show a landmark: what recognition alone is worth.
+        gap: The metric over all queries but the ignored ones, in [0, 1].
+        gap_public, gap_private: The metric of each list by itself, as the hosts rank them; None where it shows no
+            landmark.
+        gap_landmark_only: The metric over the queries that show a landmark: what recognition alone is worth.
         top1: Share of those whose answer is right.
         low, high: 95 % bootstrap interval of `gap` over queries.
         queries, landmark_queries: How many there are, and how many show a landmark.
+        metric: The metric's name.
     """
 
     gap: float
@@ -35,14 +37,17 @@ class Evaluation:
     high: float
     queries: int
     landmark_queries: int
+    metric: str = GAP.name
 
-    def to_dict(self) -> dict[str, float | int | None]:
-        """Plain numbers by name, for JSON."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, float | int | str | None]:
+        """Plain values by name, for JSON; the metric's values are named after it."""
+        return {name.replace("gap", self.metric, 1): value for name, value in asdict(self).items()}
 
 
-def evaluate(predictions: Predictions, solution: Solution, draws: int = BOOTSTRAP_DRAWS, seed: int = 0) -> Evaluation:
-    """Score predictions against a solution; a query that is not answered counts in GAP's denominator alone.
+def evaluate(
+    predictions: Predictions, solution: Solution, draws: int = DRAWS, seed: int = 0, metric: Metric = GAP
+) -> Evaluation:
+    """Score predictions against a solution; a query that is not answered counts in the metric's denominator alone.
 
     Raises:
         LmkError: An answer's id is not in the solution, or no query shows a landmark.
@@ -50,61 +55,48 @@ def evaluate(predictions: Predictions, solution: Solution, draws: int = BOOTSTRA
     _check_ids(predictions, solution)
     counted = solution.usage != "Ignored"
     ids, truth, usage = solution.ids[counted], solution.truth[counted], solution.usage[counted]
-    answers = predictions.align(ids).top(1)
-    shows = (truth != NO_LANDMARK).any(axis=1)
+    answers = predictions.align(ids).top(metric.depth)
+    shows = shows_landmark(truth)
     if not shows.any():
-        raise LmkError(f"None of the {len(ids)} queries in the solution shows a landmark, so GAP has no denominator.")
-    correct, order = _ranking(answers, truth)
-    low, high = gap_interval(correct, shows[order], draws, seed)
+        raise LmkError(
+            f"None of the {len(ids)} queries in the solution shows a landmark, so {metric.title} has no denominator."
+        )
+
+    def part(rows: np.ndarray) -> float | None:
+        return metric.score(answers.take(rows), truth[rows]) if shows[rows].any() else None
+
+    low, high = metric.interval(answers, truth, draws, seed)
     return Evaluation(
-        gap=average_precision(correct, int(shows.sum())),
-        gap_public=_gap_of(answers, truth, usage == "Public"),
-        gap_private=_gap_of(answers, truth, usage == "Private"),
-        gap_landmark_only=average_precision(correct[shows[order]], int(shows.sum())),
+        gap=metric.score(answers, truth),
+        gap_public=part(usage == "Public"),
+        gap_private=part(usage == "Private"),
+        gap_landmark_only=metric.score(answers.take(shows), truth[shows]),
         top1=top1_accuracy(truth, answers.best),
         low=low,
         high=high,
         queries=len(ids),
         landmark_queries=int(shows.sum()),
+        metric=metric.name,
     )
 
 
 def gap_of(predictions: Predictions, truth: np.ndarray) -> float:
     """GAP of predictions with (n,) or (n, m) truth in the same order; 0 if no query shows a landmark."""
-    truth = _rows(truth)
-    value = _gap_of(predictions, truth, np.ones(len(predictions), dtype=bool))
-    return 0.0 if value is None else value
+    return GAP.score(predictions, truth)
 
 
 def gap_and_interval(
-    predictions: Predictions, truth: np.ndarray, draws: int = BOOTSTRAP_DRAWS, seed: int = 0
+    predictions: Predictions, truth: np.ndarray, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float, float]:
     """GAP and its 95 % bootstrap interval over queries; arguments as for `gap_of`; zeros if none shows a landmark."""
-    truth = _rows(truth)
-    shows = (truth != NO_LANDMARK).any(axis=1)
-    if not shows.any():
-        return 0.0, 0.0, 0.0
-    correct, order = _ranking(predictions, truth)
-    return average_precision(correct, int(shows.sum())), *gap_interval(correct, shows[order], draws, seed)
+    return GAP.score(predictions, truth), *GAP.interval(predictions, truth, draws, seed)
 
 
 def paired_interval(
-    first: Predictions, second: Predictions, truth: np.ndarray, draws: int = BOOTSTRAP_DRAWS, seed: int = 0
+    first: Predictions, second: Predictions, truth: np.ndarray, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float]:
     """95 % bootstrap interval of GAP(second) - GAP(first) over the same queries; arguments as for `gap_of`."""
-    truth = _rows(truth)
-    shows = (truth != NO_LANDMARK).any(axis=1)
-    rankings = [_ranking(predictions, truth) for predictions in (first, second)]
-    rng = np.random.default_rng(seed)
-    differences = []
-    for _ in range(draws):
-        counts = np.bincount(rng.integers(0, len(truth), len(truth)), minlength=len(truth))
-        num_landmarks = int(counts[shows].sum())
-        if num_landmarks:
-            a, b = (average_precision(np.repeat(hits, counts[order]), num_landmarks) for hits, order in rankings)
-            differences.append(b - a)
-    low, high = np.quantile(differences, [0.025, 0.975])
-    return float(low), float(high)
+    return GAP.paired_interval(first, second, truth, draws, seed)
 
 
 def check_submission(predictions: Predictions, sample_ids: np.ndarray) -> bool:
@@ -135,24 +127,3 @@ def _check_ids(predictions: Predictions, solution: Solution) -> None:
     foreign = answered[positions(solution.ids, answered) < 0]
     if len(foreign):
         raise LmkError(f"{len(foreign)} answered ids are not in the solution; first: '{foreign[0]}'.")
-
-
-def _rows(truth: np.ndarray) -> np.ndarray:
-    """(n,) or (n, m) truth as (n, m)."""
-    truth = np.asarray(truth)
-    return truth[:, None] if truth.ndim == 1 else truth
-
-
-def _ranking(answers: Predictions, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hits (n,) and rows (n,) in ranking order; queries without an answer last."""
-    order = rank(answers.ids, answers.best, answers.confidence)
-    order = np.concatenate([order, np.flatnonzero(answers.best == NO_LANDMARK)])
-    best = answers.best[order, None]
-    return ((truth[order] == best) & (best != NO_LANDMARK)).any(axis=1), order
-
-
-def _gap_of(answers: Predictions, truth: np.ndarray, rows: np.ndarray) -> float | None:
-    num_landmarks = int((truth[rows] != NO_LANDMARK).any(axis=1).sum())
-    if not num_landmarks:
-        return None
-    return average_precision(_ranking(answers.take(rows), truth[rows])[0], num_landmarks)

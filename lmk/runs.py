@@ -111,6 +111,11 @@ class RunRecord:
         """Names of the recipes."""
         return [str(name) for name in self.settings["recipes"]]
 
+    @property
+    def metric(self) -> str:
+        """Name of the metric that the figures on dev are of."""
+        return str(self.settings.get("metric", "gap"))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         # JSON objects are sorted when they are written, and the order of the kinds has a meaning.

@@ -16,8 +16,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 
-from lmk.metrics import rank
-from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.metrics import Metric
+from lmk.predictions import Predictions
 
 WARNING_AREA = 0.8
 """Area under the ROC curve from which on dev is said not to resemble the test photos: above the 0.73 to 0.74 of a
@@ -38,14 +38,16 @@ class Shift:
     Attributes:
         area: Area under the ROC curve of the classifier, cross-fitted: 0.5 where dev and test look alike, 1 where every
             query can be told apart.
-        gap: Dev GAP, in [0, 1].
-        weighted_gap: Dev GAP with each query weighing as much as it looks like a test photo.
+        metric: The metric's title.
+        score: The metric on dev, in [0, 1].
+        weighted: The same with each query weighing as much as it looks like a test photo.
         effective: Number of dev queries that the weights amount to, (sum w)^2 / sum w^2.
     """
 
     area: float
-    gap: float
-    weighted_gap: float
+    metric: str
+    score: float
+    weighted: float
     effective: float
 
     @property
@@ -55,7 +57,7 @@ class Shift:
             return None
         return (
             f"Dev does not resemble the test photos: a classifier tells them apart with a ROC area of {self.area:.2f} "
-            f"(0.5: alike). Dev GAP {self.gap:.3f} is {self.weighted_gap:.3f} where dev weighs as test does."
+            f"(0.5: alike). Dev {self.metric} {self.score:.3f} is {self.weighted:.3f} where dev weighs as test does."
         )
 
 
@@ -81,7 +83,7 @@ def query_features(
 
 
 def measure_shift(
-    dev: np.ndarray, test: np.ndarray, groups: np.ndarray, answers: Predictions, truth: np.ndarray
+    dev: np.ndarray, test: np.ndarray, groups: np.ndarray, answers: Predictions, truth: np.ndarray, metric: Metric
 ) -> Shift:
     """Tell dev queries from test photos, cross-fitted, and weigh dev by what was found.
 
@@ -91,6 +93,7 @@ def measure_shift(
         groups: (n,) str, the photo behind each dev query: queries of one photo are held out together.
         answers: Of the dev queries, in the order of `dev`.
         truth: (n,) int64.
+        metric: The competition's.
 
     Raises:
         ValueError: There are fewer than `PARTS` dev photos or test photos.
@@ -111,25 +114,8 @@ def measure_shift(
     weights = np.minimum(weights / weights.mean(), LARGEST_WEIGHT)
     return Shift(
         area=float(roc_auc_score(of_test, odds)),
-        gap=weighted_gap(answers, truth, np.ones(len(truth))),
-        weighted_gap=weighted_gap(answers, truth, weights),
+        metric=metric.title,
+        score=metric.weighted(answers, truth, np.ones(len(truth))),
+        weighted=metric.weighted(answers, truth, weights),
         effective=float(weights.sum() ** 2 / (weights**2).sum()),
     )
-
-
-def weighted_gap(answers: Predictions, truth: np.ndarray, weights: np.ndarray) -> float:
-    """GAP in which a query counts as often as its weight says; 0 if no query shows a landmark.
-
-    Args:
-        answers: One a query.
-        truth: (n,) int64, `NO_LANDMARK` for none.
-        weights: (n,) >= 0; with ones it is GAP, with whole numbers about GAP of a list that repeats its queries.
-    """
-    total = weights[truth != NO_LANDMARK].sum()
-    if total == 0:
-        return 0.0
-    order = rank(answers.ids, answers.best, answers.confidence)
-    share = weights[order]
-    right = share * (answers.best[order] == truth[order])
-    precision = np.cumsum(right) / np.maximum(np.cumsum(share), 1e-300)
-    return float((precision * right).sum() / total)

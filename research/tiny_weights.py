@@ -105,7 +105,7 @@ def train(recipe: Recipe, photos: Photos, seed: int = 0) -> keras.Model:
         data = TrainingSet(ids, photos.buildings, None, lambda name: photos.images[int(name)])
         trainer = Trainer(network, data, seed, Path(folder) / "checkpoint.npz", label=recipe.name, progress=progress)
         for record in trainer.run():
-            note(f"epoch {record['epoch'] + 1}: loss {record['loss']:.3f}, GAP {record['train_gap']:.3f}")
+            note(f"epoch {record['epoch'] + 1}: loss {record['loss']:.3f}, GAP {record['train_score']:.3f}")
     chosen = np.random.default_rng(seed).permutation(len(ids))[:CALIBRATION_PHOTOS]
     side = recipe.image_size
     calibrate_normalization(extractor, np.stack([resize(photos.images[row], side, side) for row in chosen]))

@@ -27,7 +27,7 @@ import keras
 import numpy as np
 from keras import ops
 from lmk.models.backbones.scaling import PixelScaling
-from lmk.models.batch_metrics import TrainingGAP
+from lmk.models.batch_metrics import TrainingMetric
 from lmk.models.device import has_gpu, jit_for_device, policy_for_device
 from lmk.models.heads import HEADS, descriptor_neck
 from lmk.models.losses import make_loss
@@ -50,7 +50,7 @@ for head_name, loss, background in (
     model = keras.Model(images, head.layer(4, background)(descriptor_neck(GeM()(features), 6)))
     rate = warmup_cosine(0.03, steps=60, warmup_steps=5)
     optimizer = make_optimizer("adam", rate, depth_multipliers(network, groups=1, decay=0.5), ema_momentum=0.5)
-    metric = TrainingGAP(head, background, capacity=40)
+    metric = TrainingMetric(head, background, capacity=40)
     model.compile(
         optimizer, make_loss(loss, head, counts, background, weigh_classes=True), metrics=[metric],
         jit_compile=jit_for_device(),

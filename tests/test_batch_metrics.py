@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from lmk.metrics import gap
-from lmk.models.batch_metrics import TrainingGAP, batch_gap, published_batch_gap
+from lmk.models.batch_metrics import TrainingMetric, batch_gap, published_batch_gap
 from lmk.models.heads import HEADS
 from lmk.models.losses import SoftmaxCrossEntropy
 from lmk.predictions import NO_LANDMARK
@@ -38,7 +38,7 @@ def test_gap_over_an_epoch_is_not_the_mean_over_batches():
     truth = RNG.integers(NO_LANDMARK, 4, 60)
     scores = RNG.uniform(size=(60, 4)).astype("float32")
     logits = np.log(scores / (1 - scores))
-    metric = TrainingGAP(HEADS["sigmoid"], capacity=64)
+    metric = TrainingMetric(HEADS["sigmoid"], capacity=64)
     for start in range(0, 60, 17):  # the last batch is smaller
         metric.update_state(truth[start : start + 17], logits[start : start + 17])
     assert float(metric.result()) == pytest.approx(host_gap(truth, scores), abs=1e-6)
@@ -50,7 +50,7 @@ def test_gap_over_an_epoch_is_not_the_mean_over_batches():
 def test_more_photos_than_the_capacity_leave_the_last_ones():
     truth = RNG.integers(NO_LANDMARK, 4, 50)
     cosines = RNG.uniform(-1, 1, (50, 4)).astype("float32")  # no two alike: the order of arrival says nothing
-    metric = TrainingGAP(HEADS["cosine"], capacity=20)
+    metric = TrainingMetric(HEADS["cosine"], capacity=20)
     for start in range(0, 50, 10):
         metric.update_state(truth[start : start + 10], cosines[start : start + 10])
     assert float(metric.result()) == pytest.approx(host_gap(truth[30:], cosines[30:]), abs=1e-6)
@@ -58,7 +58,7 @@ def test_more_photos_than_the_capacity_leave_the_last_ones():
 
 def test_the_background_class_is_no_answer():
     outputs = np.float32([[1, 0, 3], [2, 0, 1]])
-    metric = TrainingGAP(HEADS["softmax"], background="class", capacity=4)
+    metric = TrainingMetric(HEADS["softmax"], background="class", capacity=4)
     metric.update_state(np.array([NO_LANDMARK, 0]), outputs)
     # The distractor's landmarks share what the background class left; the landmark ranks first.
     assert float(metric.result()) == pytest.approx(1)
@@ -73,8 +73,10 @@ def test_the_metric_follows_fit_and_evaluate():
     features = RNG.normal(size=(45, 6)).astype("float32")
     truth = RNG.integers(NO_LANDMARK, 3, 45)
     model = keras.Sequential([keras.Input((6,)), HEADS["softmax"].layer(3)])
-    model.compile("sgd", SoftmaxCrossEntropy(), metrics=[TrainingGAP(HEADS["softmax"], capacity=45)], jit_compile=False)
-    measured = model.evaluate(features, truth, batch_size=16, verbose=0, return_dict=True)["gap"]
+    model.compile(
+        "sgd", SoftmaxCrossEntropy(), metrics=[TrainingMetric(HEADS["softmax"], capacity=45)], jit_compile=False
+    )
+    measured = model.evaluate(features, truth, batch_size=16, verbose=0, return_dict=True)["score"]
     scores = ops.convert_to_numpy(HEADS["softmax"].scores(model.predict(features, verbose=0)))
     assert measured == pytest.approx(host_gap(truth, scores), abs=1e-6)
 

@@ -86,24 +86,24 @@ with device.on_all_devices():
         data = TrainingSet(ids, classes, features, photos.__getitem__)
         with tempfile.TemporaryDirectory() as folder:
             history = Trainer(network, data, 0, Path(folder) / "state.npz").run()
-        assert all(np.isfinite(record["loss"]) and 0 <= record["train_gap"] <= 1 for record in history), history
+        assert all(np.isfinite(record["loss"]) and 0 <= record["train_score"] <= 1 for record in history), history
 """
 METRIC = """
-from lmk.models.batch_metrics import TrainingGAP, ranked_gap
+from lmk.models.batch_metrics import TrainingMetric, ranked_gap
 from lmk.models.heads import HEADS
 rng = np.random.default_rng(4)
 outputs = rng.normal(size=(48, 6)).astype(np.float32)
 classes = rng.integers(-1, 6, 48).astype(np.int32)
 outputs[np.arange(48), np.maximum(classes, 0)] += 2.5  # right more often than not
 head = HEADS["softmax"]
-alone = TrainingGAP(head, "zero", capacity=64)
+alone = TrainingMetric(head, "zero", capacity=64)
 alone.update_state(classes, outputs)
 expected = float(alone.result())
 with device.on_all_devices():
     inputs = keras.Input((6,))
     model = keras.Model(inputs, keras.layers.Rescaling(1.0)(inputs))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("sgd", lambda y, p: keras.ops.mean(p) * 0, metrics=[TrainingGAP(head, "zero", capacity=64)])
+    model.compile("sgd", lambda y, p: keras.ops.mean(p) * 0, metrics=[TrainingMetric(head, "zero", capacity=64)])
     found = model.evaluate(outputs, classes, batch_size=16, verbose=0, return_dict=True)["gap"]
 assert abs(found - expected) < 1e-6, (found, expected)
 assert 0.2 < expected < 0.95, expected

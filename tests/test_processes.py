@@ -53,7 +53,7 @@ with device.on_all_devices("float32", alone=team.processes == 1):
     network = new_network(recipe)
     data = TrainingSet(IDS, CLASSES, None, read)
     checkpoint = folder / "state.checkpoint.npz"
-    history = Trainer(network, data, 0, checkpoint, dev_gap=lambda: next(dev), team=team).run()
+    history = Trainer(network, data, 0, checkpoint, dev_score=lambda: next(dev), team=team).run()
 print(json.dumps({"history": history, "weights": [weight.ravel().tolist() for weight in weights(network)]}))
 """
 ALONE = """

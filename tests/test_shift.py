@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.metrics import gap
+from lmk.metrics.ranking import GAP
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.shift import WARNING_AREA, measure_shift, query_features, weighted_gap
+from lmk.shift import WARNING_AREA, measure_shift, query_features
 
 RNG = np.random.default_rng(4)
 
@@ -24,22 +25,22 @@ def test_with_equal_weights_it_is_gap(count, seed):
     rng = np.random.default_rng(seed)
     found, truth = answers(rng.random(count), rng.random(count) < 0.5)
     expected = gap(found.ids, truth, found.best, found.confidence) if (truth == 1).any() else 0.0
-    assert weighted_gap(found, truth, np.full(count, 3.0)) == pytest.approx(expected)
+    assert GAP.weighted(found, truth, np.full(count, 3.0)) == pytest.approx(expected)
 
 
 def test_a_query_of_weight_zero_counts_for_nothing():
     found, truth = answers(np.array([0.9, 0.8, 0.7]), np.array([False, True, True]))
-    assert weighted_gap(found, truth, np.array([0.0, 1.0, 1.0])) == 1.0
-    assert weighted_gap(found, truth, np.array([1.0, 1.0, 0.0])) == 0.5
+    assert GAP.weighted(found, truth, np.array([0.0, 1.0, 1.0])) == 1.0
+    assert GAP.weighted(found, truth, np.array([1.0, 1.0, 0.0])) == 0.5
 
 
 def test_dev_that_is_drawn_as_test_is_resembles_it():
     dev, test = RNG.normal(size=(400, 5)), RNG.normal(size=(600, 5))
     found, truth = answers(RNG.random(400), RNG.random(400) < 0.5)
-    shift = measure_shift(dev, test, found.ids, found, truth)
+    shift = measure_shift(dev, test, found.ids, found, truth, GAP)
     assert 0.4 < shift.area < 0.6
     assert shift.warning is None
-    assert shift.weighted_gap == pytest.approx(shift.gap, abs=0.03)
+    assert shift.weighted == pytest.approx(shift.score, abs=0.03)
     assert shift.effective > 300
 
 
@@ -54,11 +55,11 @@ def test_where_test_is_harder_the_weighted_gap_is_nearer_to_that_of_test_and_a_l
     (found, _), (of_test, _) = answers(RNG.random(3000), right), answers(RNG.random(3000), right_of_test)
     shows = np.ones(3000, np.int64)
     truth, truth_of_test = np.where(right, shows, 2), np.where(right_of_test, shows, 2)
-    shift = measure_shift(dev, test, found.ids, found, truth)
+    shift = measure_shift(dev, test, found.ids, found, truth, GAP)
     real = gap(of_test.ids, truth_of_test, of_test.best, of_test.confidence)
     assert shift.area > WARNING_AREA
-    assert abs(shift.weighted_gap - real) < 0.3 * abs(shift.gap - real)
-    assert f"{shift.weighted_gap:.3f}" in (shift.warning or "")
+    assert abs(shift.weighted - real) < 0.3 * abs(shift.score - real)
+    assert f"{shift.weighted:.3f}" in (shift.warning or "")
 
 
 def test_two_queries_of_one_photo_do_not_tell_each_other_apart():
@@ -66,7 +67,7 @@ def test_two_queries_of_one_photo_do_not_tell_each_other_apart():
     noise = RNG.normal(size=(60, 200))
     dev, groups = np.concatenate([noise, noise]), np.array([f"p{row}" for row in range(60)] * 2)
     found, truth = answers(RNG.random(120), RNG.random(120) < 0.5)
-    shift = measure_shift(dev, RNG.normal(size=(120, 200)), groups, found, truth)
+    shift = measure_shift(dev, RNG.normal(size=(120, 200)), groups, found, truth, GAP)
     assert shift.area < 0.65
 
 

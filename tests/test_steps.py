@@ -33,7 +33,7 @@ INERT = {
     "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.tables", "lmk.models.start",
     "lmk.models.saved", "lmk.models.distributed", "lmk.models.recipes", "lmk.models.delf.recipe",
     "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.settings", "lmk.data.reading",
-    "lmk.local.draw", "lmk.ensemble.rules", "lmk.retrieval.scores", "lmk.pipeline.systems",
+    "lmk.local.draw", "lmk.ensemble.rules", "lmk.metrics", "lmk.retrieval.scores", "lmk.pipeline.systems",
 }  # fmt: skip
 """Modules that carry numbers, or whose values stand in keys by themselves, and that make none."""
 READ = {"lmk.data.images", "lmk.data.views", "lmk.data.splits", "lmk.predictions"}

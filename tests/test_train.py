@@ -100,7 +100,7 @@ def test_a_head_on_stored_features_learns_and_leaves_the_backbone_alone(tmp_path
     history = run.run()
     assert [record["epoch"] for record in history] == list(range(12))
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
-    assert history[-1]["train_gap"] > 0.9
+    assert history[-1]["train_score"] > 0.9
     assert_equal(before, run.network.extractor.get_weights())
 
 
@@ -198,7 +198,7 @@ def uninterrupted(tmp_path_factory) -> Trained:
         told.append((label, total, sum(done), unit))
 
     folder = tmp_path_factory.mktemp("whole")
-    run = trainer(TUNED, folder, network=network, dev_gap=spied, label="tuned, fold 1", progress=progress)
+    run = trainer(TUNED, folder, network=network, dev_score=spied, label="tuned, fold 1", progress=progress)
     history = run.run()
     return Trained(weights(network), asked, history, told)
 
@@ -206,19 +206,21 @@ def uninterrupted(tmp_path_factory) -> Trained:
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_training_that_was_killed_on_dev_goes_on_to_the_same_bytes(epochs, tmp_path, uninterrupted):
     with pytest.raises(Killed):
-        trainer(TUNED, tmp_path, dev_gap=killed_after(epochs)).run()
-    run = trainer(TUNED, tmp_path, dev_gap=gaps(*DEV[epochs:]))
+        trainer(TUNED, tmp_path, dev_score=killed_after(epochs)).run()
+    run = trainer(TUNED, tmp_path, dev_score=gaps(*DEV[epochs:]))
     assert run.run() == uninterrupted.history
     assert_equal(weights(run.network), uninterrupted.weights)
-    again = trainer(TUNED, tmp_path, dev_gap=gaps())  # killed before its weights were stored: nothing is trained again
+    again = trainer(
+        TUNED, tmp_path, dev_score=gaps()
+    )  # killed before its weights were stored: nothing is trained again
     assert again.run() == uninterrupted.history
     assert_equal(weights(again.network), uninterrupted.weights)
 
 
 def test_training_that_was_killed_within_an_epoch_goes_on_to_the_same_bytes(tmp_path, uninterrupted):
     with killing_progress(steps=5) as progress, pytest.raises(Killed):  # an epoch has 3 steps
-        trainer(TUNED, tmp_path, dev_gap=gaps(*DEV), progress=progress).run()
-    run = trainer(TUNED, tmp_path, dev_gap=gaps(*DEV[1:]))
+        trainer(TUNED, tmp_path, dev_score=gaps(*DEV), progress=progress).run()
+    run = trainer(TUNED, tmp_path, dev_score=gaps(*DEV[1:]))
     assert run.run() == uninterrupted.history
     assert_equal(weights(run.network), uninterrupted.weights)
 
@@ -231,12 +233,12 @@ def test_training_goes_on_from_a_checkpoint_within_an_epoch_to_the_same_bytes(re
     """Each run is asked to stop after a few steps, in frozen and tuned stages, in whatever place of an epoch."""
     if way is not None:
         request.getfixturevalue(way)
-    whole = trainer(recipe, tmp_path / "whole", dev_gap=gaps(*DEV))
+    whole = trainer(recipe, tmp_path / "whole", dev_score=gaps(*DEV))
     whole.run()
     dev, runs = gaps(*DEV), 0
     while True:
         stop = Stop()
-        run = trainer(recipe, tmp_path, dev_gap=dev, stop=stop, progress=stopping_progress(stop, steps=4))
+        run = trainer(recipe, tmp_path, dev_score=dev, stop=stop, progress=stopping_progress(stop, steps=4))
         runs += 1
         try:
             run.run()
@@ -318,7 +320,7 @@ def test_a_device_that_is_too_small_is_one_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize("tuned", [False, True])
 def test_sampled_classes_learn_too_and_predict_with_all(tuned, tmp_path):
     recipe = replace(TUNED if tuned else FROZEN, head="cosine", loss="arcface", sampled_classes=0.5)
-    run = trainer(recipe, tmp_path, dev_gap=gaps(*DEV))
+    run = trainer(recipe, tmp_path, dev_score=gaps(*DEV))
     history = run.run()
     assert history[-1]["loss"] < history[0]["loss"]
     assert run.network.top.output_shape == (None, 4)  # three landmarks and the background
@@ -334,15 +336,15 @@ def test_the_weights_of_the_best_epoch_are_kept(uninterrupted):
 
 def test_a_stage_ends_after_its_patience(tmp_path, eagerly):
     recipe = replace(TUNED, stages=(replace(TUNED.stages[1], epochs=9, patience=2),))
-    history = trainer(recipe, tmp_path, dev_gap=gaps(0.3, 0.5, 0.4, 0.45, 0.9)).run()
-    assert [record["dev_gap"] for record in history] == [0.3, 0.5, 0.4, 0.45]
+    history = trainer(recipe, tmp_path, dev_score=gaps(0.3, 0.5, 0.4, 0.45, 0.9)).run()
+    assert [record["dev_score"] for record in history] == [0.3, 0.5, 0.4, 0.45]
 
 
 def test_without_patience_dev_is_not_asked(tmp_path, eagerly):
     def unneeded() -> float:
         raise AssertionError("dev was asked")
 
-    assert len(trainer(FROZEN, tmp_path, dev_gap=unneeded).run()) == 12
+    assert len(trainer(FROZEN, tmp_path, dev_score=unneeded).run()) == 12
 
 
 def test_epochs_that_folds_found_best_replace_the_recipes(tmp_path, eagerly):
@@ -374,7 +376,7 @@ def test_any_head_trains_with_distractors(head, background, tmp_path):
 
 def test_best_epochs_are_the_folds_mean():
     def fold(*dev: float) -> list[dict[str, float]]:
-        return [{"stage": 0, "epoch": 0}] + [{"stage": 1, "epoch": e, "dev_gap": gap} for e, gap in enumerate(dev)]
+        return [{"stage": 0, "epoch": 0}] + [{"stage": 1, "epoch": e, "dev_score": gap} for e, gap in enumerate(dev)]
 
     assert best_epochs([fold(0.1, 0.4, 0.3), fold(0.1, 0.2, 0.3, 0.5), fold(0.9, 0.2)]) == {1: 2}  # 2, 4 and 1
     assert best_epochs([fold()]) == {}

@@ -73,7 +73,7 @@ def test_a_recipe_trains_and_predicts_under_xla_in_bfloat16(name, tmp_path):
         history = Trainer(network, data, 0, tmp_path / "state.npz").run()
     assert network.extractor.outputs[0].dtype in ("bfloat16", "float32") and network.extractor.jit_compile
     assert [record["stage"] for record in history] == [0, 1]
-    assert all(np.isfinite(record["loss"]) and 0 <= record["train_gap"] <= 1 for record in history)
+    assert all(np.isfinite(record["loss"]) and 0 <= record["train_score"] <= 1 for record in history)
     changed = [not np.array_equal(*pair) for pair in zip(before, network.extractor.get_weights(), strict=True)]
     assert not changed[0] and any(changed), "the first convolution is frozen, and what comes after it learns"
     found = predict_features(network, IDS, forward(network.extractor, recipe, read, IDS), LANDMARKS, 3)

@@ -7,7 +7,7 @@ import typer
 
 from lmk import __version__
 from lmk.cli.commands import Commands
-from lmk.cli.complete import competition_names
+from lmk.cli.complete import competition_names, metric_names
 from lmk.cli.output import print_json as print_json
 from lmk.cli.output import say
 
@@ -49,7 +49,18 @@ SeedOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 
+MetricOption = Annotated[
+    str,
+    typer.Option(
+        envvar="LMK_METRIC",
+        autocompletion=metric_names,
+        rich_help_panel=COMMON,
+        help="The competition's metric: gap, top-1, or map@5 and the like.",
+    ),
+]
+
 DEFAULT_COMPETITION = "demo"
+DEFAULT_METRIC = "gap"
 DEFAULT_WORKSPACE = Path("workspace")
 
 

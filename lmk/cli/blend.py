@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmk.cli.app import JsonOption, SeedOption, app, print_json
+from lmk.cli.app import DEFAULT_METRIC, JsonOption, MetricOption, SeedOption, app, print_json
 from lmk.cli.complete import blend_rule_names
 from lmk.cli.output import say
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lmk.ensemble.blend import Blending
+    from lmk.metrics import Metric
     from lmk.predictions import Predictions
 
 
@@ -46,11 +47,13 @@ def blend(
         Path | None, typer.Option(help="The hosts' solution: scores the blend and its parts, teaches nothing.")
     ] = None,
     seed: SeedOption = 0,
+    metric: MetricOption = DEFAULT_METRIC,
     json: JsonOption = False,
 ) -> None:
     """Blend submissions by a rule; with --dev weights are learned and the optimism is told, with --solution scored."""
     from lmk.ensemble.blend import LEARNED_RULES, RULES
     from lmk.ensemble.combine import combination
+    from lmk.metrics.registry import find_metric
     from lmk.predictions import write_submission
     from lmk.util.errors import UsageError
     from lmk.util.out_path import check_out
@@ -61,6 +64,7 @@ def blend(
         raise UsageError("One submission is no blend. Name two or more.")
     if solution is not None and dev is not None and solution.resolve() == dev.resolve():
         raise UsageError(f"{dev} cannot both fit the blend and score it. Fit on queries that the score leaves out.")
+    scored_by = find_metric(metric)
     out = check_out(out)
     if out.resolve() in {path.resolve() for path in submissions}:
         raise UsageError(f"{out} is one of the submissions. Give --out another name.")
@@ -72,7 +76,7 @@ def blend(
             raise UsageError(
                 f"The rule '{rule}' learns its weights: give the truth of some queries by --dev, no --weight."
             )
-        blending, learned = _learn(lists, submissions, dev, dev_list, rule, seed)
+        blending, learned = _learn(lists, submissions, dev, dev_list, rule, seed, scored_by)
         told |= learned
     else:
         if dev is not None or dev_list:
@@ -82,11 +86,11 @@ def blend(
     blended = blending(lists, 1)
     write_submission(blended, out)
     if solution is not None:
-        told["scores"] = _scores([*submissions, out], [*lists, blended], solution)
+        told["scores"] = _scores([*submissions, out], [*lists, blended], solution, scored_by)
     if json:
         print_json(told)
     else:
-        _tell(told)
+        _tell(told, scored_by)
 
 
 def _aligned(paths: list[Path]) -> list[Predictions]:
@@ -112,13 +116,18 @@ def _aligned(paths: list[Path]) -> list[Predictions]:
 
 
 def _learn(
-    lists: list[Predictions], paths: list[Path], dev: Path, dev_lists: list[Path] | None, rule: str, seed: int
+    lists: list[Predictions],
+    paths: list[Path],
+    dev: Path,
+    dev_lists: list[Path] | None,
+    rule: str,
+    seed: int,
+    metric: Metric,
 ) -> tuple[Blending, dict[str, object]]:
-    """The blend that dev teaches, and its weights, its GAP on dev cross-fitted, and the optimism of that fitted."""
+    """The blend fitted on dev, and its weights, its value on dev cross-fitted, and the optimism of that fitted."""
     from lmk.data.tables import read_solution
     from lmk.ensemble.blend import fit_blend
     from lmk.ensemble.tune import cross_fit
-    from lmk.evaluation import gap_of
     from lmk.predictions import NO_LANDMARK
     from lmk.util.arrays import positions
     from lmk.util.errors import LmkError, UsageError
@@ -135,20 +144,23 @@ def _learn(
             "Give files that answer them by --dev-list, one for each submission."
         )
     if not (known.truth != NO_LANDMARK).any():
-        raise LmkError(f"No query in {dev} shows a landmark, so GAP is undefined there.")
+        raise LmkError(f"No query in {dev} shows a landmark, so {metric.title} is undefined there.")
     answers = [found.align(known.ids) for found in asked]
 
     def fit(rows: np.ndarray) -> Blending:
-        return fit_blend([found.take(rows) for found in answers], known.truth[rows], seed, rule)
+        return fit_blend([found.take(rows) for found in answers], known.truth[rows], seed, rule, metric)
 
-    held_out = cross_fit(known.ids, fit, lambda done, rows: done([found.take(rows) for found in answers], 1), seed)
-    blend = fit_blend(answers, known.truth, seed, rule)
-    gap = gap_of(held_out, known.truth)
+    def apply(done: Blending, rows: np.ndarray) -> Predictions:
+        return done([found.take(rows) for found in answers], metric.depth)
+
+    held_out = cross_fit(known.ids, fit, apply, seed)
+    blend = fit_blend(answers, known.truth, seed, rule, metric)
+    crossed = metric.score(held_out, known.truth)
     return blend, {
         "weights": dict(zip(map(str, paths), blend.weights, strict=True)),
-        "dev_gap": gap,
+        f"dev_{metric.name}": crossed,
         "dev_queries": len(known.ids),
-        "optimism": gap_of(blend(answers, 1), known.truth) - gap,
+        "optimism": metric.score(blend(answers, metric.depth), known.truth) - crossed,
     }
 
 
@@ -159,15 +171,18 @@ def _check_weights(weights: list[float] | None, count: int) -> None:
         raise UsageError(f"{len(weights)} --weight for {count} submissions: give one for each, >= 0 and not all 0.")
 
 
-def _scores(paths: list[Path], lists: list[Predictions], solution: Path) -> list[dict[str, object]]:
+def _scores(paths: list[Path], lists: list[Predictions], solution: Path, metric: Metric) -> list[dict[str, object]]:
     from lmk.data.tables import read_solution
     from lmk.evaluation import evaluate
 
     truth = read_solution(solution)
-    return [{"file": str(path), **evaluate(found, truth).to_dict()} for path, found in zip(paths, lists, strict=True)]
+    return [
+        {"file": str(path), **evaluate(found, truth, metric=metric).to_dict()}
+        for path, found in zip(paths, lists, strict=True)
+    ]
 
 
-def _tell(told: dict) -> None:
+def _tell(told: dict, metric: Metric) -> None:
     from lmk.cli.tables import print_table
 
     if "weights" in told:
@@ -177,12 +192,13 @@ def _tell(told: dict) -> None:
             [(name, f"{weight:.3f}") for name, weight in told["weights"].items()],
         )
         say(
-            f"Dev GAP {told['dev_gap']:.5f} cross-fitted; fitted on all of dev it is {told['optimism']:+.5f} optimistic"
+            f"Dev {metric.title} {told[f'dev_{metric.name}']:.5f} cross-fitted; fitted on all of dev it is "
+            f"{told['optimism']:+.5f} optimistic"
         )
     if "scores" in told:
         rows = [
-            (score["file"], f"{score['gap']:.5f}", f"{score['low']:.3f} to {score['high']:.3f}")
+            (score["file"], f"{score[metric.name]:.5f}", f"{score['low']:.3f} to {score['high']:.3f}")
             for score in told["scores"]
         ]
-        print_table("GAP on the solution", ("file", "GAP", "95 % interval"), rows)
+        print_table(f"{metric.title} on the solution", ("file", metric.title, "95 % interval"), rows)
     say(f"{told['out']}: {told['rows']:,} rows, blended by {told['rule']}")

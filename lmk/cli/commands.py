@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("stages",),
     ),
     "evaluate": (
-        "Print the GAP of a submission: overall with its interval, public, private, and on landmark photos alone.",
+        "Print a submission's metric: overall with its interval, public, private, and on landmark photos alone.",
         ("evaluate",),
     ),
     "check": ("Check that a submission answers the competition's ids as the hosts want it.", ("evaluate",)),

@@ -72,6 +72,13 @@ def fusion_names(incomplete: str) -> list[str]:
     return [name for name in RULES if name.startswith(incomplete)]
 
 
+def metric_names(incomplete: str) -> list[str]:
+    """Metrics that begin so."""
+    from lmk.metrics.registry import FAMILIES, METRICS
+
+    return [name for name in (*METRICS, *(f"{family}@5" for family in FAMILIES)) if name.startswith(incomplete)]
+
+
 def retrieval_names(incomplete: str) -> list[tuple[str, str]]:
     """Ways to rank landmarks by nearest photos that begin so, with what is told of each."""
     from lmk.retrieval.scores import SCORES

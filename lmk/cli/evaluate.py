@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmk.cli.app import COMMON, DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, print_json
+from lmk.cli.app import (
+    COMMON,
+    DEFAULT_METRIC,
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    MetricOption,
+    WorkspaceOption,
+    app,
+    print_json,
+)
 from lmk.cli.complete import competition_names, submissions_or_runs
 from lmk.cli.output import say
 
@@ -86,30 +95,34 @@ def evaluate(
     ] = None,
     competition: AnswersOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    metric: MetricOption = DEFAULT_METRIC,
     json: JsonOption = False,
 ) -> None:
-    """Print the GAP of a submission: overall with its interval, public, private, and on landmark photos alone."""
+    """Print a submission's metric: overall with its interval, public, private, and on landmark photos alone."""
     from lmk.cli.console import next_steps, note
     from lmk.data.tables import read_solution
     from lmk.evaluation import evaluate as score
+    from lmk.metrics.registry import find_metric
     from lmk.predictions import read_submission
     from lmk.util.workspace import Workspace
 
+    scored_by = find_metric(metric)
     if solution is None or submission is None or not Path(submission).is_file():
         named = find_submission(submission, competition, Workspace(workspace))
         path, truth = named.path, solution or find_solution(named)
         note(f"{path} against {truth}")
     else:
         named, path, truth = None, Path(submission), solution
-    found = score(read_submission(path), read_solution(truth))
+    found = score(read_submission(path), read_solution(truth), metric=scored_by)
     if json:
         print_json(found.to_dict())
         return
-    say(f"GAP                {found.gap:.5f}  (95 % interval {found.low:.5f} to {found.high:.5f})")
+    say(f"{scored_by.title:<19}{found.gap:.5f}  (95 % interval {found.low:.5f} to {found.high:.5f})")
     for name, value in (("public", found.gap_public), ("private", found.gap_private)):
         say(f"  {name:<17}{'none shows a landmark' if value is None else format(value, '.5f')}")
     say(f"  landmark photos  {found.gap_landmark_only:.5f}")
-    say(f"Top-1              {found.top1:.5f}")
+    if scored_by.name != "top-1":
+        say(f"Top-1              {found.top1:.5f}")
     say(f"{found.queries:,} queries, {found.landmark_queries:,} of them show a landmark")
     if named is not None and named.run is not None:
         next_steps(f"lmk report {named.run.run} --open")

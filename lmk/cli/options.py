@@ -16,11 +16,13 @@ import typer
 from lmk.cli.app import (
     COMMON,
     DEFAULT_COMPETITION,
+    DEFAULT_METRIC,
     DEFAULT_WORKSPACE,
     MACHINE,
     TRAINING,
     VERIFYING,
     CompetitionOption,
+    MetricOption,
     SeedOption,
     WorkspaceOption,
 )
@@ -116,6 +118,7 @@ def open_run(
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
+    metric: MetricOption = DEFAULT_METRIC,
     image_size: Annotated[
         int | None,
         typer.Option(
@@ -379,8 +382,9 @@ def config_from(given: Mapping[str, Any]) -> Config:
         LmkError: A recipe, rule or system is unknown, or takes no such setting.
     """
     from lmk.ensemble.rules import PUBLISHED_SUM, PUBLISHED_THRESHOLD, RULES
+    from lmk.metrics.registry import find_metric
     from lmk.models.recipes import find_recipe
-    from lmk.pipeline.config import config_of
+    from lmk.pipeline.config import CANDIDATES, config_of
     from lmk.pipeline.local_features import chosen_local_features
     from lmk.pipeline.systems import find_system
     from lmk.retrieval.scores import KNN, SCORES
@@ -389,6 +393,7 @@ def config_from(given: Mapping[str, Any]) -> Config:
     fusion, recipe, like = given["fusion"], given["recipe"], given["like"]
     ensemble, local_features = given["ensemble"], given["local_features"]
     unreadable, retrieval = given["unreadable"], given["retrieval"]
+    metric = find_metric(given["metric"])
     if fusion not in RULES:
         raise UsageError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
     if retrieval not in SCORES:
@@ -437,7 +442,8 @@ def config_from(given: Mapping[str, Any]) -> Config:
         delf=delf,
         local_features=chosen_local_features(local_features, weights, delf),
         comparison="default" if system is None and given["comparison"] == "default" else "published",
-        **({} if system is None else {"candidates": 1}),
+        metric=metric.name,
+        candidates=max(CANDIDATES, metric.depth) if system is None else 1,
         unreadable=unreadable,
         accepted=tuple(given["keep_stale"] or ()),
     )

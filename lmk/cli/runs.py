@@ -76,7 +76,12 @@ def _facts(record: RunRecord, submission: Record | None) -> dict[str, object]:
         "recipes": record.recipes,
         "made": record.made,
         "stage": stage,
-        "dev": {"gap": dev.gap.get(stage), "low": dev.low.get(stage), "high": dev.high.get(stage), "kind": dev.kind},
+        "dev": {
+            record.metric: dev.gap.get(stage),
+            "low": dev.low.get(stage),
+            "high": dev.high.get(stage),
+            "kind": dev.kind,
+        },
         "submission": None
         if submission is None
         else {
@@ -92,11 +97,14 @@ def _facts(record: RunRecord, submission: Record | None) -> dict[str, object]:
 def _table(found: list[RunRecord], sent: dict[str, Record]) -> Table:
     from rich.table import Table
 
+    from lmk.metrics.registry import find_metric
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("run", "competition", "recipes", "made (UTC)"):
         # A name broken in two is not found again; on a narrow terminal all others are folded, never cut.
         table.add_column(name, no_wrap=name == "run", overflow="fold")
-    table.add_column("dev GAP", justify="right", no_wrap=True)
+    others = {record.metric for record in found} - {"gap"}
+    table.add_column("dev" if others else "dev GAP", justify="right", no_wrap=True)
     any_sent = any(record.run in sent for record in found)
     if any_sent:
         for name in ("public", "private"):
@@ -110,7 +118,7 @@ def _table(found: list[RunRecord], sent: dict[str, Record]) -> Table:
             record.competition,
             f"{record.submitted}: {', '.join(record.recipes)}",
             record.made[:16].replace("T", " "),
-            _number(gap),
+            _number(gap) + (f" {find_metric(record.metric).title}" if others else ""),
         ]
         if any_sent:
             row += [

@@ -49,6 +49,7 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train a recipe's networks: one for each fold, and one on all photos."""
+    from lmk.metrics.registry import find_metric
     from lmk.pipeline.build import build
     from lmk.pipeline.plan import announce
     from lmk.pipeline.steps import execute, networks_of
@@ -73,12 +74,14 @@ def train(
             part,
             str(len(history)),
             f"{history[-1]['loss']:.4f}",
-            f"{history[-1]['train_gap']:.5f}",
-            f"{history[-1]['dev_gap']:.5f}" if "dev_gap" in history[-1] else "",
+            f"{history[-1]['train_score']:.5f}",
+            f"{history[-1]['dev_score']:.5f}" if "dev_score" in history[-1] else "",
         )
         for part, history in histories.items()
     ]
-    print_table(f"{recipe}: last epochs", ("network", "epochs", "loss", "GAP in training", "GAP on dev"), rows)
+    title = find_metric(opened.config.metric).title
+    columns = ("network", "epochs", "loss", f"{title} in training", f"{title} on dev")
+    print_table(f"{recipe}: last epochs", columns, rows)
     next_steps(f"lmk make-submission -r {recipe}, with the same options: its networks are not trained again")
 
 
@@ -116,21 +119,23 @@ def run_to(opened: Opened, name: str, json: bool) -> None:
 def _print_figures(
     opened: Opened, step: Step, answers: Answers, steps: list[Step], outcome: Outcome, json: bool
 ) -> None:
-    """A step's dev GAP with its interval, and where its predictions lie."""
+    """A step's metric on dev with its interval, and where its predictions lie."""
     from lmk.cli.console import next_steps
-    from lmk.evaluation import gap_and_interval
+    from lmk.metrics.registry import find_metric
     from lmk.pipeline.run import PHOTOS, stored_stages
 
     dataset = opened.dataset
-    gap, low, high = gap_and_interval(answers.dev, dataset.dev.truth)
+    metric, truth = find_metric(opened.config.metric), dataset.dev.truth
+    value, (low, high) = metric.score(answers.dev, truth), metric.interval(answers.dev, truth)
     folder = opened.execution.workspace.predictions
     files = [str(folder / f"{step.name}-{step.key.digest}.{part}.parquet") for part in ("dev", "test")]
     if json:
         done = [one for one in steps if one.name in outcome.seconds]
         reused = [PHOTOS] * dataset.known_before + stored_stages(done, outcome)
-        values = {"stage": step.name, "gap": gap, "low": low, "high": high, "dev": files[0], "test": files[1]}
+        values = {"stage": step.name, metric.name: value, "low": low, "high": high, "dev": files[0], "test": files[1]}
         print_json(values | {"queries": len(dataset.dev), "seconds": outcome.seconds, "reused": reused})
         return
-    say(f"{step.name}: GAP {gap:.5f} on dev ({len(dataset.dev):,} queries, 95 % interval {low:.3f} to {high:.3f})")
+    interval = f"95 % interval {low:.3f} to {high:.3f}"
+    say(f"{step.name}: {metric.title} {value:.5f} on dev ({len(dataset.dev):,} queries, {interval})")
     say(f"Predictions of dev and test: {files[0]}, {files[1]}")
     next_steps("lmk make-submission, with the same options: what is stored is not computed again")

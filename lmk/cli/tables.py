@@ -33,8 +33,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def print_result(result: Result) -> None:
-    """Print GAP by stage with intervals, seconds, the stage that is submitted, and the submission's path."""
+    """Print the metric by stage with intervals, seconds, the stage that is submitted, and the submission's path."""
+    from lmk.metrics.registry import find_metric
+
     record = result.record
+    title = find_metric(record.metric).title
     dev, rows = record.dev, []
 
     def seconds(stage: str) -> str:
@@ -50,8 +53,8 @@ def print_result(result: Result) -> None:
         mark = "submitted" if stage == record.submitted else ""
         rows.append((stage, f"{gap:.5f}", interval, "" if weight is None else f"{weight:.2f}", seconds(stage), mark))
     print_table(
-        f"GAP on dev ({dev.kind}): {dev.queries} queries, {dev.landmark_queries} of them show a known landmark",
-        ("stage", "GAP", "95 % interval", "weight", "seconds", ""),
+        f"{title} on dev ({dev.kind}): {dev.queries} queries, {dev.landmark_queries} of them show a known landmark",
+        ("stage", title, "95 % interval", "weight", "seconds", ""),
         rows,
     )
     say(f"Submission: {result.submission}")

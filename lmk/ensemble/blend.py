@@ -1,4 +1,4 @@
-"""Blends that dev taught: each source's scores calibrated, and weights that a search on GAP finds."""
+"""Blends fitted on dev: each source's scores calibrated, and weights that a search on the metric finds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from lmk.ensemble import combine
 from lmk.ensemble.calibrate import Calibration, fit_calibration
 from lmk.ensemble.candidates import gather
 from lmk.ensemble.climb import SEARCHES
+from lmk.metrics import Metric
+from lmk.metrics.ranking import GAP
 from lmk.predictions import NO_LANDMARK, Predictions
 
 BAGS = 20
@@ -42,14 +44,17 @@ class Blend:
         return gather(sources, self.calibrations).best(self.weights, k)
 
 
-def fit_blend(sources: Sequence[Predictions], truth: np.ndarray, seed: int, search: str = "greedy") -> Blend:
-    """Calibrations and weights that give the best GAP on dev.
+def fit_blend(
+    sources: Sequence[Predictions], truth: np.ndarray, seed: int, search: str = "greedy", metric: Metric = GAP
+) -> Blend:
+    """Calibrations and weights that give the best metric on dev.
 
     Args:
         sources: Aligned predictions of the same dev queries.
         truth: (n,) or (n, t) int64.
-        seed: Of the resamples.
+        seed: Random seed of the resamples.
         search: One of `LEARNED_RULES`; a search is bagged over queries.
+        metric: The competition's.
     """
     truth = truth[:, None] if truth.ndim == 1 else truth
     calibrations = tuple(fit_calibration(source.confidence, _right(source, truth)) for source in sources)
@@ -60,7 +65,7 @@ def fit_blend(sources: Sequence[Predictions], truth: np.ndarray, seed: int, sear
     total = np.zeros(len(sources))
     for _ in range(max(3, min(BAGS, BAGS * SMALL // len(truth)))):
         rows = np.flatnonzero(rng.random(len(truth)) < 0.632)
-        total += SEARCHES[search](found.take(rows), truth[rows]).weights
+        total += SEARCHES[search](found.take(rows), truth[rows], metric=metric).weights
     return Blend(calibrations, tuple((total / total.sum()).tolist()))
 
 

@@ -1,4 +1,4 @@
-"""Searches for blend weights on GAP itself, a trial in about a millisecond for a hundred thousand queries.
+"""Searches for blend weights on the metric itself; of GAP a trial takes a millisecond for a hundred thousand queries.
 
 A trial weight of one source moves the few labels that this source names. What the rest of the blend says best is
 known before, so a trial is one line a named label, one sort of a number a query, and one look at where the hits lie.
@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmk.ensemble.candidates import Candidates
+from lmk.ensemble.trials import MetricClimb
+from lmk.metrics import Metric
+from lmk.metrics.ranking import GAP
 from lmk.predictions import NO_LANDMARK
 
 ROUNDS = 30
@@ -148,7 +151,7 @@ class Found:
 
     Attributes:
         weights: (s,) >= 0, their sum is 1.
-        gap: On the queries that it was shown.
+        gap: The metric on the queries that it was shown.
         steps: Rounds, climbs or passes; the last one may have found nothing better.
     """
 
@@ -157,12 +160,23 @@ class Found:
     steps: int
 
 
-def greedy(found: Candidates, truth: np.ndarray) -> Found:
-    """Selection with replacement: each time the source that raises GAP most; ties to the first.
+AnyClimb = Climb | MetricClimb
+
+
+def climb_by(metric: Metric, found: Candidates, truth: np.ndarray) -> AnyClimb:
+    """A sum of sources that can be tried by a metric: GAP by its own fast way.
+
+    truth: (n,) or (n, t) int64, `NO_LANDMARK` for none and as padding.
+    """
+    return Climb(found, truth) if metric is GAP else MetricClimb(found, truth, metric)
+
+
+def greedy(found: Candidates, truth: np.ndarray, metric: Metric = GAP) -> Found:
+    """Selection with replacement: each time the source that raises the metric most; ties to the first.
 
     The best of all rounds counts, not the last. Caruana et al., ICML 2004.
     """
-    climb = Climb(found, truth)
+    climb = climb_by(metric, found, truth)
     picks = np.zeros(climb.num_sources)
     best = Found(np.full(found.num_sources, 1 / found.num_sources), 0.0, 0)  # equal weights where nothing is ever right
     for _ in range(ROUNDS):
@@ -176,16 +190,20 @@ def greedy(found: Candidates, truth: np.ndarray) -> Found:
 
 
 def hill_climb(
-    found: Candidates, truth: np.ndarray, shares: Sequence[float] | np.ndarray = SHARES, steps: int | None = None
+    found: Candidates,
+    truth: np.ndarray,
+    shares: Sequence[float] | np.ndarray = SHARES,
+    steps: int | None = None,
+    metric: Metric = GAP,
 ) -> Found:
-    """From the best source alone, step by step the source and the share that raise GAP most, until none does.
+    """From the best source alone, step by step the source and the share that raise the metric most, until none does.
 
     Args:
-        found, truth: As for `Climb`.
+        found, truth, metric: As for `climb_by`.
         shares: In (0, 1), of the blend, that a step tries to give to each source.
         steps: The most; None for no limit.
     """
-    climb = Climb(found, truth)
+    climb = climb_by(metric, found, truth)
     alone = [climb.line(source).gap(1.0) for source in range(climb.num_sources)]
     weights = np.zeros(climb.num_sources)
     first = int(np.argmax(alone))
@@ -194,7 +212,8 @@ def hill_climb(
     gap, done = alone[first], 0
     while steps is None or done < steps:
         added = np.array(shares) / (1 - np.array(shares)) * weights.sum()
-        tried = np.array([[line.gap(weight) for weight in added] for line in map(climb.line, range(len(weights)))])
+        lines = [climb.line(one) for one in range(len(weights))]
+        tried = np.array([[line.gap(weight) for weight in added] for line in lines])
         done += 1
         source, place = np.unravel_index(tried.argmax(), tried.shape)
         if tried[source, place] <= gap:
@@ -205,15 +224,15 @@ def hill_climb(
     return Found(weights / weights.sum(), gap, done)
 
 
-def coordinate(found: Candidates, truth: np.ndarray) -> Found:
-    """One weight after the other moved to where GAP is best with the others held, until a pass over all gains nothing.
+def coordinate(found: Candidates, truth: np.ndarray, metric: Metric = GAP) -> Found:
+    """One weight after the other moved to where the metric is best, until a pass over all weights gains nothing.
 
     After a pass that gains, only sources with weight are tried again, and none while no weight has moved since it was
     tried. The search starts from greedy selection, where there are many queries on a sample of them.
     """
     rows = np.linspace(0, len(truth) - 1, min(SAMPLE, len(truth))).astype(int)
-    start = greedy(found.take(rows), truth[rows])
-    climb, weights, gap = Climb(found, truth), start.weights, -1.0
+    start = greedy(found.take(rows), truth[rows], metric)
+    climb, weights, gap = climb_by(metric, found, truth), start.weights, -1.0
     everyone, done = True, 0
     idle: set[int] = set()
     while done < PASSES:
@@ -227,8 +246,8 @@ def coordinate(found: Candidates, truth: np.ndarray) -> Found:
     return Found(weights / weights.sum(), gap, done)
 
 
-def _pass(climb: Climb, weights: np.ndarray, sources: np.ndarray, idle: set[int]) -> tuple[np.ndarray, float]:
-    """The weights after each of `sources` was moved once, and their GAP.
+def _pass(climb: AnyClimb, weights: np.ndarray, sources: np.ndarray, idle: set[int]) -> tuple[np.ndarray, float]:
+    """The weights after each of `sources` was moved once, and the metric of these.
 
     idle: Sources that gained nothing by moving since a weight last moved; they are left out, and the set is kept up.
     """
@@ -252,9 +271,9 @@ def _pass(climb: Climb, weights: np.ndarray, sources: np.ndarray, idle: set[int]
     return weights, gap
 
 
-SEARCHES: dict[str, Callable[[Candidates, np.ndarray], Found]] = {
+SEARCHES: dict[str, Callable[..., Found]] = {
     "greedy": greedy,
     "hill-climb": hill_climb,
     "coordinate": coordinate,
 }
-"""Searches by name."""
+"""Searches by name; each takes candidates, truth, and `metric` by name."""

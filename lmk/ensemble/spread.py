@@ -15,7 +15,8 @@ from scipy import sparse
 
 from lmk.ensemble.edges import EdgeModel, edge_matrix
 from lmk.ensemble.spreading import RECOGNIZED, Reason, Spreading
-from lmk.metrics import gap
+from lmk.metrics import Metric
+from lmk.metrics.ranking import GAP
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate, from_pairs, largest
 
 FIXED_QUANTILE = 0.9
@@ -204,7 +205,7 @@ class SpreadDev:
         parts: For each part the spread lists of all queries of its graph, test photos as well, by the same settings.
         how: The settings that all of dev chooses, for test.
         model: Of the edges, fitted on all of dev.
-        gaps: Dev GAP of each setting tried; of `OFF` that of the lists as they were.
+        gaps: The metric on dev of each setting tried; of `OFF` that of the lists as they were.
     """
 
     dev: Predictions
@@ -214,20 +215,21 @@ class SpreadDev:
     gaps: dict[Spreading, float]
 
 
-def spread_dev(parts: Sequence[Asked], tried: Sequence[Spreading] = RECOGNIZED) -> SpreadDev:
+def spread_dev(parts: Sequence[Asked], tried: Sequence[Spreading] = RECOGNIZED, metric: Metric = GAP) -> SpreadDev:
     """Spread the lists of dev, cross-fitted: edges and settings of a part are learned without any photo that it asks.
 
     Args:
         parts: Disjoint parts of dev: a fold each; or several parts of the one fold of a large competition, which share
             its graph.
         tried: Settings to choose from, `OFF` first; of equally good ones the first. `RECOGNIZED` or `FUSED`.
+        metric: What chooses the settings.
     """
     asked = [part.photos[part.rows] for part in parts]
     models = [_fit_edges(parts, photos) for photos in asked]
     answers = [[part.answer(model, how) for part, model in zip(parts, models, strict=True)] for how in tried]
     nobody = np.empty(0, dtype=str)
-    chosen = [int(np.argmax([_gap(lists, parts, photos) for lists in answers])) for photos in asked]
-    gaps = [_gap(lists, parts, nobody) for lists in answers]
+    chosen = [int(np.argmax([_score(lists, parts, photos, metric) for lists in answers])) for photos in asked]
+    gaps = [_score(lists, parts, nobody, metric) for lists in answers]
     taken = tuple(answers[setting][place] for place, setting in enumerate(chosen))
     return SpreadDev(
         dev=concatenate([found.take(part.rows) for found, part in zip(taken, parts, strict=True)]),
@@ -286,14 +288,12 @@ def _fit_edges(parts: Sequence[Asked], without: np.ndarray) -> EdgeModel:
     return EdgeModel.fit(np.concatenate(cosines), np.concatenate(inliers), np.concatenate(same))
 
 
-def _gap(lists: Sequence[Predictions], parts: Sequence[Asked], without: np.ndarray) -> float:
-    """GAP of the parts' dev queries that show none of the photos `without`; 0 where none of them shows a landmark."""
+def _score(lists: Sequence[Predictions], parts: Sequence[Asked], without: np.ndarray, metric: Metric) -> float:
+    """The metric on the parts' dev queries of none of the photos `without`; 0 where none of them shows a landmark."""
     counted = [~np.isin(part.photos[part.rows], without) for part in parts]
     found = concatenate([one.take(part.rows[rows]) for one, part, rows in zip(lists, parts, counted, strict=True)])
     truth = np.concatenate([part.truth[rows] for part, rows in zip(parts, counted, strict=True)])
-    if not (truth != NO_LANDMARK).any():
-        return 0.0
-    return gap(found.ids, truth, found.best, found.confidence)
+    return metric.score(found, truth)
 
 
 def _sums(matrix: sparse.csr_array) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmk.metrics import average_precision, rank
+from lmk.metrics.ranking import average_precision, rank
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 
 LIKENESS_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)

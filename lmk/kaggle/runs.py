@@ -34,7 +34,7 @@ def facts_of(record: RunRecord, runs: Path) -> RunFacts:
     submission = Path(record.submission)
     if not submission.is_file():  # a run that came from a kernel
         submission = runs.parent / "submissions" / f"{record.run}.csv"
-    figures = {"gap": record.dev.gap, "low": record.dev.low, "high": record.dev.high}
+    figures = {record.metric: record.dev.gap, "low": record.dev.low, "high": record.dev.high}
     numbers = {figure: by_stage.get(record.submitted) for figure, by_stage in figures.items()}
     return RunFacts(
         name=record.run,

@@ -1,4 +1,4 @@
-"""GAP in training: the true one over the last photos, and the published one, with its mistakes."""
+"""Metrics in training: over the last photos as the competition scores, and the published one, with its mistakes."""
 
 import keras
 from keras import ops
@@ -8,17 +8,27 @@ from lmk.models.heads import Background, Head
 from lmk.models.losses import target_classes
 
 
-class TrainingGAP(keras.metrics.Metric):
-    """GAP over the last `capacity` photos of an epoch, exact if the epoch has no more.
+class TrainingMetric(keras.metrics.Metric):
+    """A metric over the last `capacity` photos of an epoch, exact if the epoch has no more.
 
     Confidences are ranked together, whichever batch they came in; equal ones in the order they came.
     Targets as for the losses. Each step sorts `capacity` numbers.
     """
 
-    def __init__(self, head: Head, background: Background = "zero", capacity: int = 8192, name: str = "gap"):
-        """`head` and `background`: what the model's outputs mean."""
+    def __init__(
+        self,
+        head: Head,
+        background: Background = "zero",
+        capacity: int = 8192,
+        gains: tuple[float, ...] | None = None,
+        name: str = "score",
+    ):
+        """`head` and `background`: what the model's outputs mean; `gains`: as `lmk.metrics.metric.Metric` has them.
+
+        Without gains the metric is GAP, else the mean gain of the photos that show a landmark.
+        """
         super().__init__(name=name)
-        self.head, self.background, self.capacity = head, background, capacity
+        self.head, self.background, self.capacity, self.gains = head, background, capacity, gains
         # Every replica of a strategy gathers the whole batch, so all hold the same: reading takes the first one's,
         # where Keras' default would add the replicas' buffers.
         first = {"initializer": "zeros", "aggregation": "only_first_replica"}
@@ -29,7 +39,7 @@ class TrainingGAP(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add a batch; a photo of weight 0 is no photo, other weights count as 1."""
-        found = answers(y_true, self.head.scores(y_pred, self.background), self.background)
+        found = answers(y_true, self.head.scores(y_pred, self.background), self.background, self.gains)
         confidence, hit, shown = from_all_replicas(*found)
         batch = ops.shape(confidence)[0]
         places = ((self.count + ops.arange(batch, dtype="int32")) % self.capacity)[:, None]
@@ -40,6 +50,9 @@ class TrainingGAP(keras.metrics.Metric):
     def result(self):
         confidence, hit, shown, count = map(ops.convert_to_tensor, (self.confidence, self.hit, self.shown, self.count))
         filled = ops.arange(self.capacity, dtype="int32") < count
+        if self.gains is not None:
+            filled = ops.cast(filled, hit.dtype)
+            return ops.sum(filled * hit) / ops.maximum(ops.sum(filled * shown), 1)
         return ranked_gap(ops.where(filled, confidence, -float("inf")), hit, shown)
 
 
@@ -62,12 +75,21 @@ def published_batch_gap(y_true, scores):
     return ops.mean(ops.cumsum(correct) * correct / _ranks(correct))
 
 
-def answers(y_true, scores, background: Background = "zero"):
-    """Confidence, whether the answer is right, and whether a landmark is shown, each (batch,) float."""
+def answers(y_true, scores, background: Background = "zero", gains: tuple[float, ...] | None = None):
+    """Confidence, whether the answer is right, and whether a landmark is shown, each (batch,) float.
+
+    With `gains` the gain of the right landmark's place among the scores is in place of whether the answer is right.
+    """
     scores = ops.convert_to_tensor(scores)
     num_landmarks = scores.shape[-1]
     classes = target_classes(y_true, num_landmarks + (background == "class"), background)
     shown = (classes >= 0) & (classes < num_landmarks)
+    if gains is not None:
+        right = ops.take_along_axis(scores, ops.clip(classes, 0, num_landmarks - 1)[:, None], axis=-1)
+        places = ops.sum(ops.cast(scores > right, "int32"), axis=-1)  # equal scores share the better place
+        credit = ops.take(ops.convert_to_tensor((*gains, 0.0), scores.dtype), ops.minimum(places, len(gains)))
+        shown = ops.cast(shown, scores.dtype)
+        return ops.max(scores, axis=-1), shown * credit, shown
     hit = shown & (ops.cast(ops.argmax(scores, axis=-1), "int32") == classes)
     return ops.max(scores, axis=-1), ops.cast(hit, scores.dtype), ops.cast(shown, scores.dtype)
 

@@ -1,4 +1,4 @@
-"""Training of a recipe: its stages in order, checkpoints by time, early stop on the GAP of dev."""
+"""Training of a recipe: its stages in order, checkpoints by time, early stop by the metric on dev."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from lmk.data.batches import FeatureBatches, PhotoBatches, WithClasses, count_batches
 from lmk.models.backbones.build import network_of, set_trainable
-from lmk.models.batch_metrics import TrainingGAP
+from lmk.models.batch_metrics import TrainingMetric
 from lmk.models.device import jit_for_device
 from lmk.models.distributed import file_of_first, from_first, share_of, together
 from lmk.models.extract import Read
@@ -34,7 +34,7 @@ from lmk.util.team import ALONE, Team
 
 Record = dict[str, float]
 Best = tuple[float, list[np.ndarray] | None]
-"""The best GAP on dev in a stage, -1 before it was asked, and the model's weights then."""
+"""The best value of the metric on dev in a stage, -1 before it was asked, and the model's weights then."""
 
 MATCHED_PHOTOS = 512
 """Photos whose statistics batch normalization starts from where it learns."""
@@ -70,14 +70,14 @@ class Learner:
         model: Compiled.
         part: The same part of the network, which has the variables of `model` unless several processes train.
         extractor: The extractor inside `part`; a twin of the network's where the stage's views have another size.
-        gap: The metric that `model` is compiled with.
+        watched: The metric that `model` is compiled with.
         parts: Batches a step: gradients of so many are summed.
     """
 
     model: keras.Model
     part: keras.Model
     extractor: keras.Model
-    gap: TrainingGAP
+    watched: TrainingMetric
     parts: int
 
     def give_back(self, network: Network) -> None:
@@ -88,8 +88,8 @@ class Learner:
             network.extractor.set_weights(self.extractor.get_weights())
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The epoch's mean loss, and its GAP; Keras lists the latter only after a first step."""
-        return [*(metric for metric in self.model.metrics if metric.name == "loss"), self.gap]
+        """The epoch's mean loss, and its metric; Keras lists the latter only after a first step."""
+        return [*(metric for metric in self.model.metrics if metric.name == "loss"), self.watched]
 
     def sums(self) -> list[keras.Variable]:
         """The variables of `metrics`."""
@@ -109,23 +109,24 @@ class Trainer:
         data: Photos, and features where the first stages leave the backbone frozen.
         seed: Of order, augmentation and dropout.
         checkpoint: File for the state; for the caller to remove once what was trained is stored.
-        dev_gap: GAP of the network on dev, asked after each epoch of a stage with patience; None: no early stop.
+        dev_score: The metric of the network on dev, asked after each epoch of a stage with patience; None: no stop.
         epochs: Epochs by stage in place of the recipe's, as the folds found best.
         label: For `progress`.
         progress: Told of each batch.
-        team: The processes that train the network together; the first one's checkpoint and GAP on dev hold for all.
+        team: The processes that train the network together; the first one's checkpoint and result on dev hold for all.
         checkpoint_minutes: Minutes between checkpoints within an epoch; one more is written after each epoch in which
             the backbone learns.
         stop: Asked after each step whether the run should end; a checkpoint is written first.
         jobs: Threads that read and augment photos; as many as there are cores if None.
-        history: A record an epoch: stage, loss, GAP in training, and GAP on dev where it was asked.
+        gains: Form in which the metric is watched in training, as `lmk.metrics.metric.Metric.gains` has it.
+        history: A record an epoch: stage, loss, the metric in training, and the metric on dev where it was asked.
     """
 
     network: Network
     data: TrainingSet
     seed: int
     checkpoint: Path
-    dev_gap: Callable[[], float] | None = None
+    dev_score: Callable[[], float] | None = None
     epochs: Mapping[int, int] = field(default_factory=dict)
     label: str = ""
     progress: Progress = silent
@@ -133,6 +134,7 @@ class Trainer:
     checkpoint_minutes: float = 10.0
     stop: Stop = field(default_factory=Stop)
     jobs: int | None = None
+    gains: tuple[float, ...] | None = None
     history: list[Record] = field(default_factory=list)
     _saved: float = field(default=0.0, init=False)
     """When the last checkpoint was written, by the monotonic clock."""
@@ -172,11 +174,11 @@ class Trainer:
                 done = 0
                 with together(self.team):
                     record, own = self._fit(epoch_in)
-                if stage.patience is not None and self.dev_gap is not None:
+                if stage.patience is not None and self.dev_score is not None:
                     learner.give_back(self.network)
-                    record["dev_gap"] = self._by_first(self.dev_gap)
-                    if record["dev_gap"] > best[0]:
-                        best = record["dev_gap"], [np.array(weight) for weight in learner.model.get_weights()]
+                    record["dev_score"] = self._by_first(self.dev_score)
+                    if record["dev_score"] > best[0]:
+                        best = record["dev_score"], [np.array(weight) for weight in learner.model.get_weights()]
                 self.history.append(record)
                 if own is not None:
                     _assign(learner.model.trainable_variables, own)
@@ -206,9 +208,9 @@ class Trainer:
             each = -(-stage.batch_size // share_of(self.team).parts)
             # A run that goes on keeps its parts, whatever device it goes on with: its steps are those of its schedule.
             parts = stored["parts"] if stored else accumulation(model, each, device_bytes(), network.recipe.name)
-            gap = TrainingGAP(network.head, network.recipe.background)
-            self._compile(model, extractor, stage, epochs, gap, parts)
-        return Learner(model, part, extractor, gap, parts)
+            watched = TrainingMetric(network.head, network.recipe.background, gains=self.gains)
+            self._compile(model, extractor, stage, epochs, watched, parts)
+        return Learner(model, part, extractor, watched, parts)
 
     def _prepare_normalization(self, extractor: keras.Model, stage: Stage, number: int, stored: dict | None) -> None:
         """Let batch normalization learn from where prediction is; a checkpoint brings its statistics itself."""
@@ -231,12 +233,12 @@ class Trainer:
         twin.set_weights(network.extractor.get_weights())
         return twin
 
-    def _by_first(self, dev_gap: Callable[[], float]) -> float:
-        """The network's GAP on dev, as the first process finds it."""
-        return struct.unpack("d", from_first(self.team, lambda: struct.pack("d", dev_gap())))[0]
+    def _by_first(self, dev_score: Callable[[], float]) -> float:
+        """The network's metric on dev, as the first process finds it."""
+        return struct.unpack("d", from_first(self.team, lambda: struct.pack("d", dev_score())))[0]
 
     def _compile(
-        self, model: keras.Model, extractor: keras.Model, stage: Stage, epochs: int, gap: TrainingGAP, parts: int
+        self, model: keras.Model, extractor: keras.Model, stage: Stage, epochs: int, watched: TrainingMetric, parts: int
     ) -> None:
         """Give what learns its loss and its optimizer."""
         network, recipe = self.network, self.network.recipe
@@ -264,7 +266,7 @@ class Trainer:
                 recipe.weigh_classes,
                 recipe.margin,
             ),
-            metrics=[gap],
+            metrics=[watched],
             jit_compile=jit_for_device(),
         )
 
@@ -281,8 +283,8 @@ class Trainer:
             else:
                 batches.first = epoch.done
                 logs = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[epoch]).history
-        loss, gap = (float(np.ravel(logs[name])[-1]) for name in ("loss", "gap"))
-        return {"stage": epoch.number, "epoch": epoch.epoch, "loss": loss, "train_gap": gap}, epoch.own
+        loss, watched = (float(np.ravel(logs[name])[-1]) for name in ("loss", "score"))
+        return {"stage": epoch.number, "epoch": epoch.epoch, "loss": loss, "train_score": watched}, epoch.own
 
     def _step_by_step(self, epoch: _Epoch, batches: keras.utils.PyDataset, average: bool) -> dict[str, Any]:
         """`fit` for batches that are computed in no time; at the end it, too, puts the weights' average in place."""
@@ -328,7 +330,7 @@ class Trainer:
         return steps if stage.steps is None else min(steps, stage.steps * parts)
 
     def _waited_enough(self, number: int, stage: Stage) -> bool:
-        gaps = [record["dev_gap"] for record in self.history if record["stage"] == number and "dev_gap" in record]
+        gaps = [record["dev_score"] for record in self.history if record["stage"] == number and "dev_score" in record]
         return stage.patience is not None and bool(gaps) and len(gaps) - 1 - int(np.argmax(gaps)) >= stage.patience
 
     def after_step(self, learner: Learner, number: int, epoch: int, done: int, best: Best, save: bool = False) -> None:
@@ -418,7 +420,7 @@ class _Epoch(keras.callbacks.Callback):
         self.trainer, self.learner, self.number, self.epoch = trainer, learner, number, epoch
         self.done, self.steps, self.best, self.advance = done, steps, best, advance
         self.own: list[np.ndarray] | None = None
-        # Keras sets the sums of loss and GAP to zero when an epoch begins, also one that goes on.
+        # Keras sets the sums of loss and metric to zero when an epoch begins, also one that goes on.
         self._sums = [variable.numpy() for variable in learner.sums()] if done else None
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
@@ -440,8 +442,8 @@ def best_epochs(histories: list[list[Record]]) -> dict[int, int]:
     """Epochs by stage: what was best on dev, the mean over the folds' histories; a stage without dev has no entry."""
     best: dict[int, list[int]] = {}
     for history in histories:
-        for number in {int(record["stage"]) for record in history if "dev_gap" in record}:
-            gaps = [record["dev_gap"] for record in history if record["stage"] == number]
+        for number in {int(record["stage"]) for record in history if "dev_score" in record}:
+            gaps = [record["dev_score"] for record in history if record["stage"] == number]
             best.setdefault(number, []).append(int(np.argmax(gaps)) + 1)
     return {number: max(1, round(float(np.mean(epochs)))) for number, epochs in best.items()}
 

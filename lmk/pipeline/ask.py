@@ -23,6 +23,7 @@ from lmk.local.evidence import Evidence
 from lmk.local.features import FeatureTable, LocalFeatures
 from lmk.local.kinds import KINDS
 from lmk.local.verify import verify
+from lmk.metrics.registry import find_metric
 from lmk.models.recipes import Recipe, Stage
 from lmk.pipeline.backend import running_backend
 from lmk.pipeline.blend import blend
@@ -217,7 +218,8 @@ class _Asking:
         config, dataset = self.config, self.dataset
         sources: dict[str, Answers] = {name: Answers(results[name].dev, found) for name, found in lists.items()}
         near = sources[RETRIEVAL] = self._neighbours(results[RETRIEVAL])
-        blended = blend(sources, dataset.dev, config.candidates, config.seed)
+        metric = find_metric(config.metric)
+        blended = blend(sources, dataset.dev, config.candidates, config.seed, metric)
         verified = self._verified(blended.test)
         proposed = Proposed(
             sources=sources,
@@ -227,6 +229,7 @@ class _Asking:
             dev=dataset.dev,
             photo_counts=photo_counts(dataset.competition.train_landmarks),
             seed=config.seed,
+            metric=metric,
         )
         return FUSIONS[config.fusion](proposed).test, verified
 

@@ -18,6 +18,8 @@ from lmk.util.workspace import Workspace
 
 TOP_K = 20
 """Landmarks that each source keeps a query; the right one is among the first 20 or not at all (docs/results.md)."""
+CANDIDATES = 5
+"""Landmarks verified a query; a metric that looks at more of them needs more."""
 CONTEXT_CANDIDATES = 3
 """Landmarks verified of a test photo as each fold answers it: the neighbours of dev queries need no more."""
 STAGES = ("photos", "retrieval", "ensemble", "spread", "verification", "fused", "spread-fused", "delf", "submission")
@@ -64,6 +66,7 @@ class Config:
         recipes: Networks to train, in order.
         weights: Weights of the backbones: `imagenet`, `none`, `tiny`, or a file or folder.
         seed: Random seed for splits, training and verification.
+        metric: The competition's metric, a name of `lmk.metrics.registry`.
         dev: `folds` holds out every part in turn, `holdout` one part; `auto` takes what suits the number of photos.
         folds: Parts of the split.
         dev_queries: Dev queries of a holdout, about.
@@ -98,6 +101,7 @@ class Config:
     recipes: tuple[Recipe, ...]
     weights: str = "imagenet"
     seed: int = 0
+    metric: str = "gap"
     dev: Literal["auto", "folds", "holdout"] = "auto"
     folds: int = 5
     dev_queries: int = HOLDOUT_QUERIES
@@ -117,7 +121,7 @@ class Config:
     comparison: Literal["default", "published"] = "default"
     passes: int = 1
     divisor: Literal["dev", "batch"] = "dev"
-    candidates: int = 5
+    candidates: int = CANDIDATES
     gallery: int = 32
     pairs: int = PAIRS
     most_features: int | None = None

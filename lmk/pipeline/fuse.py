@@ -12,8 +12,9 @@ from lmk.ensemble.fuse import FUSIONS as RULES_ON_ARRAYS
 from lmk.ensemble.fuse import LearnedFusion, Proposals, proposal_features
 from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD, Divisor
 from lmk.ensemble.tune import cross_fit, cross_fit_parts
-from lmk.evaluation import gap_of
 from lmk.local.evidence import Evidence
+from lmk.metrics import Metric
+from lmk.metrics.ranking import GAP
 from lmk.pipeline.blend import all_context_lists, all_lists
 from lmk.pipeline.dev_parts import DevParts
 from lmk.pipeline.results import Answers, Fitted, Neighbours, Verified
@@ -34,6 +35,7 @@ class Proposed:
         seed: Random seed of cross-fitting.
         divisor: As for the published sum: `dev` or `batch`.
         parts: Where answers are spread, what they are cross-fitted by; the test photos are then fused for each part.
+        metric: What optimism is told by.
     """
 
     sources: Mapping[str, Answers]
@@ -45,6 +47,7 @@ class Proposed:
     seed: int
     divisor: Divisor = "dev"
     parts: DevParts | None = None
+    metric: Metric = GAP
 
 
 def fuse_learned(proposed: Proposed) -> Fitted:
@@ -96,7 +99,8 @@ def fuse_learned(proposed: Proposed) -> Fitted:
 
         dev, context = cross_fit_parts(parts.of_query, proposed.dev.photos, fit_part, apply_part, apply_context)
     fusion = fit(np.arange(len(truth)))
-    optimism = gap_of(fusion(blended.dev, dev_features), truth) - gap_of(dev, truth)
+    metric = proposed.metric
+    optimism = metric.score(fusion(blended.dev, dev_features), truth) - metric.score(dev, truth)
     return Fitted(dev, fusion(blended.test, test_features), float(optimism), context=context)
 
 

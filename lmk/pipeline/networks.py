@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from lmk.data.augment import CLOSEST
-from lmk.evaluation import gap_of
+from lmk.metrics import Metric
+from lmk.metrics.ranking import GAP
 from lmk.models.distributed import agree, file_of_first
 from lmk.models.extract import forward
 from lmk.models.network import Network, build_network
@@ -57,6 +58,7 @@ class Networks:
         progress: Told of training and prediction.
         team: Processes that train together.
         stop, checkpoint_minutes, jobs: As in `Execution`.
+        metric: What training watches, and what ends it early.
     """
 
     recipe: Recipe
@@ -69,6 +71,7 @@ class Networks:
     stop: Stop = field(default_factory=Stop)
     checkpoint_minutes: float = 10.0
     jobs: int | None = None
+    metric: Metric = GAP
     histories: dict[str, list[Record]] = field(default_factory=dict)
 
     def extract(self) -> ArrayStore:
@@ -171,7 +174,7 @@ class Networks:
             data,
             self.seed,
             checkpoint=path.with_name(path.name.replace(".weights.h5", ".checkpoint.npz")),
-            dev_gap=(lambda: self._dev_gap(network, part, classes)) if held_out else None,
+            dev_score=(lambda: self._dev_score(network, part, classes)) if held_out else None,
             epochs={} if held_out else best_epochs(self._histories_of_held_out()),
             team=self.team,
             stop=self.stop,
@@ -179,6 +182,7 @@ class Networks:
             jobs=self.jobs,
             label=f"{self.recipe.name}, {part.name}",
             progress=self.progress,
+            gains=self.metric.gains,
         )
 
     @property
@@ -250,9 +254,9 @@ class Networks:
         with np.load(path, allow_pickle=False) as stored:
             return stored["directions"]
 
-    def _dev_gap(self, network: Network, part: Part, classes: np.ndarray) -> float:
-        """GAP of a network in training on its part's queries, from one view each: what early stopping looks at."""
+    def _dev_score(self, network: Network, part: Part, classes: np.ndarray) -> float:
+        """The metric of a network in training on its part's queries, one view each: what early stopping looks at."""
         recipe = self.recipe.with_views(1)
         features = forward(network.extractor, recipe, self.extractor.read, part.queries.photos, self.jobs)
         found = predict_features(network, part.queries.ids, features, classes, TOP_K)
-        return gap_of(found, part.queries.truth)
+        return self.metric.score(found, part.queries.truth)

@@ -16,10 +16,11 @@ import numpy as np
 from lmk import __version__
 from lmk.data.competitions import Competition
 from lmk.data.sizes import size_of
-from lmk.evaluation import check_submission, gap_and_interval
+from lmk.evaluation import check_submission
 from lmk.kaggle.records import git_state
 from lmk.local.kinds import KINDS
 from lmk.local.verify import GALLERY
+from lmk.metrics.registry import find_metric
 from lmk.pipeline.build import build, final_step, targets_of
 from lmk.pipeline.building.proposals import comparison_settings
 from lmk.pipeline.cache import Cache
@@ -136,7 +137,7 @@ def facts_of(config: Config, dataset: Dataset, execution: Execution, outcome: Ou
     if shift is not None:
         found["likeness of dev to test"] = {
             "roc_area": round(shift.area, 5),
-            "dev_gap_weighted": round(shift.weighted_gap, 5),
+            f"dev_{config.metric}_weighted": round(shift.weighted, 5),
         }
         if shift.warning:
             execution.note(shift.warning)
@@ -155,7 +156,8 @@ def _shift(config: Config, dataset: Dataset, results: Mapping[str, Any]) -> Shif
     test = query_features(
         near.cosines_test, near.likeness_test[:, 0], blended.test, [source.test for source in sources]
     )
-    return measure_shift(asked, test, dev.photos, results[final_step(config)].dev, dev.truth)
+    metric = find_metric(config.metric)
+    return measure_shift(asked, test, dev.photos, results[final_step(config)].dev, dev.truth, metric)
 
 
 def stale_line(stale: Stale) -> str:
@@ -298,14 +300,20 @@ def answer_steps(config: Config) -> list[str]:
 
 
 def figures(config: Config, dataset: Dataset, answers: Mapping[str, Answers]) -> DevFigures:
-    """GAP on dev with its interval by stage; None for stages that were not run."""
+    """The metric on dev with its interval by stage; None for stages that were not run."""
     truth = dataset.dev.truth
     spread = [SPREAD if config.spreads else "", SPREAD_FUSED if config.spreads_fused else ""]
     made_of_others = [name for name in (RETRIEVAL, ENSEMBLE, spread[0], FUSED, spread[1]) if name]
     stages = dict.fromkeys([*(recipe.name for recipe in config.recipes), *answers])
     # The order of the table is that of the stages.
     ordered = [stage for stage in stages if stage not in made_of_others] + made_of_others
-    scored = {stage: gap_and_interval(answers[stage].dev, truth) if stage in answers else None for stage in ordered}
+    metric = find_metric(config.metric)
+
+    def scored_on_dev(stage: str) -> tuple[float, float, float]:
+        found = answers[stage].dev
+        return metric.score(found, truth), *metric.interval(found, truth)
+
+    scored = {stage: scored_on_dev(stage) if stage in answers else None for stage in ordered}
     return DevFigures(
         gap={stage: found and found[0] for stage, found in scored.items()},
         low={stage: found and found[1] for stage, found in scored.items()},

@@ -12,7 +12,8 @@ import numpy as np
 
 from lmk.ensemble.spread import UNKNOWN, Asked, SpreadDev, reasons, spread_dev, spread_test
 from lmk.ensemble.spreading import RECOGNIZED, Reason, Spreading
-from lmk.evaluation import gap_of
+from lmk.metrics import Metric
+from lmk.metrics.ranking import GAP
 from lmk.pipeline.described import BUDGET, NO_QUERIES, Described
 from lmk.pipeline.dev_parts import DevParts
 from lmk.pipeline.results import Fitted, SpreadAnswers
@@ -65,7 +66,7 @@ class Spread:
         test: Of the test photos, by the settings that all of dev chose.
         context: For each part of dev, the test lists as this part's models answer them, spread by its settings: what
             the next step needs for a graph of dev that is as dense as test.
-        learned: Settings, edges and the dev GAP of each setting tried.
+        learned: Settings, edges and the metric on dev of each setting tried.
         reasons: Test photos whose answer changed, with the neighbours that changed it.
     """
 
@@ -86,6 +87,7 @@ def spread_lists(
     test_lists: Predictions,
     landmarks: tuple[np.ndarray, np.ndarray],
     tried: Sequence[Spreading] = RECOGNIZED,
+    metric: Metric = GAP,
 ) -> Spread:
     """Spread the lists of dev, cross-fitted, and those of test.
 
@@ -101,12 +103,13 @@ def spread_lists(
         landmarks: (n,) str and (n,) int64, all training photos and their landmarks: what edges between photos of dev
             are learned from, whether a part's models know a landmark or not.
         tried: Settings that dev chooses from: `ensemble.spread.RECOGNIZED` for blended lists, `FUSED` for fused ones.
+        metric: What it chooses by.
     """
     parts = [
         _asked(one, graph, concatenate(list(lists)), rows, landmarks)
         for one, graph, lists, rows in zip(dev, dev_graphs, dev_lists, dev_rows, strict=True)
     ]
-    learned = spread_dev(parts, tried)
+    learned = spread_dev(parts, tried, metric)
     whole = _asked(test, test_graph, test_lists, np.empty(0, np.int64), landmarks)
     context = tuple(
         found.take(np.arange(len(one.queries), len(found))) for found, one in zip(learned.parts, dev, strict=True)
@@ -183,6 +186,7 @@ def spread_answers(
     inliers: Sequence[np.ndarray],
     landmarks: tuple[np.ndarray, np.ndarray],
     tried: Sequence[Spreading],
+    metric: Metric,
 ) -> SpreadAnswers:
     """Blended or fused answers, spread along the graphs.
 
@@ -190,7 +194,7 @@ def spread_answers(
         parts: What dev is cross-fitted by.
         answers: With the test photos of each part as context.
         graphs, inliers: Of each fold and of all photos, from `Neighbours` and `verify_graphs`.
-        landmarks, tried: As for `spread_lists`.
+        landmarks, tried, metric: As for `spread_lists`.
     """
     nodes = nodes_of_graphs(parts, answers.test.ids)
     edges = list(zip(graphs, inliers, strict=True))
@@ -205,10 +209,11 @@ def spread_answers(
         answers.test,
         landmarks,
         tried,
+        metric,
     )
     dev = found.dev.align(parts.dev.ids)
     learned = found.learned
-    optimism = learned.gaps[learned.how] - gap_of(dev, parts.dev.truth)
+    optimism = learned.gaps[learned.how] - metric.score(dev, parts.dev.truth)
     return SpreadAnswers(
         dev,
         found.test,

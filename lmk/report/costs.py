@@ -1,10 +1,11 @@
-"""What each mistake costs in GAP, exactly, all at once; and what all that is lost goes to."""
+"""What each mistake costs in the metric, exactly, all at once; and what all that is lost goes to."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from lmk.metrics import rank
+from lmk.metrics import Metric
+from lmk.metrics.ranking import GAP, rank
 from lmk.predictions import NO_LANDMARK, Predictions
 
 RIGHT, WRONG, STRANGER, SILENT, QUIET = (
@@ -77,7 +78,24 @@ def outcomes(answers: Predictions, truth: np.ndarray) -> np.ndarray:
     return np.where(answered & (answers.best == truth), RIGHT, names)
 
 
-def mistake_costs(answers: Predictions, truth: np.ndarray) -> np.ndarray:
+def mistake_costs(answers: Predictions, truth: np.ndarray, metric: Metric = GAP) -> np.ndarray:
+    """How much larger the metric were, if one query alone had been answered as well as it could be; (n,) float64 >= 0.
+
+    Arguments as for `gap_costs`.
+
+    Raises:
+        ValueError: No query shows a landmark.
+    """
+    if metric.gains is None:
+        return gap_costs(answers, truth)
+    shows = truth != NO_LANDMARK
+    if not shows.any():
+        raise ValueError(f"{metric.title} is undefined: none of the {len(truth)} queries shows a landmark.")
+    each = [metric.score(answers.take(np.array([row])), truth[row : row + 1]) for row in range(len(truth))]
+    return np.where(shows, metric.gains[0] - np.array(each), 0.0) / shows.sum()
+
+
+def gap_costs(answers: Predictions, truth: np.ndarray) -> np.ndarray:
     """How much larger GAP were, if this query alone had been answered as well as it could be.
 
     Args:

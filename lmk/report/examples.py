@@ -100,7 +100,7 @@ def query_rows(record: FinishedRun, names: dict[int, str], most: int) -> list[Qu
 def dearest_first(record: FinishedRun) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of all queries, the dearest first, then by rank; by row, their costs and their ranks (0: no answer)."""
     answers = record.final
-    costs = mistake_costs(answers, record.truth)
+    costs = mistake_costs(answers, record.truth, record.metric)
     ranks = np.zeros(len(costs), dtype=int)
     ranked = rank(answers.ids, answers.best, answers.confidence)
     ranks[ranked] = np.arange(1, len(ranked) + 1)
@@ -117,7 +117,7 @@ def kind_of(query: str, truth: int) -> str:
 def dearest_mistakes(
     record: FinishedRun, competition: Competition, names: dict[int, str], album: Album, progress: Progress = silent
 ) -> list[Mistake]:
-    """The mistakes that cost most GAP, the dearest first, with pictures; `names` are those of landmarks."""
+    """The mistakes that cost most of the metric, the dearest first, with pictures; `names` are those of landmarks."""
     order, costs, _ = dearest_first(record)
     rows = [row for row in order[:MISTAKES].tolist() if costs[row] > 0]
     found = []

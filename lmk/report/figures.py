@@ -29,10 +29,10 @@ SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def gap_figure(record: FinishedRun) -> Figure:
-    """GAP by stage with intervals, and precision against rank with the outcome of each answer below."""
+    """The metric by stage with intervals, and precision against rank with the outcome of each answer below."""
     figure = Figure(figsize=(11, 4.4), dpi=130, layout="constrained")
     left, right = figure.subplots(1, 2)
-    stages = stage_rows(record.dev, record.truth, record.run.recipes)
+    stages = stage_rows(record.dev, record.truth, record.run.recipes, record.metric)
     places = np.arange(len(stages))[::-1]
     spans = [[row.gap - row.low for row in stages], [row.high - row.gap for row in stages]]
     left.errorbar(
@@ -40,7 +40,9 @@ def gap_figure(record: FinishedRun) -> Figure:
     )
     for row, place in zip(stages, places, strict=True):
         left.annotate(f"{row.gap:.5f}", (row.gap, place), (0, 7), textcoords="offset points", ha="center", fontsize=9)
-    left.set(yticks=places, yticklabels=[row.stage for row in stages], xlabel="GAP on dev, 95 % interval")
+    left.set(
+        yticks=places, yticklabels=[row.stage for row in stages], xlabel=f"{record.metric.title} on dev, 95 % interval"
+    )
     left.margins(y=0.15)
     left.grid(axis="x", alpha=0.4)
     found = ranking(record.final, record.truth)

@@ -14,6 +14,7 @@ from lmk.data.competitions import Competition
 from lmk.data.images import UnreadablePhoto, read_photo
 from lmk.data.names import label, read_names
 from lmk.local.compare import Settings
+from lmk.metrics.ranking import GAP
 from lmk.predictions import NO_LANDMARK
 from lmk.report import svg
 from lmk.report.answers import tested_photos
@@ -69,7 +70,7 @@ def write_report(record: FinishedRun, competition: Competition, path: Path, prog
         landmark_rows(answers, truth, counts),
     )
     scores = histogram(answers, truth)
-    stages = stage_rows(record.dev, truth, record.run.recipes)
+    stages = stage_rows(record.dev, truth, record.run.recipes, record.metric)
     mistakes = dearest_mistakes(record, competition, names, album, progress)
     pairs = verified_pairs(record, names, album, progress)
     return render(
@@ -78,15 +79,16 @@ def write_report(record: FinishedRun, competition: Competition, path: Path, prog
         title=f"Run {record.name}",
         record=record,
         facts=record.run,
-        verdict=verdict(loss(answers, truth)),
+        verdict=verdict(loss(answers, truth)) if record.metric is GAP else "",
         tested=tested_photos(record, names, album, progress),
         final=stages[-1],
+        metric=record.metric.title,
         stages=stages,
         weights=record.run.weights,
         optimism=record.run.dev.optimism,
         shows=int((truth != NO_LANDMARK).sum()),
         charts={
-            "precision": svg.precision_chart(ranked, stages[-1].gap),
+            "precision": svg.precision_chart(ranked, stages[-1].gap, record.metric.title),
             "scores": svg.histogram_chart(scores),
             "calibration": svg.calibration_chart(bins),
             "landmarks": svg.landmark_chart(landmarks, names),
@@ -139,7 +141,9 @@ def check_queries(record: FinishedRun) -> None:
         LmkError: No dev query shows a landmark.
     """
     if not (record.truth != NO_LANDMARK).any():
-        raise LmkError(f"No dev query of {record.name} shows a landmark, so there is no GAP to report.")
+        raise LmkError(
+            f"No dev query of {record.name} shows a landmark, so there is no {record.metric.title} to report."
+        )
 
 
 def check_record(record: FinishedRun, competition: Competition) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from lmk.local.evidence import Evidence
+from lmk.metrics import Metric
+from lmk.metrics.registry import find_metric
 from lmk.predictions import Predictions
 from lmk.runs import RunRecord, find_record
 from lmk.util.errors import LmkError
@@ -43,6 +45,11 @@ class FinishedRun:
     def name(self) -> str:
         """Name of the run, and of its folder."""
         return self.run.run
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that the run was scored by."""
+        return find_metric(self.run.metric)
 
     @property
     def final_stage(self) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmk.evaluation import gap_and_interval, gap_of, paired_interval
-from lmk.metrics import rank, top1_accuracy
+from lmk.metrics import Metric
+from lmk.metrics.ranking import GAP, rank, top1_accuracy
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.report.costs import RIGHT, STRANGER, WRONG, outcomes
 
@@ -18,7 +18,7 @@ DRAWN = (RIGHT, WRONG, STRANGER)
 
 @dataclass(frozen=True)
 class StageRow:
-    """A stage's worth, and what it added to an earlier one: the difference in GAP with its paired 95 % interval."""
+    """A stage's worth, and what it added to an earlier one: the difference with its paired 95 % interval."""
 
     stage: str
     gap: float
@@ -31,18 +31,20 @@ class StageRow:
     added_high: float = 0.0
 
 
-def stage_rows(dev: Mapping[str, Predictions], truth: np.ndarray, recipes: list[str]) -> list[StageRow]:
+def stage_rows(
+    dev: Mapping[str, Predictions], truth: np.ndarray, recipes: list[str], metric: Metric = GAP
+) -> list[StageRow]:
     """A row a stage, in order; one that is made of others is set against the best of those before it."""
     rows: list[StageRow] = []
     for stage, predictions in dev.items():
-        gap, low, high = gap_and_interval(predictions, truth)
+        value, (low, high) = metric.score(predictions, truth), metric.interval(predictions, truth)
         top1 = top1_accuracy(truth, predictions.best)
         if stage in recipes or not rows:
-            rows.append(StageRow(stage, gap, low, high, top1))
+            rows.append(StageRow(stage, value, low, high, top1))
             continue
         before = rows[-1] if rows[-1].stage in ("ensemble", "spread", "fused") else max(rows, key=lambda row: row.gap)
-        added_low, added_high = paired_interval(dev[before.stage], predictions, truth)
-        rows.append(StageRow(stage, gap, low, high, top1, before.stage, gap - before.gap, added_low, added_high))
+        added_low, added_high = metric.paired_interval(dev[before.stage], predictions, truth)
+        rows.append(StageRow(stage, value, low, high, top1, before.stage, value - before.gap, added_low, added_high))
     return rows
 
 
@@ -182,8 +184,8 @@ class Difference:
     p: float
 
 
-def difference(first: Predictions, second: Predictions, truth: np.ndarray) -> Difference:
-    """Compare two runs' answers, aligned, with truth (n,)."""
+def difference(first: Predictions, second: Predictions, truth: np.ndarray, metric: Metric = GAP) -> Difference:
+    """Compare two runs' answers, aligned, with truth (n,), by a metric."""
     from scipy.stats import binomtest
 
     shows = truth != NO_LANDMARK
@@ -192,9 +194,9 @@ def difference(first: Predictions, second: Predictions, truth: np.ndarray) -> Di
     split = only_first + only_second
     return Difference(
         len(truth),
-        gap_of(first, truth),
-        gap_of(second, truth),
-        *paired_interval(first, second, truth),
+        metric.score(first, truth),
+        metric.score(second, truth),
+        *metric.paired_interval(first, second, truth),
         only_first,
         only_second,
         float(binomtest(only_first, split).pvalue) if split else 1.0,

@@ -115,14 +115,14 @@ class Chart:
         return head + "".join(self.parts) + "</svg>"
 
 
-def precision_chart(found: Ranking, gap: float) -> str:
+def precision_chart(found: Ranking, value: float, metric: str) -> str:
     """Precision up to each rank, and below it, in three lanes, which ranks are of which outcome."""
     count = len(found.rows)
     about = f"{count} answers, best first. " + "; ".join(
         f"{name}: {int((found.outcome == name).sum())}" for name in DRAWN
     )
     end = found.precision[-1] if count else 0.0
-    about += f". Precision of all answers {end:.3f}, GAP {gap:.5f}."
+    about += f". Precision of all answers {end:.3f}, {metric} {value:.5f}."
     chart = Chart("precision", "Precision against rank", about, (1, max(count, 2)), (0, 1), foot=BOTTOM + 54)
     chart.axes("rank of the answer by confidence", "precision", _rank_ticks(count), ticks(0, 1))
     kept = np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).astype(int))

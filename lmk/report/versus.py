@@ -9,6 +9,8 @@ import numpy as np
 
 from lmk.data.competitions import Competition
 from lmk.data.names import label, read_names
+from lmk.metrics import Metric
+from lmk.metrics.ranking import GAP
 from lmk.predictions import NO_LANDMARK, Predictions, photo_of_query
 from lmk.report.costs import QUIET, RIGHT, mistake_costs, outcomes
 from lmk.report.examples import kind_of
@@ -29,7 +31,7 @@ SHOWN = 16
 
 @dataclass(frozen=True)
 class Change:
-    """A query that the two runs answer, or rank, otherwise; `cost` is the second's cost in GAP less the first's."""
+    """A query that the two runs answer, or rank, otherwise; `cost` is the second's cost less the first's."""
 
     query: str
     kind: str
@@ -60,17 +62,23 @@ def write_comparison(
     """
     check_record(first, competition)
     if first.run.digest != second.run.digest:
-        raise LmkError(f"{first.name} and {second.name} ran on different photos, so their GAP does not compare.")
+        raise LmkError(f"{first.name} and {second.name} ran on different photos, so they do not compare.")
+    if first.run.metric != second.run.metric:
+        raise LmkError(
+            f"{first.name} was scored by {first.metric.title} and {second.name} by {second.metric.title}: they do not "
+            "compare."
+        )
     ids, truth = common_queries(first, second)
     a, b = first.final.align(ids), second.final.align(ids)
-    changes, rows = changed_queries(ids, truth, a, b, read_names(competition.root))
+    changes, rows = changed_queries(ids, truth, a, b, read_names(competition.root), first.metric)
     return render(
         "versus.html",
         path,
         title=f"{second.name} against {first.name}",
         first=first,
         second=second,
-        final=difference(a, b, truth),
+        final=difference(a, b, truth, first.metric),
+        metric=first.metric.title,
         stages=stage_differences(first, second, ids, truth),
         changes=changes[:MOST_ROWS],
         count=len(changes),
@@ -102,18 +110,26 @@ def stage_differences(
 ) -> list[tuple[str, Difference]]:
     """The stages that both runs have, set against each other."""
     shared = [stage for stage in first.dev if stage in second.dev]
-    return [(stage, difference(first.dev[stage].align(ids), second.dev[stage].align(ids), truth)) for stage in shared]
+    return [
+        (stage, difference(first.dev[stage].align(ids), second.dev[stage].align(ids), truth, first.metric))
+        for stage in shared
+    ]
 
 
 def changed_queries(
-    ids: np.ndarray, truth: np.ndarray, first: Predictions, second: Predictions, names: dict[int, str]
+    ids: np.ndarray,
+    truth: np.ndarray,
+    first: Predictions,
+    second: Predictions,
+    names: dict[int, str],
+    metric: Metric = GAP,
 ) -> tuple[list[Change], list[int]]:
     """Queries whose answer or cost differs, the largest difference in cost first; and their rows.
 
-    names: Of landmarks.
+    names: Names of landmarks. metric: What mistakes cost.
     """
     before, after = outcomes(first, truth), outcomes(second, truth)
-    cost = mistake_costs(second, truth) - mistake_costs(first, truth)
+    cost = mistake_costs(second, truth, metric) - mistake_costs(first, truth, metric)
     good = [np.isin(outcome, (RIGHT, QUIET)) for outcome in (before, after)]
     other = first.best != second.best
     changed = np.where(other, OTHER, MOVED)

@@ -32,11 +32,11 @@ class EnsembleSteps:
         shared, config = self.shared, self.shared.config
         # Spreading may raise any landmark of a list among the candidates.
         kept = TOP_K if config.spreads else config.candidates
-        facts: dict[str, object] = {"k": kept, "seed": config.seed, "alone": shared.like is not None}
+        facts = {"k": kept, "seed": config.seed, "alone": shared.like is not None, **shared.metric_facts}
         if config.spreads:
             facts["cross-fitted"] = "by part"
-        sources = self._sources()
-        key = shared.accepted(Key.of(ENSEMBLE, facts, [shared.keys[name] for name in sources], BLEND_CODE))
+        sources, code = self._sources(), (*BLEND_CODE, *shared.metric_code)
+        key = shared.accepted(Key.of(ENSEMBLE, facts, [shared.keys[name] for name in sources], code))
 
         def compute(results: Mapping[str, Any]) -> Blended:
             return self._blend(results, kept)
@@ -47,8 +47,9 @@ class EnsembleSteps:
         """One confidence of recognition and evidence."""
         shared, config = self.shared, self.shared.config
         needs = (*self._sources(), proposing_step(config), VERIFICATION)
-        facts = {"rule": config.fusion, "seed": config.seed, "divisor": config.divisor}
-        key = shared.accepted(Key.of(FUSED, facts, [shared.keys[name] for name in needs], FUSION_CODE))
+        code = (*FUSION_CODE, *shared.metric_code)
+        facts = {"rule": config.fusion, "seed": config.seed, "divisor": config.divisor, **shared.metric_facts}
+        key = shared.accepted(Key.of(FUSED, facts, [shared.keys[name] for name in needs], code))
         return shared.keep([Step(FUSED, FUSED, needs, key, shared.cache.answers(key, Fitted), self._fuse)])[0]
 
     def _blend(self, results: Mapping[str, Any], kept: int) -> Blended:
@@ -58,7 +59,7 @@ class EnsembleSteps:
             only = results[source]
             return Blended(only.dev.top(1), only.test.top(1), weights={source: 1.0})
         parts = shared.parts if config.spreads else None
-        return blend(self._answers(results), shared.dataset.dev, kept, config.seed, parts)
+        return blend(self._answers(results), shared.dataset.dev, kept, config.seed, shared.metric, parts)
 
     def _fuse(self, results: Mapping[str, Any]) -> Fitted:
         shared, config, dataset = self.shared, self.shared.config, self.shared.dataset
@@ -70,6 +71,7 @@ class EnsembleSteps:
             dev=dataset.dev,
             photo_counts=photo_counts(dataset.competition.train_landmarks),
             seed=config.seed,
+            metric=shared.metric,
             divisor=config.divisor,
             parts=shared.parts if config.spreads else None,
         )

@@ -147,8 +147,8 @@ class NetworkSteps:
         }
         parents = [dataset.photos_key] if weights != "none" else [dataset.split_key]  # which calibrates on training
         features = accepted(Key.of(features_of(name), facts, parents, NETWORK_CODE))
-        training = {"recipe": recipe.key(), **facts, "seed": config.seed}
-        code = (*NETWORK_CODE, *TRAINING_CODE)
+        training = {"recipe": recipe.key(), **facts, "seed": config.seed, **self.shared.metric_facts}
+        code = (*NETWORK_CODE, *TRAINING_CODE, *self.shared.metric_code)
         networks = accepted(Key.of(networks_of(name), training, [dataset.split_key, features], code))
         return RecipeKeys(features, networks, accepted(Key.of(name, {"k": TOP_K}, [networks], code)))
 
@@ -185,4 +185,5 @@ class NetworkSteps:
             execution.stop,
             execution.checkpoint_minutes,
             execution.jobs,
+            self.shared.metric,
         )

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from lmk.metrics import Metric
+from lmk.metrics.ranking import GAP
+from lmk.metrics.registry import find_metric
 from lmk.pipeline.backend import running_backend
 from lmk.pipeline.cache import Cache
 from lmk.pipeline.config import Config, Execution
@@ -50,6 +53,21 @@ class Shared:
     def parts(self) -> DevParts:
         """What dev is cross-fitted by where answers are spread."""
         return dev_parts(self.dataset.parts, self.dataset.dev, self.config.seed)
+
+    @cached_property
+    def metric(self) -> Metric:
+        """What the run is scored by."""
+        return find_metric(self.config.metric)
+
+    @property
+    def metric_facts(self) -> dict[str, object]:
+        """The metric in the keys of steps that choose by it; GAP is in the code of these steps."""
+        return {} if self.metric is GAP else {"metric": self.metric.name}
+
+    @property
+    def metric_code(self) -> tuple[str, ...]:
+        """Module of a metric other than GAP."""
+        return () if self.metric is GAP else (type(self.metric).__module__,)
 
     def accepted(self, key: Key) -> Key:
         """The key, or that of a stale result which the user accepts in its place."""

@@ -38,15 +38,17 @@ class SpreadSteps:
         """The blended lists, spread along descriptors and verified pairs of photos."""
         shared, kinds = self.shared, self.local.kinds
         pairs = map(self.local.graph_pairs_key, kinds)
-        facts = {"kinds": list(kinds), "budget": BUDGET, "seed": shared.config.seed}
-        key = Key.of(SPREAD, facts, [shared.keys[ENSEMBLE], shared.keys[RETRIEVAL], *pairs], SPREAD_CODE)
+        facts = {"kinds": list(kinds), "budget": BUDGET, "seed": shared.config.seed} | shared.metric_facts
+        parents = [shared.keys[ENSEMBLE], shared.keys[RETRIEVAL], *pairs]
+        key = Key.of(SPREAD, facts, parents, (*SPREAD_CODE, *shared.metric_code))
         return self._step(SPREAD, key, (ENSEMBLE, RETRIEVAL, *map(local_of, kinds)), self._spread)
 
     def spread_fused(self) -> Step:
         """The fused lists, spread along the same graphs."""
         shared = self.shared
         parents = [shared.keys[name] for name in (FUSED, SPREAD)]
-        key = Key.of(SPREAD_FUSED, {"seed": shared.config.seed}, parents, SPREAD_CODE)
+        facts = {"seed": shared.config.seed} | shared.metric_facts
+        key = Key.of(SPREAD_FUSED, facts, parents, (*SPREAD_CODE, *shared.metric_code))
         return self._step(SPREAD_FUSED, key, (FUSED, SPREAD, RETRIEVAL), self._spread_fused)
 
     def _step(
@@ -59,11 +61,13 @@ class SpreadSteps:
     def _spread(self, results: Mapping[str, Any]) -> SpreadAnswers:
         parts, blended, graphs = self.shared.parts, results[ENSEMBLE], results[RETRIEVAL].graphs
         inliers = verify_graphs(parts, blended.test.ids, blended, graphs, self._compare)
-        return spread_answers(parts, blended, graphs, inliers, self._train, spreading.RECOGNIZED)
+        return spread_answers(parts, blended, graphs, inliers, self._train, spreading.RECOGNIZED, self.shared.metric)
 
     def _spread_fused(self, results: Mapping[str, Any]) -> SpreadAnswers:
         graphs, inliers = results[RETRIEVAL].graphs, results[SPREAD].inliers
-        found = spread_answers(self.shared.parts, results[FUSED], graphs, inliers, self._train, spreading.FUSED)
+        found = spread_answers(
+            self.shared.parts, results[FUSED], graphs, inliers, self._train, spreading.FUSED, self.shared.metric
+        )
         return replace(found, inliers=())  # those of the step before
 
     def _compare(self, pairs: np.ndarray) -> np.ndarray:

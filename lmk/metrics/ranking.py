@@ -1,8 +1,13 @@
-"""GAP and top-1 of the Google Landmark Recognition competitions, exact, in numpy."""
+"""GAP of the Google Landmark Recognition competitions, which ranks all queries together; exact, in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
-from lmk.predictions import NO_LANDMARK
+from lmk.metrics.metric import Metric, rows_of, shows_landmark
+from lmk.predictions import NO_LANDMARK, Predictions
 
 
 def gap(ids: np.ndarray, truth: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> float:
@@ -106,3 +111,40 @@ def top1_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
         raise ValueError("Top-1 accuracy is undefined: no query shows a landmark.")
     predicted = np.asarray(predicted)[:, None]
     return float(((truth == predicted) & (predicted != NO_LANDMARK))[shows].any(axis=1).mean())
+
+
+class GlobalAveragePrecision(Metric):
+    """GAP as a `Metric`; `gap` says how it ranks."""
+
+    name, title = "gap", "GAP"
+
+    def rank(self, answers: Predictions) -> np.ndarray:
+        """(n,) int, rows of the answers, best first, then those of queries without an answer."""
+        order = rank(answers.ids, answers.best, answers.confidence)
+        return np.concatenate([order, np.flatnonzero(answers.best == NO_LANDMARK)])
+
+    def resampled(self, answers: Predictions, truth: np.ndarray) -> Callable[[np.ndarray], float]:
+        """As `Metric.resampled`: a query that is drawn several times stands several times in the ranking."""
+        order, shows = self.rank(answers), shows_landmark(truth)
+        best = answers.best[order, None]
+        correct = ((rows_of(truth)[order] == best) & (best != NO_LANDMARK)).any(axis=1)
+
+        def value(counts: np.ndarray) -> float:
+            num_landmarks = int(counts[shows].sum())
+            return average_precision(np.repeat(correct, counts[order]), num_landmarks) if num_landmarks else 0.0
+
+        return value
+
+    def weighted(self, answers: Predictions, truth: np.ndarray, weights: np.ndarray) -> float:
+        """As `Metric.weighted`; with whole numbers about GAP of a list that repeats its queries."""
+        total = weights[shows_landmark(truth)].sum()
+        if total == 0:
+            return 0.0
+        order = rank(answers.ids, answers.best, answers.confidence)
+        share = weights[order]
+        right = share * (rows_of(truth)[order] == answers.best[order, None]).any(axis=1)
+        precision = np.cumsum(right) / np.maximum(np.cumsum(share), 1e-300)
+        return float((precision * right).sum() / total)
+
+
+GAP = GlobalAveragePrecision()
