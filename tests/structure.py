@@ -3,7 +3,8 @@
     python -m tests.structure            the measures of this checkout
     python -m tests.structure --list     each room with its floor and what it imports
 
-A room is a folder of `lmk/`, or a file that lies in `lmk/` itself; a folder within a folder belongs to the outer one.
+A room is a folder of `lmk/`, or a file that lies in `lmk/` itself but `__init__` and `__main__`; a folder within a
+folder belongs to the outer one.
 A room's floor is one more than the highest floor of the rooms that it imports.
 """
 
@@ -65,8 +66,10 @@ def _imports_of(node: ast.AST, name: str, known: dict[str, Path], inside: bool, 
 
 
 def room_of(module: str) -> str:
-    """The room that a module belongs to."""
+    """The room that a module belongs to; the entry point of `python -m lmk` belongs to `cli`, which it calls."""
     parts = module.split(".")
+    if parts[1:] == ["__main__"]:
+        return "cli"
     return parts[1] if len(parts) > 1 else parts[0]
 
 

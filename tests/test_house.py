@@ -1,4 +1,4 @@
-"""The house stands: imports run one way, backends stay behind Keras, and the command line starts at once."""
+"""Structure of the package: imports run one way, backends stay behind Keras, and the command line starts at once."""
 
 import ast
 import re
@@ -11,6 +11,8 @@ import pytest
 import lmk
 from lmk.cli.commands import COMMANDS as COMMANDS_LISTED
 from lmk.cli.commands import build
+from lmk.pipeline import code_of_steps
+from tests.structure import circles, floors, rooms
 
 ROOT = Path(lmk.__file__).parent
 FLOORS = {
@@ -71,8 +73,71 @@ def may_import(importer: str, imported: str) -> bool:
     return FLOOR[above] >= FLOOR[below]
 
 
-def test_every_room_has_its_floor():
-    assert {room(module) for module in MODULES} <= FLOOR.keys()
+def test_every_room_has_its_floor_and_every_floor_its_rooms():
+    assert {room(module) for module in MODULES} == FLOOR.keys()
+
+
+def test_rooms_and_floors_stay_few_and_make_no_circle():
+    graph = rooms()
+    assert not circles(graph)
+    assert len(graph) <= 16
+    assert max(floors(graph).values()) <= 8
+
+
+@pytest.mark.parametrize("floor", sorted(STRANGERS.keys() ^ FLOORS.keys()))
+def test_rooms_of_a_floor_without_exceptions_do_not_know_each_other(floor):
+    """All of lmk may import the package itself and `lmk.util`; those of one floor are independent."""
+    graph = rooms()
+    own = {name.removeprefix("lmk.") for name in FLOORS[floor]}
+    assert not {(one, other) for one in own & graph.keys() for other in graph[one] & own}
+
+
+RUN_WIDE = {"Config", "Execution", "Dataset", "Step", "Shared"}
+"""Objects of the pipeline that stand for a whole run."""
+
+
+def parameters(module: str) -> dict[str, set[str]]:
+    """Names in the annotations of each function's parameters, by `module:line function`; `h5py.Dataset` is no name."""
+    found = {}
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+            notes = [one.annotation for one in given if one is not None and one.annotation is not None]
+            texts = " ".join(note.value if isinstance(note, ast.Constant) else ast.unparse(note) for note in notes)
+            found[f"{module}:{node.lineno} {node.name}"] = set(re.findall(r"(?<![\w.])\w+", str(texts)))
+    return found
+
+
+def test_no_function_outside_the_pipeline_and_the_command_line_takes_a_run():
+    taking = [
+        function
+        for module in MODULES
+        if room(module) not in ("lmk.pipeline", "lmk.cli")
+        for function, names in parameters(module).items()
+        if names & RUN_WIDE
+    ]
+    assert not taking
+
+
+def test_the_steps_take_arrays_and_values_not_the_run():
+    """What computes a step may ask for the dataset that it works on, but for no settings."""
+    computing = {
+        module for name, modules in vars(code_of_steps).items() if name.endswith("_CODE") for module in modules
+    }
+    computing |= {module for group in code_of_steps.LOCAL_CODE.values() for module in group}
+    taking = [
+        function
+        for module in sorted(computing & MODULES.keys())
+        for function, names in parameters(module).items()
+        if names & (RUN_WIDE - {"Dataset"})
+    ]
+    assert len(computing) > 50
+    assert not taking
+
+
+def test_one_module_reads_and_writes_the_record_of_a_run():
+    naming = [module for module, path in MODULES.items() if '"run.json"' in path.read_text(encoding="utf-8")]
+    assert naming == ["lmk.runs"]
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

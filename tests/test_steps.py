@@ -21,6 +21,8 @@ from lmk.pipeline.run import make_submission
 from lmk.pipeline.steps import Step, execute, stale_steps
 from lmk.predictions import Predictions
 from lmk.runs import find_record
+from lmk.util.checked import is_sealed, seal_of
+from lmk.util.files import digest_of_file
 from lmk.util.workspace import Workspace
 from tests.structure import imports
 
@@ -238,6 +240,35 @@ def test_a_damaged_record_of_a_result_is_found(tmp_path, damage: Callable[[str],
     slot.files.record.write_text(damage(slot.files.record.read_text()))
     with pytest.raises(DamagedResult):
         slot.load()
+
+
+def with_sums_in_its_record(slot) -> None:
+    """Make a stored result one of earlier versions: digests in the record, no seals."""
+    record = json.loads(slot.files.record.read_text())
+    record["files"] = {end: digest_of_file(slot.files.path(end)) for end in record["files"]}
+    for end in record["files"]:
+        seal_of(slot.files.path(end)).unlink()
+    slot.files.record.write_text(json.dumps(record))
+
+
+def test_a_result_of_earlier_versions_is_read_and_sealed(tmp_path):
+    slot = Cache(Workspace.open(tmp_path)).answers(Key.of("retrieval", {}), Answers)
+    slot.save(answers())
+    with_sums_in_its_record(slot)
+    for _ in range(2):
+        assert (slot.load().dev.landmarks == answers().dev.landmarks).all()
+    assert is_sealed(slot.files.path("npz"))
+
+
+def test_a_changed_result_of_earlier_versions_is_not_sealed(tmp_path):
+    slot = Cache(Workspace.open(tmp_path)).answers(Key.of("retrieval", {}), Answers)
+    slot.save(answers())
+    with_sums_in_its_record(slot)
+    path = slot.files.path("dev.parquet")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(DamagedResult, match=r"dev\.parquet"):
+        slot.load()
+    assert slot.missing() == 1
 
 
 def test_results_come_back_as_they_were_kept(tmp_path):

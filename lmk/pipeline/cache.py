@@ -15,6 +15,7 @@ from lmk.local.evidence import Evidence
 from lmk.pipeline.key import Key
 from lmk.pipeline.results import Answers, Verified
 from lmk.predictions import Predictions
+from lmk.util.checked import DamagedFile, seal, verify
 from lmk.util.errors import LmkError
 from lmk.util.files import NPZ_DAMAGE, atomic_path, digest_of_file, write_json
 from lmk.util.workspace import Workspace
@@ -48,7 +49,7 @@ class DamagedResult(LmkError):
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a result, and their digests in the record that is written last and makes the result stored."""
+    """The sealed files of a result, and the record that names them: it is written last and makes the result stored."""
 
     folder: Path
     key: Key
@@ -60,7 +61,7 @@ class Files:
 
     @property
     def record(self) -> Path:
-        """Key and digests of the files, as JSON."""
+        """Key and endings of the files, as JSON."""
         return self.folder / f"{self.base}.json"
 
     def path(self, end: str) -> Path:
@@ -68,25 +69,42 @@ class Files:
         return self.folder / f"{self.base}.{end}"
 
     def seal(self, ends: Sequence[str]) -> None:
-        """Write the record of files that are complete."""
-        sums = {end: digest_of_file(self.path(end)) for end in ends}
-        write_json(self.record, {**self.key.to_dict(), "files": sums})
+        """Seal files that are complete, and write the record last."""
+        for end in ends:
+            seal(self.path(end))
+        write_json(self.record, {**self.key.to_dict(), "files": list(ends)})
 
     def verified(self) -> list[str]:
         """The endings of the files, each of which is as it was sealed.
 
         Raises:
             DamagedResult: A file is absent or changed.
+            OSError: The machine failed, which says nothing about the files.
         """
         try:
-            sums = {str(end): str(known) for end, known in json.loads(self.record.read_text("utf-8"))["files"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            names = json.loads(self.record.read_text("utf-8"))["files"]
+            ends = [str(end) for end in names]
+            if isinstance(names, dict):
+                self._adopt(names)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise self.damaged(self.record, error) from error
+        for end in ends:
+            try:
+                verify(self.path(end))
+            except DamagedFile as damage:
+                raise self.damaged(damage.path, damage.reason) from damage
+        return ends
+
+    def _adopt(self, sums: Mapping[str, str]) -> None:
+        """Seal files whose digests stand in their record, as earlier versions left them.
+
+        Raises:
+            OSError, ValueError: A file is absent or not what the record says.
+        """
         for end, known in sums.items():
-            path = self.path(end)
-            if not path.is_file() or digest_of_file(path) != known:
-                raise self.damaged(path, "its content changed" if path.is_file() else "it is gone")
-        return list(sums)
+            if digest_of_file(self.path(end)) != known:
+                raise ValueError(f"{self.path(end).name} changed")
+        self.seal(list(sums))
 
     def damaged(self, path: Path, why: object) -> DamagedResult:
         """Remove the record, so that the result counts as absent, and name the damage."""

@@ -22,7 +22,7 @@ NEIGHBOURS = 50
 BLOCK_COSINES = 64_000_000
 """Cosines held at once: 256 MB."""
 BLOCK_GALLERY = 100_000
-"""Descriptors in half precision that are converted to float32 at once."""
+"""Descriptors of a large gallery that are compared at once, in float32."""
 HALF_FROM = 1 << 30
 """Size of a gallery, in bytes, from which on its descriptors are held in half precision."""
 
@@ -112,12 +112,14 @@ def rank_landmarks(
 def nearest(queries: np.ndarray, gallery: np.ndarray, count: int) -> Neighbours:
     """The `count` nearest gallery rows of each query by cosine, exact, in blocks; ties by row.
 
-    queries (n, d) and gallery (m, d) are of length 1. A gallery in half precision, which may be a mapped file, is read
-    once, block by block.
+    queries (n, d) and gallery (m, d) are of length 1. A large gallery, or one in half precision, which may be a mapped
+    file, is read once, block by block.
     """
     count = min(count, len(gallery))
-    if gallery.dtype == np.float16:
-        return _nearest_of_half(queries, gallery, count)
+    if gallery.dtype == np.float16 or len(gallery) > BLOCK_GALLERY:
+        # Of a million rows, the memory for cosines has room for few queries, and products with few rows run at a third
+        # of the speed (`python -m benchmarks neighbours`).
+        return _nearest_in_blocks(queries, gallery, count)
     size = max(1, BLOCK_COSINES // max(1, len(gallery)))
     rows, cosines = [np.empty((0, count), np.int64)], [np.empty((0, count), np.float32)]
     for start in range(0, len(queries), size):
@@ -128,12 +130,12 @@ def nearest(queries: np.ndarray, gallery: np.ndarray, count: int) -> Neighbours:
     return Neighbours(np.concatenate(rows), np.concatenate(cosines))
 
 
-def _nearest_of_half(queries: np.ndarray, gallery: np.ndarray, count: int) -> Neighbours:
+def _nearest_in_blocks(queries: np.ndarray, gallery: np.ndarray, count: int) -> Neighbours:
     rows = np.zeros((len(queries), 0), np.int64)
     cosines = np.zeros((len(queries), 0), np.float32)
     size = max(1, BLOCK_COSINES // BLOCK_GALLERY)
     for known in blocks(len(gallery), BLOCK_GALLERY):
-        block = np.asarray(gallery[known]).astype(np.float32).T
+        block = np.asarray(gallery[known]).astype(np.float32, copy=False).T
         merged = np.empty((len(queries), min(count, known.stop)), np.int64)
         scores = np.empty((len(queries), merged.shape[1]), np.float32)
         for asked in blocks(len(queries), size):
