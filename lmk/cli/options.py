@@ -43,8 +43,10 @@ if TYPE_CHECKING:
 
 DEMO_RECIPES = ("tinymobilenetv2-gem", "tinymobilenet-gem")
 CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
-PACKAGED_RECIPES = ("efficientnetlite0-gem", "efficientnetlite1-gem")
+PACKAGED_RECIPES = ("efficientnetlite0-gem", "efficientnetlite2-gem")
 """On a CPU where lmk[weights] is installed, whose weights need no download."""
+LITE_RECIPES = ("mobilenet-gem", "efficientnetlite0-gem")
+"""The same where weights are named, so that MobileNet's are at hand, too: the best pair in docs/results.md."""
 GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
 
 INNER = {"ensemble", "computes"}
@@ -474,15 +476,18 @@ def _workers(cluster: str | None, jobs: int) -> Iterator[int]:
 
 def default_recipes(weights: str | None = None) -> tuple[str, ...]:
     """Recipes that suit the device: large networks that are tuned on a GPU, frozen small ones on a CPU; of these the
-    ones whose weights an installed package holds where no `weights` are named."""
+    ones whose weights an installed package holds where no `weights` are named, and else one of them with MobileNet."""
     from lmk.models.backbones.catalogue import packaged_backbones
     from lmk.models.recipes import find_recipe
     from lmk.models.start import sees_gpu
 
     if sees_gpu():
         return GPU_RECIPES
-    if weights is None and {find_recipe(name).backbone for name in PACKAGED_RECIPES} <= set(packaged_backbones()):
+    packaged = set(packaged_backbones())
+    if weights is None and {find_recipe(name).backbone for name in PACKAGED_RECIPES} <= packaged:
         return PACKAGED_RECIPES
+    if weights not in (None, "none", "tiny") and "efficientnetlite0" in packaged:
+        return LITE_RECIPES
     return CPU_RECIPES
 
 

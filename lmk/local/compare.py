@@ -68,14 +68,18 @@ class Comparison:
         return self.matches[self.fit.inliers]
 
 
-def compare(query: LocalFeatures, index: LocalFeatures, settings: Settings) -> Comparison:
-    """Match the local features of two photos and fit one transform to the matches."""
-    if settings.asks == "gallery":
-        matches = gallery_matches(query.descriptors, index.descriptors, settings.max_distance)
-    else:
-        matches = putative_matches(
-            query.descriptors, index.descriptors, settings.ratio, settings.mutual, settings.max_distance
-        )
+def compare(
+    query: LocalFeatures, index: LocalFeatures, settings: Settings, matches: np.ndarray | None = None
+) -> Comparison:
+    """Match the local features of two photos and fit one transform to the matches.
+
+    Args:
+        query, index: The photos' features.
+        settings: Of matching and fit.
+        matches: (m, 2) int, rows of both, the surest first, in place of those that `settings` would find.
+    """
+    if matches is None:
+        matches = _nearest(query, index, settings)
     if not settings.captions:
         return _fitted(query, index, matches, settings)
     comparison = _fitted(query, index, matches[~in_captions(query, index, matches)], settings)
@@ -86,6 +90,15 @@ def compare(query: LocalFeatures, index: LocalFeatures, settings: Settings) -> C
             break
         comparison = _fitted(query, index, comparison.matches[~stamp], settings)
     return comparison
+
+
+def _nearest(query: LocalFeatures, index: LocalFeatures, settings: Settings) -> np.ndarray:
+    """Matches (m, 2) by the distances of descriptors."""
+    if settings.asks == "gallery":
+        return gallery_matches(query.descriptors, index.descriptors, settings.max_distance)
+    return putative_matches(
+        query.descriptors, index.descriptors, settings.ratio, settings.mutual, settings.max_distance
+    )
 
 
 def _fitted(query: LocalFeatures, index: LocalFeatures, matches: np.ndarray, settings: Settings) -> Comparison:

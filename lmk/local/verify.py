@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 
 import numpy as np
@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from lmk.local.compare import Settings, compare, covered
 from lmk.local.evidence import NOT_COMPARED, Evidence, gather
 from lmk.local.features import FeatureTable
+from lmk.local.glue import Matcher
 from lmk.predictions import NO_LANDMARK, Predictions, photo_of_query
 from lmk.util.cluster import workers_apart
 from lmk.util.errors import LmkError
@@ -25,6 +26,8 @@ GALLERY = 32
 SHARD = 512
 """Proposals a shard of the store: what a kill loses at the most."""
 
+AT_ONCE = 256
+"""Pairs that a matcher is given at once: some batches of a GPU."""
 CHUNKS = 16
 """Parts of a shard that each process gets: none waits long for the last, and one is done every second or so."""
 
@@ -53,6 +56,7 @@ def verify(
     hidden: Collection[str] = (),
     jobs: int = 1,
     progress: Progress = silent,
+    matcher: Matcher | None = None,
 ) -> Evidence:
     """Compare each query with the gallery photos of each landmark proposed for it.
 
@@ -73,6 +77,8 @@ def verify(
             stored does not depend on it, so that it costs nothing to hide others.
         jobs: Processes; they change the time, never the evidence.
         progress: Told of finished proposals.
+        matcher: Finds matches in place of descriptors' distances. It has the device, so that this process compares
+            alone, and every photo: `settings.enough` saves nothing. The store's key names it.
 
     Returns:
         Evidence in the predictions' order.
@@ -105,6 +111,8 @@ def verify(
 
     def compute(wanted: np.ndarray) -> dict[str, np.ndarray]:
         tasks = [task(name) for name in wanted.tolist()]
+        if matcher is not None:
+            return _compare_all(query_features, gallery_features, tasks, settings, matcher)
         size = -(-len(tasks) // (CHUNKS * jobs))
         chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
         parts = (
@@ -189,21 +197,34 @@ def _rows(count: int) -> dict[str, np.ndarray]:
 
 
 def _compare_all(
-    queries: FeatureTable, photos: FeatureTable, tasks: Sequence[Task], settings: Settings
+    queries: FeatureTable,
+    photos: FeatureTable,
+    tasks: Sequence[Task],
+    settings: Settings,
+    matcher: Matcher | None = None,
 ) -> dict[str, np.ndarray]:
     """What a worker does: the comparisons of some proposals, a row each."""
     rows = _rows(len(tasks))
+    matched: Iterator[np.ndarray] | None = None
+    if matcher is not None:
+        named = [(query, photo) for query, gallery in tasks for photo in gallery if photo >= 0]
+        matched = (
+            matches
+            for start in range(0, len(named), AT_ONCE)
+            for matches in matcher([(queries.row(a), photos.row(b)) for a, b in named[start : start + AT_ONCE]])
+        )
     with threadpool_limits(1, "blas"):
         for task, (query_row, photo_rows) in enumerate(tasks):
             query = queries.row(query_row)
             for place, photo_row in enumerate(photo_rows):
                 if photo_row < 0:
                     continue
-                comparison = compare(query, photos.row(photo_row), settings)
+                matches = next(matched) if matched is not None else None
+                comparison = compare(query, photos.row(photo_row), settings, matches)
                 inliers = comparison.inliers
                 rows["counts"][task, place] = len(inliers)
                 rows["ratios"][task, place] = len(inliers) / max(1, len(comparison.matches))
                 rows["coverages"][task, place] = covered(query, inliers)
-                if settings.enough is not None and len(inliers) >= settings.enough:
+                if matched is None and settings.enough is not None and len(inliers) >= settings.enough:
                     break
     return rows

@@ -76,6 +76,9 @@ SPREAD_CODE = (
     "lmk.retrieval.ridge",
     "lmk.retrieval.whitening",
 )
+MATCHER_CODE: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    ("xfeat-lighterglue", "aliked-lightglue"), ("lmk.models.local.lightglue",)
+)
 PAIRS_CODE = ("lmk.local.pairs",)
 BLEND_CODE = (
     "lmk.ensemble.blend",
@@ -97,11 +100,18 @@ LOCAL_CODE: Mapping[str, tuple[str, ...]] = {
     **{
         kind: (
             "lmk.local.features",
+            "lmk.local.glue",
             "lmk.local.learned",
             "lmk.local.suppress",
             f"lmk.models.local.{module}",
         )
-        for kind, module in (("xfeat", "xfeat"), ("aliked-t16", "aliked"), ("aliked-n16", "aliked"))
+        for kind, module in (
+            ("xfeat", "xfeat"),
+            ("xfeat-lighterglue", "xfeat"),
+            ("aliked-t16", "aliked"),
+            ("aliked-n16", "aliked"),
+            ("aliked-lightglue", "aliked"),
+        )
     },
 }
 DELF_CODE = (
@@ -133,6 +143,7 @@ COMPARISON_CODE = (
     "lmk.local.captions",
     "lmk.local.compare",
     "lmk.local.evidence",
+    "lmk.local.glue",
     "lmk.local.matching",
     "lmk.local.published",
     "lmk.local.ransac",

@@ -14,6 +14,7 @@ from lmk.data.splits import photo_of
 from lmk.local.compare import Settings, compare
 from lmk.local.draw import draw_matches
 from lmk.local.evidence import Evidence, strongest
+from lmk.local.glue import Matcher
 from lmk.local.published import RandomGallery
 from lmk.local.verify import verify
 from lmk.pipeline.local_features import LocalSource
@@ -33,11 +34,13 @@ class Comparison:
         local: Its features.
         settings: Matching and RANSAC.
         pairs: Store of comparisons, a row a query with a landmark.
+        matcher: Finds matches in place of descriptors' distances.
     """
 
     local: LocalSource
     settings: Settings
     pairs: ArrayStore
+    matcher: Matcher | None = None
 
 
 def photos_to_compare(proposed: Answers, gallery: Mapping[int, list[str]]) -> np.ndarray:
@@ -84,6 +87,7 @@ def verify_proposals(
             nearest=nearest,
             jobs=jobs,
             progress=progress,
+            matcher=one.matcher,
         )
         dev[kind], test[kind] = compared(proposed.dev), compared(proposed.test)
         for found, lists, unknown in zip(context, proposed.context, hidden, strict=True):
@@ -135,7 +139,8 @@ def draw_comparison(
         raise LmkError(f"{path} is no picture's name: end it in .png or .jpg.")
     left, right = read(query), read(gallery)
     found, known = comparison.local.of([query, gallery])
-    compared = compare(found, known, comparison.settings)
+    matcher = comparison.matcher
+    compared = compare(found, known, comparison.settings, None if matcher is None else matcher([(found, known)])[0])
     picture = draw_matches(left, right, found, known, compared)
     with atomic_path(path) as draft:
         cv2.imwrite(str(draft), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

@@ -11,12 +11,13 @@ import numpy as np
 
 from lmk.data.splits import choose_galleries, photo_of
 from lmk.local.features import Extractor
+from lmk.local.glue import Glue
 from lmk.local.kinds import DELF, KINDS, LOCAL_FEATURES
 from lmk.pipeline.building.delf import DelfSteps
 from lmk.pipeline.building.handle import Handle
 from lmk.pipeline.building.proposals import comparison_settings
 from lmk.pipeline.building.shared import Shared
-from lmk.pipeline.code_of_steps import COMPARISON_CODE, LOCAL_CODE, PAIRS_CODE
+from lmk.pipeline.code_of_steps import COMPARISON_CODE, LOCAL_CODE, MATCHER_CODE, PAIRS_CODE
 from lmk.pipeline.key import Key
 from lmk.pipeline.local_features import LocalSource
 from lmk.pipeline.steps import DELF_NETWORK, VERIFICATION, Step, local_of
@@ -66,7 +67,13 @@ class LocalSteps:
         """How a kind of local features compares photos, with the store of its comparisons, in the pass `number`."""
         key = self.pairs_key(kind, number)
         store = ArrayStore(self.shared.execution.workspace.stores, key.name, key.to_dict())
-        return Comparison(self.sources[kind], comparison_settings(kind, self.shared.config), store)
+        return Comparison(self.sources[kind], comparison_settings(kind, self.shared.config), store, self.glue(kind))
+
+    def glue(self, kind: str) -> Glue | None:
+        """What matches a kind's features by a network, None where distances do."""
+        if self.shared.like is not None:  # the published comparison matches by distances
+            return None
+        return LOCAL_FEATURES[kind].glue(_own_weights(self.shared.config.weights))
 
     def pairs_key(self, kind: str, number: int = 0) -> Key:
         """Everything that the comparison of a query with a landmark depends on, in the pass `number`."""
@@ -76,16 +83,23 @@ class LocalSteps:
             chosen = like.gallery
             gallery = ["at random", chosen.kept, chosen.compared, chosen.seed, number]
         facts = {
-            "comparison": comparison_settings(kind, config).key(),
+            **self._comparison_facts(kind),
             "gallery": gallery,
             "reference": dataset.split_key.digest if dataset.is_holdout else sorted(dataset.unreadable),
         }
-        return Key.of("verification-pairs", facts, [self.shared.keys[local_of(kind)]], COMPARISON_CODE)
+        parents = [self.shared.keys[local_of(kind)]]
+        return Key.of("verification-pairs", facts, parents, (*COMPARISON_CODE, *MATCHER_CODE.get(kind, ())))
 
     def graph_pairs_key(self, kind: str) -> Key:
         """Everything that the comparison of two photos depends on."""
-        facts = {"comparison": comparison_settings(kind, self.shared.config).key()}
-        return Key.of("pairs", facts, [self.shared.keys[local_of(kind)]], (*COMPARISON_CODE, *PAIRS_CODE))
+        code = (*COMPARISON_CODE, *PAIRS_CODE, *MATCHER_CODE.get(kind, ()))
+        return Key.of("pairs", self._comparison_facts(kind), [self.shared.keys[local_of(kind)]], code)
+
+    def _comparison_facts(self, kind: str) -> dict[str, object]:
+        """Settings of a comparison, and what matches where that is a network."""
+        glue = self.glue(kind)
+        facts: dict[str, object] = {"comparison": comparison_settings(kind, self.shared.config).key()}
+        return facts if glue is None else facts | {"matcher": glue.key()}
 
     def _step(self, kind: str, extractor: Extractor, key: Key, needs: Sequence[str]) -> Step:
         execution, dataset = self.shared.execution, self.shared.dataset

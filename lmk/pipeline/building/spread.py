@@ -77,7 +77,8 @@ class SpreadSteps:
             table = self.local.sources[kind].table(np.unique(pairs))
             store = ArrayStore(execution.workspace.stores, "pairs", self.local.graph_pairs_key(kind).to_dict())
             settings = comparison_settings(kind, self.shared.config)
-            found.append(pair_inliers(pairs, table, store, settings, execution.jobs, execution.progress))
+            glue = self.local.glue(kind)
+            found.append(pair_inliers(pairs, table, store, settings, execution.jobs, execution.progress, glue))
         return np.stack(found, axis=1).astype(np.float64)
 
     @property
