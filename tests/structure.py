@@ -14,6 +14,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +64,70 @@ def _imports_of(node: ast.AST, name: str, known: dict[str, Path], inside: bool, 
         for target in dict.fromkeys(targets):
             if target in known and target != name:
                 yield Import(name, target, child.lineno, within, checks)
+
+
+def loaded_by(module: str, root: Path = ROOT, package: str = "lmk") -> set[str]:
+    """Modules that are loaded with one of the package: it, and what its imports outside of functions load.
+
+    Modules of other packages stand for themselves.
+    """
+    known = modules(root, package)
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        if name in known:
+            waiting += _top_level_imports(known[name], tuple(known))
+            waiting += [name.rpartition(".")[0]] if "." in name else []
+    return found
+
+
+def needless_inner_imports(root: Path = ROOT, package: str = "lmk") -> list[str]:
+    """Imports within functions that save no time at the start: all that they load was loaded with their own module.
+
+    Commands are left out: there every import but those of options waits until the command runs.
+    """
+    found = []
+    for name, path in modules(root, package).items():
+        if name.startswith(f"{package}.cli"):
+            continue
+        known, before = tuple(modules(root, package)), loaded_by(name, root, package)
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                for node in ast.walk(function):
+                    loads = {more for one in _targets(node, known) for more in loaded_by(one, root, package)}
+                    if loads and not {one for one in loads if one.split(".")[0] != package} - before:
+                        found.append(f"{name}:{node.lineno}")  # type: ignore[attr-defined]
+    return sorted(set(found))
+
+
+@cache
+def _top_level_imports(path: Path, known: tuple[str, ...]) -> list[str]:
+    """Modules that a file imports outside of functions and of blocks for type checks."""
+    found: list[str] = []
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        found += _targets(node, known)
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def _targets(node: ast.AST, known: tuple[str, ...]) -> list[str]:
+    """Modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        whole = [f"{node.module}.{alias.name}" for alias in node.names]
+        return list(dict.fromkeys(one if one in known else node.module for one in whole))
+    return []
 
 
 def room_of(module: str) -> str:
@@ -129,6 +194,8 @@ def main() -> None:
         return
     level = floors(graph)
     print(f"floors {max(level.values())}")
+    needless = needless_inner_imports()
+    print(f"imports inside functions that save no time at the start: {len(needless)}", *needless)
     if "--list" in sys.argv:
         for room in sorted(graph, key=lambda node: (-level[node], node)):
             print(f"  {level[room]:2d}  {room}: {', '.join(sorted(graph[room]))}")

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from lmk.cli.app import app
 from lmk.data.checks import check_before_run
 from lmk.data.competitions import read_competition
 from lmk.data.names import read_names
@@ -146,3 +148,38 @@ def test_ids_with_commas_quotes_and_at_signs_are_photos_like_others(root):
     (root / "train.csv").write_text(rows)
     assert read_competition("c", root).train_ids.tolist() == ["a", "b", "c", "a, b", 'the "old" gate', "b@unseen"]
     assert np.array(read_competition("c", root).findings).size == 0
+
+
+RUN = ("make-submission", "-r", "tinymobilenet-gem")
+
+
+def refused(root: Path, *words: str) -> str:
+    """The one line with which a command refuses the competition; nothing may have been computed by then."""
+    workspace = root.parent / "workspace"
+    done = CliRunner().invoke(app, [*words, "-c", str(root), "-w", str(workspace)])
+    assert isinstance(done.exception, LmkError), done.output
+    assert not list(workspace.glob("stores/*/*.npz")) and not list(workspace.glob("weights/*"))
+    assert "\n" not in str(done.exception)
+    return str(done.exception)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(*RUN, "--ensemble"), (*RUN, "--no-ensemble"), ("train", "tinymobilenet-gem")],
+    ids=["ensemble", "recipes", "train"],
+)
+def test_commands_refuse_a_competition_without_photos_to_answer_before_they_compute(root, words):
+    (root / "test" / "t.png").unlink()
+    assert "has no photo of the 1 ids to answer" in refused(root, *words)
+
+
+def test_an_ensemble_of_landmarks_of_one_photo_is_refused_and_names_the_option(root):
+    (root / "train.csv").write_text("id,landmark_id\na,1\nc,2\n")
+    line = refused(root, *RUN)
+    assert "has two readable photos" in line and "--no-ensemble" in line
+
+
+def test_a_submission_that_cannot_be_written_is_refused_before_anything_is_computed(root):
+    (root / "folder").mkdir()
+    line = refused(root, *RUN, "--out", str(root / "folder"))
+    assert "is a folder" in line

@@ -53,6 +53,36 @@ def test_a_trial_along_a_line_is_the_gap_after_that_step(seed, tried, had):
     assert trial == pytest.approx(slow_gap(found, truth, np.array([0.4, tried, 0.3])), abs=1e-9)
 
 
+def ragged(queries: int, count: int, seed: int) -> tuple[Candidates, np.ndarray]:
+    """Noisy sources of unequal width, which name from no to four of nine landmarks a query; and the truth."""
+    rng = np.random.default_rng(seed)
+    truth = np.where(rng.random(queries) < 0.7, rng.integers(0, 9, queries), NO_LANDMARK)
+    ids = np.char.mod("%05d", np.arange(queries))
+    sources = []
+    for _ in range(count):
+        width = int(rng.integers(1, 5))
+        labels = np.tile(np.arange(9), (queries, 1))
+        labels[np.arange(9) >= rng.integers(0, width + 1, queries)[:, None]] = NO_LANDMARK
+            labels = rng.permuted(labels, axis=1)
+        scores = rng.random((queries, 9)) + (labels == truth[:, None])
+        sources.append(best_of(ids, labels, scores, width))
+    return gather(sources, [lambda scores: scores] * count), truth
+
+
+@given(st.integers(0, 500), st.lists(st.floats(0.01, 1), min_size=3, max_size=3), st.floats(0.01, 2))
+@settings(max_examples=100)
+def test_lists_with_empty_places_are_tried_as_the_metric_counts_them(seed, weights, tried):
+    found, truth = ragged(30, 3, seed)
+    climb = Climb(found, truth)
+    climb.reset(np.array(weights))
+    assert climb.gap() == pytest.approx(slow_gap(found, truth, np.array(weights)), abs=1e-9)
+    line = climb.line(1, weights[1])
+    expected = slow_gap(found, truth, np.array([weights[0], tried, weights[2]]))
+    assert line.gap(tried) == pytest.approx(expected, abs=1e-9)
+    line.settle(tried)
+    assert climb.gap() == pytest.approx(expected, abs=1e-9)
+
+
 def test_a_query_with_several_true_landmarks_is_right_with_any_of_them():
     found, truth = lists(60, 2, 5)
     other = np.where(truth == NO_LANDMARK, NO_LANDMARK, (truth + 1) % 9)

@@ -15,13 +15,17 @@ from lmk.models.delf.keras_resnet import keras_resnet
 from lmk.models.delf.published import (
     build_published,
     build_published_keras,
-    checkpoint_arrays,
     keras_names_of,
     load_published,
     names_of,
 )
 from lmk.models.delf.slim_resnet import slim_resnet
 from lmk.util.errors import LmkError
+
+
+def checkpoint_arrays(named) -> dict[str, np.ndarray]:
+    """Weights under their published names, as `names_of` and `keras_names_of` give them."""
+    return {name: keras.ops.convert_to_numpy(variable) for variable, name in named}
 
 
 def varint(value: int) -> bytes:

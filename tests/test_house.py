@@ -12,6 +12,7 @@ import lmk
 from lmk.cli.commands import COMMANDS as COMMANDS_LISTED
 from lmk.cli.commands import build
 from lmk.pipeline import code_of_steps
+from tests import structure
 from tests.structure import circles, floors, rooms
 
 ROOT = Path(lmk.__file__).parent
@@ -172,6 +173,22 @@ def test_a_broad_except_says_why():
                 reraised = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
                 told = any("#" in line for line in lines[node.lineno - 1 : node.lineno + 1])
                 assert reraised or told, f"{module}:{node.lineno} excepts broadly"
+
+
+def test_no_import_waits_within_a_function_for_nothing():
+    assert structure.needless_inner_imports() == []
+
+
+def test_an_import_within_a_function_that_saves_no_time_is_found(tmp_path):
+    folder = tmp_path / "lmk"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "light.py").write_text("import json\n")
+    (folder / "heavy.py").write_text("import keras\n")
+    (folder / "user.py").write_text(
+        "import json\n\n\ndef f():\n    from lmk.light import x\n\n\ndef g():\n    from lmk.heavy import y\n"
+    )
+    assert structure.needless_inner_imports(tmp_path) == ["lmk.user:5"]
 
 
 def lmk_in_a_process(*arguments: str, environment: dict[str, str] | None = None) -> tuple[str, set[str]]:

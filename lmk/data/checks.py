@@ -41,5 +41,5 @@ def check_before_run(competition: Competition, unreadable: Collection[str], with
     if with_dev and (counts < 2).all():
         raise LmkError(
             f"No landmark of {competition.root} has two readable photos, so no query can be held out and nothing can "
-            "be fitted on dev. Run without --ensemble."
+            "be fitted on dev. Run one recipe with --no-ensemble."
         )

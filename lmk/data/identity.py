@@ -20,7 +20,7 @@ import numpy as np
 import PIL
 
 from lmk.data.competitions import Competition
-from lmk.data.images import UnreadablePhoto, decode_photo, read_file
+from lmk.data.images import decode_photo, read_file
 from lmk.data.photos import PhotoFiles
 from lmk.util.checked import DamagedFile, discard, read_sealed, sealed_path
 from lmk.util.errors import LmkError
@@ -237,9 +237,3 @@ def _digest_of(competition: Competition, ids: np.ndarray, digests: np.ndarray) -
 
     distractors = hashed(competition.files[-1].ids)
     return digest_of({"tables": dict(competition.tables), "photos": hashed(ids, digests), "distractors": distractors})
-
-
-def unreadable_photos(competition: Competition, identity: Identity) -> list[UnreadablePhoto]:
-    """The unreadable photos of an identity as errors with their paths."""
-    paths = ((competition.photo(name), reason) for name, reason in identity.unreadable.items())
-    return [UnreadablePhoto(path, reason) for path, reason in paths if path is not None]

@@ -37,7 +37,7 @@ class Climb:
     """GAP of a weighted sum of sources that grows label by label.
 
     Scores are rounded to 23 binary digits. Where these are equal, a wrong answer ranks before a right one, and no
-    answer is right that another label equals: a search cannot win by ties. Memory: `m + 6 s` numbers a query.
+    answer is right that another label equals: a search cannot win by ties. Memory: `m + 1 + 6 s` numbers a query.
     """
 
     def __init__(self, found: Candidates, truth: np.ndarray):
@@ -50,12 +50,16 @@ class Climb:
         self._hits = int(solvable.sum())
         order = np.argsort(~solvable, kind="stable")  # they come first, so that they are a slice of every array
         right, landmarks = right[order], found.landmarks[order]
-        # Two tables, (m, n) and (m, h): minus infinity stays so, whatever is added, and hides the other table's labels.
-        self._wrong = np.where(right | (landmarks == NO_LANDMARK), -_INFINITY, _ZERO).T.copy()
-        self._right = np.where(right[: self._hits], _ZERO, -_INFINITY).T.copy()
+        # Two tables, (m + 1, n) and (m + 1, h): minus infinity stays so, whatever is added, and hides the other table's
+        # labels. The last row is for entries that add nothing: an empty entry has the place of a label of its query,
+        # and settling it there would overwrite what the source's own entry of that label has written.
+        hidden = np.zeros((len(order), 1), dtype=bool)
+        self._wrong = np.where(np.hstack([~right & (landmarks != NO_LANDMARK), hidden]), _ZERO, -_INFINITY).T.copy()
+        self._right = np.where(np.hstack([right, hidden])[: self._hits], _ZERO, -_INFINITY).T.copy()
         # Contiguous, or products keep the order of the transposed places: taking and settling then took 10 to 20 times
         # as long.
-        places = np.ascontiguousarray(found.places[:, order].transpose(0, 2, 1))
+        places = np.where(found.scores > 0, found.places, found.landmarks.shape[1])
+        places = np.ascontiguousarray(places[:, order].transpose(0, 2, 1))
         self._wrong_at = places * len(order) + np.arange(len(order))
         self._right_at = places[:, :, : self._hits] * self._hits + np.arange(self._hits)
         self._scores = np.ascontiguousarray(found.scores[:, order].transpose(0, 2, 1), dtype=np.float32)

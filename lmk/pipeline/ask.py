@@ -29,10 +29,13 @@ from lmk.pipeline.building.networks import NetworkSteps
 from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import READ_SIDE, TOP_K, Config, Execution
 from lmk.pipeline.dataset import Dataset, Part, open_dataset
+from lmk.pipeline.fuse import FUSIONS, Proposed, photo_counts
 from lmk.pipeline.results import Answers, Neighbours, Verified
 from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, execute, networks_of
 from lmk.pipeline.verify import write_matches
 from lmk.predictions import NO_LANDMARK, Predictions
+from lmk.retrieval.descriptors import side_by_side
+from lmk.retrieval.neighbours import Options, find_landmarks
 from lmk.retrieval.scores import KNN
 from lmk.runs import RunRecord
 from lmk.util.errors import LmkError
@@ -184,7 +187,6 @@ class _Asking:
         from lmk.models.extract import forward  # loads Keras
         from lmk.models.prediction import predict_features
         from lmk.pipeline.features import pixels_seen
-        from lmk.retrieval.descriptors import side_by_side
 
         lists, columns = {}, []
         gallery = np.concatenate([self.part.photos, self.part.distractors])
@@ -209,8 +211,6 @@ class _Asking:
         self, results: Mapping[str, Any], lists: Mapping[str, Predictions], described: np.ndarray
     ) -> tuple[Predictions, dict[str, Evidence]]:
         """The photos' lists, blended, verified and fused as the run's test photos are."""
-        from lmk.pipeline.fuse import FUSIONS, Proposed, photo_counts  # loads scikit-learn
-
         config, dataset = self.config, self.dataset
         sources: dict[str, Answers] = {name: Answers(results[name].dev, found) for name, found in lists.items()}
         near = sources[RETRIEVAL] = self._neighbours(results[RETRIEVAL])
@@ -231,8 +231,6 @@ class _Asking:
 
     def _neighbours(self, stored: Neighbours) -> Neighbours:
         """What retrieval says of the photos, beside what it said of dev."""
-        from lmk.retrieval.descriptors import side_by_side
-        from lmk.retrieval.neighbours import Options, find_landmarks
 
         def found(columns: list[np.ndarray], options: Options) -> tuple[Predictions, np.ndarray]:
             joined = side_by_side(columns, options.weights, self.room)

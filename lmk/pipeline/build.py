@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lmk.data.checks import check_before_run
 from lmk.local.kinds import KINDS
 from lmk.pipeline.building.ensemble import EnsembleSteps
 from lmk.pipeline.building.local import LocalSteps
@@ -29,12 +30,14 @@ def build(config: Config, dataset: Dataset, execution: Execution, team: Team = A
         team: Processes that train networks together.
 
     Raises:
-        LmkError: Weights are absent, or dev has no query that shows a landmark although the run blends.
+        LmkError: Weights are absent, the competition lacks what the run needs at its end (`check_before_run`), or dev
+            has no query that shows a landmark although the run blends.
     """
+    check_before_run(dataset.competition, dataset.unreadable, config.ensemble)
     if config.ensemble and not (dataset.dev.truth != NO_LANDMARK).any():
         raise LmkError(
-            "No landmark has two photos, so no query can be held out and dev cannot weigh the sources of a blend. "
-            "Run one recipe with --no-ensemble."
+            "No dev query shows a landmark, so dev cannot weigh the sources of a blend. Run one recipe with "
+            "--no-ensemble."
         )
     shared = Shared(config, dataset, execution, team)
     networks, local, ensemble = NetworkSteps(shared), LocalSteps(shared), EnsembleSteps(shared)

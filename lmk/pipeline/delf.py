@@ -17,6 +17,7 @@ from lmk.local.delf import Canvases, Delf, DelfOptions
 from lmk.local.features import SHARD, LocalFeatures
 from lmk.local.pca import Pca
 from lmk.models.delf.recipe import DelfRecipe, cut_of
+from lmk.models.start import start_keras
 from lmk.pipeline.dataset import Part
 from lmk.util.checked import is_sealed, is_whole, seal
 from lmk.util.errors import LmkError
@@ -129,8 +130,6 @@ class DelfExtractor:
     @cached_property
     def _ready(self) -> Delf:
         self.may_compute("features")
-        from lmk.models.start import start_keras  # Keras takes seconds to load
-
         start_keras()
         from lmk.models.device import POLICIES
 

@@ -46,6 +46,7 @@ from lmk.pipeline.steps import (
     stale_steps,
 )
 from lmk.predictions import NO_LANDMARK, Predictions, read_submission, write_submission
+from lmk.report.record import load_run
 from lmk.runs import CHANGES, LIKENESS, PAGE, RECORD, DevFigures, RunRecord, StepRecord, read_record, write_record
 from lmk.util.arrays import positions
 from lmk.util.errors import LmkError
@@ -294,7 +295,6 @@ def write_page(name: str, competition: Competition, execution: Execution, anew: 
     path = execution.workspace.runs / name / PAGE
     if anew or not path.exists():
         from lmk.report.page import write_report  # loads the engine of templates
-        from lmk.report.record import load_run
 
         write_report(load_run(execution.workspace, name), competition, path, execution.progress)
     execution.note(f"The run's report is in {path}.")

@@ -8,7 +8,6 @@ Answers for photos that are held out need no training a fold: their rows are rem
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -158,26 +157,6 @@ def fit_ridge(descriptors: np.ndarray, landmarks: np.ndarray, penalty: float = P
         return Ridge(head.matrix.astype(np.float32), head.classes)
     classes = np.unique(landmarks[landmarks != NO_LANDMARK])
     return NormalEquations.of(descriptors, landmarks, classes).solve(penalty)
-
-
-def fold_heads(
-    descriptors: np.ndarray, landmarks: np.ndarray, held_out: np.ndarray, penalty: float = PENALTY
-) -> Iterator[Ridge]:
-    """The head of each fold, for galleries of any size.
-
-    Args:
-        descriptors, landmarks, penalty: As for `fit_ridge`.
-        held_out: (folds, n) bool, the photos that each fold must not know; whole landmarks may be among them.
-    """
-    if len(descriptors) < descriptors.shape[1]:
-        whole = LeaveOut(descriptors.astype(np.float64), landmarks, penalty)
-        yield from (whole.without(rows) for rows in held_out)
-        return
-    classes = np.unique(landmarks[landmarks != NO_LANDMARK])
-    sums = NormalEquations.of(descriptors, landmarks, classes)
-    for rows in held_out:
-        rest = sums - NormalEquations.of(descriptors[rows], landmarks[rows], classes)
-        yield rest.solve(penalty, np.isin(classes, landmarks[~rows]))
 
 
 def _one_hot(landmarks: np.ndarray, classes: np.ndarray) -> np.ndarray:

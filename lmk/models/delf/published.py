@@ -189,8 +189,3 @@ def _named(layer: keras.layers.Layer, scope: str, ends: tuple[str, ...]) -> Name
     ends = STATISTICS if isinstance(layer, keras.layers.BatchNormalization) else ends
     for variable, end in zip(layer.weights, ends, strict=False):
         yield variable, f"{scope}/{end}"
-
-
-def checkpoint_arrays(named: Named) -> dict[str, np.ndarray]:
-    """Weights under their published names, as `names_of` and `keras_names_of` give them."""
-    return {name: keras.ops.convert_to_numpy(variable) for variable, name in named}
