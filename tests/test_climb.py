@@ -63,7 +63,7 @@ def ragged(queries: int, count: int, seed: int) -> tuple[Candidates, np.ndarray]
         width = int(rng.integers(1, 5))
         labels = np.tile(np.arange(9), (queries, 1))
         labels[np.arange(9) >= rng.integers(0, width + 1, queries)[:, None]] = NO_LANDMARK
-            labels = rng.permuted(labels, axis=1)
+        labels = rng.permuted(labels, axis=1)
         scores = rng.random((queries, 9)) + (labels == truth[:, None])
         sources.append(best_of(ids, labels, scores, width))
     return gather(sources, [lambda scores: scores] * count), truth

@@ -238,8 +238,25 @@ def run_command(command: str, where: str) -> None:
         run(words)
 
 
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """The registries that a page may add to are as before when it ends: other files are tested in this process."""
+    from lmk.models.backbones.catalogue import BACKBONES, GIGA_MACS
+    from lmk.models.recipes import RECIPES
+
+    with pytest.MonkeyPatch.context() as patch:
+        for registry in (RECIPES, BACKBONES, GIGA_MACS):
+            for key in registry:
+                patch.setitem(registry, key, registry[key])
+        known = [(registry, set(registry)) for registry in (RECIPES, BACKBONES, GIGA_MACS)]
+        yield
+        for registry, before in known:
+            for added in set(registry) - before:
+                del registry[added]
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
-def test_every_python_block_in_it_runs(document, world):
+def test_every_python_block_in_it_runs(document, world, registries):
     shared: dict[str, object] = {"__name__": "__document__"}
     for block in blocks(document):
         if block.title:
