@@ -22,7 +22,7 @@ from lmk.predictions import Predictions
 WARNING_AREA = 0.8
 """Area under the ROC curve from which on dev is said not to resemble the test photos: above the 0.73 to 0.74 of a
 competition whose reweighted dev GAP stayed within 0.02, below the 0.82 of shifts made on purpose, which moved it by 0.1
-and more (docs/results.md)."""
+and more (docs/journal/competitions.md)."""
 PARTS = 5
 """Parts of the queries, each of which is told apart by a classifier fitted on the others."""
 LARGEST_WEIGHT = 10.0

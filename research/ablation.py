@@ -82,7 +82,7 @@ def costs(lab, done) -> Row:
 
 
 def markdown(rows: Sequence[Mapping]) -> str:
-    """The tables of docs/results.md: one a group, a column a setting, costs of the first setting."""
+    """The tables of docs/journal/ideas.md: one a group, a column a setting, costs of the first setting."""
     tables = []
     for group in dict.fromkeys(row["group"] for row in rows):
         chosen = [row for row in rows if row["group"] == group]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 from hypothesis import settings
+from known import KnownResults
 
 from lmk.cli.main import main
 
@@ -51,6 +52,12 @@ def tiny_recipes() -> Iterator[None]:
         tiny.run_eagerly()
         yield
         tiny.run_eagerly(False)
+
+
+@pytest.fixture(scope="session")
+def known_results(tmp_path_factory) -> KnownResults:
+    """Results of the run of `tiny`; a module that uses them uses `tiny_recipes`, too."""
+    return KnownResults(tmp_path_factory)
 
 
 @pytest.fixture

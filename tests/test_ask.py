@@ -31,8 +31,10 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def execution(tmp_path_factory) -> Execution:
-    return Execution(Workspace.open(tmp_path_factory.mktemp("workspace")), jobs=1)
+def execution(tmp_path_factory, tiny_recipes, known_results) -> Execution:
+    workspace = Workspace.open(tmp_path_factory.mktemp("workspace"))
+    known_results.copy_to(workspace.root)
+    return Execution(workspace, jobs=1)
 
 
 def finished(folder: Path, execution: Execution, name: str, **changes) -> Result:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from lmk.cli import console
 from lmk.cli.console import progress, speed
+from lmk.cli.output import filled
 
 
 @pytest.fixture
@@ -80,3 +81,28 @@ def test_a_quiet_command_shows_no_progress(monkeypatch, terminal):
 )
 def test_what_takes_long_is_told_by_the_seconds_of_each(done, seconds, told):
     assert speed(done, seconds, "photos") == told
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_prose_is_filled_between_words_on_a_terminal_and_one_line_elsewhere(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    prose = "ok    weights  one two three /a/very/long/path/of/a/file.h5"
+    assert filled(prose, io.StringIO(), "      ") == prose
+    lines = filled(prose, Terminal(), "      ").splitlines()
+    assert lines == ["ok    weights  one", "      two three", "      /a/very/long/path/of/a/file.h5"]
+
+
+def test_lmk_alone_prints_its_help_and_where_to_begin(capsys, monkeypatch):
+    from lmk.cli.main import main
+
+    monkeypatch.setattr("sys.argv", ["lmk"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    shown = capsys.readouterr().out
+    assert left.value.code == 2 and "make-submission" in shown and shown.endswith("A first run: lmk demo\n")

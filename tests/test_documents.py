@@ -42,6 +42,10 @@ REASONS = {
 """What is not run, by the beginning of the command, and why."""
 CHECKED = {
     "docs/results.md": "each command takes minutes; the figures that it gave stand beside it",
+    **{
+        f"docs/journal/{page}.md": "each command takes minutes; the figures that it gave stand beside it"
+        for page in ("competitions", "networks", "local-features", "ideas", "speed")
+    },
     "docs/scale.md": "each command takes minutes or hours; the figures that it gave stand beside it",
     "docs/tour.md": "it asks Kaggle; docs/walk.py runs it against a stand-in and writes what it printed",
 }

@@ -59,8 +59,9 @@ def opened(folder: Path, workspace: Path, **changes) -> tuple[Config, Dataset, E
 
 
 @pytest.fixture(scope="module")
-def computed(folder, workspace) -> dict[str, Step]:
+def computed(folder, workspace, known_results) -> dict[str, Step]:
     """The steps of a run that was executed."""
+    known_results.copy_to(workspace)
     config, dataset, execution = opened(folder, workspace)
     steps = build(config, dataset, execution)
     execute(steps, [step.name for step in steps], execution)
@@ -298,7 +299,8 @@ def test_a_key_is_the_same_after_a_journey_through_json():
     assert key.digest != Key.of("fused", {"rule": "learned"}, [Key.of("ensemble", {"k": 6})], ["lmk.metrics"]).digest
 
 
-def test_a_published_system_has_one_network_and_nothing_else_in_its_blend(folder, tmp_path):
+def test_a_published_system_has_one_network_and_nothing_else_in_its_blend(folder, tmp_path, known_results):
+    known_results.copy_to(tmp_path)
     changes = {"recipes": tiny.RECIPE_NAMES[:1], "like": "xception-delf32", "local_features": "rootsift", "passes": 2}
     changes |= {"fusion": "seed-0.85-0.15", "candidates": 1, "unreadable": "zero"}
     config, dataset, execution = opened(folder, tmp_path, **changes)

@@ -14,7 +14,6 @@ from lmk.cli.output import say
 app = typer.Typer(
     name="lmk",
     cls=Commands,
-    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
 )

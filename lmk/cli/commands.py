@@ -12,10 +12,16 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
+from lmk.cli.output import say, say_block
+
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "make-submission": (
         "Train, predict, ensemble, verify, fuse, and write a checked submission.",
         ("make_submission",),
+    ),
+    "demo": (
+        "Make a submission for the demo, a competition that lmk draws itself: a first run without photos or account.",
+        ("demo",),
     ),
     "plan": (
         "Predict a whole run's time, GPU hours, disk and memory, stage by stage.",
@@ -155,6 +161,15 @@ class Commands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = Imported()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; without any, print the help and where to begin, and leave as after a usage error."""
+        if not args and not ctx.resilient_parsing:
+            say_block(ctx.get_help())
+            say()
+            say("A first run: lmk demo")
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names of all commands, in the order of the list."""

@@ -12,6 +12,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
+from lmk.cli.output import filled
 from lmk.util.progress import Advance, silent
 from lmk.util.text import safe
 
@@ -65,14 +66,18 @@ def is_verbose() -> bool:
 
 
 def note(text: object) -> None:
-    """Print a line for the person on stderr; never data."""
-    stderr.print(safe(text, lines=True), markup=False, emoji=False, soft_wrap=True)
+    """Print a line for the person on stderr, filled between words on a terminal; never data."""
+    _print_literally(filled(safe(text, lines=True), sys.stderr))
+
+
+def _print_literally(text: str) -> None:
+    stderr.print(text, markup=False, emoji=False, soft_wrap=True)
 
 
 def next_steps(*lines: str) -> None:
-    """Print what a person may do next, a line each, on stderr."""
+    """Print commands that a person may call next, a line each, on stderr; no line is broken: it can be copied."""
     for place, line in enumerate(lines):
-        note(f"{'Next:' if place == 0 else '     '} {line}")
+        _print_literally(safe(f"{'Next:' if place == 0 else '     '} {line}"))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from lmk.cli.app import (
 )
 from lmk.cli.complete import recipe_names, weights_names
 from lmk.cli.options import default_recipes, with_defaults
-from lmk.cli.output import say
+from lmk.cli.output import say_text
 
 LEAST_GIGABYTES = 5.0
 """Free space under which a run may not fit: stores of a small competition, its photos, trained weights."""
@@ -282,10 +282,17 @@ def photos(competition: str, workspace: Path) -> Iterator[Finding]:
 
 
 def _print(findings: list[Finding]) -> None:
-    """A line a finding, its mend below."""
+    """A line a finding with how to fix it below, and what to do next where nothing is in the way."""
+    from lmk.cli.console import next_steps
+
     marks = {"ok": "ok", "note": "note", "bad": "BAD"}
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
-        say(f"{marks[finding.state]:<5} {finding.what:<{width}}  {finding.found}")
+        below = " " * (width + 8)
+        say_text(f"{marks[finding.state]:<5} {finding.what:<{width}}  {finding.found}", below)
         if finding.state != "ok":
-            say(f"{'':<6}{'':<{width}}  -> {finding.mend}")
+            say_text(f"{below}-> {finding.mend}", f"{below}   ")
+    if any(finding.state == "bad" for finding in findings):
+        next_steps("fix what is marked BAD, then lmk doctor again")
+    else:
+        next_steps("lmk demo  (a first run, without photos or account)", "lmk data new FOLDER  (your own photos)")

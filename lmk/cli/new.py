@@ -36,7 +36,7 @@ def new(
     """
     from shlex import quote
 
-    from lmk.cli.console import note, progress
+    from lmk.cli.console import next_steps, note, progress
     from lmk.data.competitions import DEMO, SLUGS
     from lmk.data.own import make_competition
     from lmk.util.errors import LmkError
@@ -58,4 +58,4 @@ def new(
     )
     if made.others:
         note(f"{made.others:,} files that are no .jpg, .png or .webp are left out.")
-    note(f"Next: lmk make-submission -c {quote(called)}")
+    next_steps(f"lmk make-submission -c {quote(called)}", f"lmk data status -c {quote(called)}")

@@ -46,7 +46,7 @@ CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
 PACKAGED_RECIPES = ("efficientnetlite0-gem", "efficientnetlite2-gem")
 """On a CPU where lmk[weights] is installed, whose weights need no download."""
 LITE_RECIPES = ("mobilenet-gem", "efficientnetlite0-gem")
-"""The same where weights are named, so that MobileNet's are at hand, too: the best pair in docs/results.md."""
+"""The same where weights are named, so that MobileNet's are at hand, too: the best pair in docs/journal/networks.md."""
 GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
 
 INNER = {"ensemble", "computes"}

@@ -6,7 +6,10 @@ characters shown. A test finds what bypasses them.
 
 import io
 import json
+import shutil
 import sys
+import textwrap
+from typing import TextIO
 
 from lmk.util.text import safe
 
@@ -21,6 +24,28 @@ def prepare_streams() -> None:
 def say(text: object = "") -> None:
     """Print a line of a result on stdout; ends of lines within it are shown, so that it stays one line."""
     print(safe(text))
+
+
+def say_text(text: object, indent: str = "") -> None:
+    """Print prose on stdout: one line in a file or a pipe, filled between words on a terminal.
+
+    Args:
+        text: The text of one line.
+        indent: What later lines on a terminal begin with.
+    """
+    print(filled(safe(text), sys.stdout, indent))
+
+
+def filled(text: str, stream: TextIO, indent: str = "") -> str:
+    """Safe text, its lines broken between words where the stream is a terminal; elsewhere as it is."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    lines = (
+        textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+    return "\n".join(lines)
 
 
 def say_block(text: object) -> None:
@@ -45,4 +70,4 @@ def interrupted() -> None:
 
 def fail(text: object) -> None:
     """Print the line of an error on stderr, whatever the loudness."""
-    print(f"error: {safe(text)}", file=sys.stderr)
+    print(filled(f"error: {safe(text)}", sys.stderr), file=sys.stderr)

@@ -13,7 +13,7 @@ from lmk.cli.app import COMMON, JsonOption, app, print_json
 from lmk.cli.complete import gpu_names
 from lmk.cli.make_submission import make_submission
 from lmk.cli.options import Asked, command_of, config_command, default_of, disk_budget
-from lmk.cli.output import say
+from lmk.cli.output import say, say_text
 from lmk.util.text import span
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def plan(
     An edition's slug needs no file of it: its published counts are known. Where the workspace holds runs, stages are
     scaled by what they took there; `-v` lists all other rates with where they are from.
     """
+    from lmk.cli.console import next_steps
     from lmk.pipeline.budget import changes, within_budget
     from lmk.pipeline.fit import Limits
     from lmk.pipeline.fit import fit as find_fit
@@ -98,6 +99,9 @@ def plan(
         print_json({**told, "ends": ends, "gpu": device.name, "rates": known})
         return
     show(size, costs, [*ends, *lines], rates, device)
+    if fit is None:
+        words = f"make-submission {command_of(options)}".strip()
+        next_steps(f"lmk {words}" if fetched else f"lmk data fetch -c {options['competition']}")
 
 
 FITTED = ("image_size", "views", "epochs", "dev_queries", "gallery")
@@ -201,7 +205,7 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     print_table(title, ("step", "two cores", f"with {gpu.name}", "disk", "memory", "scaled by"), rows)
     say()
     for line in ends:
-        say(line)
+        say_text(line)
     if not is_verbose():
         note(f"Rates are measured for {len(rates)} kinds of work; `lmk plan -v` lists them with their sources.")
         return

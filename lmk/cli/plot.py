@@ -86,7 +86,10 @@ def _draw(kind: str, run: str | None, out: Path, workspace: Path) -> None:
 
 
 def _told(record: FinishedRun, out: Path) -> None:
-    from lmk.cli.console import note
+    from shlex import quote
+
+    from lmk.cli.console import next_steps, note
 
     say(out)
     note(f"Drawn from {record.name}.")
+    next_steps(f"lmk report {quote(record.name)} --open")

@@ -98,7 +98,9 @@ def _looks_like_photo(word: str) -> bool:
 
 def _answer_photos(names: list[str], run: str | None, out: Path | None, workspace: Path, jobs: int, json: bool) -> None:
     """Answer each photo that can be read, write its picture, and name those that cannot; exit code 1 with one."""
-    from lmk.cli.console import note, progress
+    from shlex import quote
+
+    from lmk.cli.console import next_steps, note, progress
     from lmk.data.images import read_photo
     from lmk.pipeline.ask import recognize
     from lmk.pipeline.config import READ_SIDE, Execution
@@ -123,6 +125,9 @@ def _answer_photos(names: list[str], run: str | None, out: Path | None, workspac
         found = recognize(record, photos, Execution(place, jobs, progress, note))
         for photo, one in zip(photos, found, strict=True):
             answers.append(_answer(photo, one, pictures[photo], json))
+    if photos and not json:
+        note("Each line: confidence, landmark, and local features that match the closest gallery photo (inliers).")
+        next_steps(f"lmk report {quote(record.run)} --open")
     if json:
         print_json({"run": record.run, "photos": [*answers, *({"photo": n, "error": why} for n, why in flaws.items())]})
     for reason in flaws.values():

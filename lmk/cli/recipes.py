@@ -9,7 +9,7 @@ import typer
 
 from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.complete import recipe_names
-from lmk.cli.output import say
+from lmk.cli.output import say, say_text
 
 if TYPE_CHECKING:
     from lmk.models.recipes import Recipe
@@ -54,6 +54,7 @@ def list_recipes(json: bool) -> None:
             }
         )
         return
+    from lmk.cli.console import next_steps
     from lmk.cli.tables import print_table
 
     rows = [
@@ -69,18 +70,21 @@ def list_recipes(json: bool) -> None:
     print_table("Recipes", ("recipe", "image", "views", "GMAC a photo", "backbone"), rows)
     for recipe in RECIPES.values():
         say()
-        say(f"{recipe.name}: {recipe.about}." + (f" Reaches: {recipe.reaches}." if recipe.reaches else ""))
+        say_text(f"{recipe.name}: {recipe.about}." + (f" Reaches: {recipe.reaches}." if recipe.reaches else ""))
     say()
     say("Published systems, for lmk make-submission --like NAME:")
     for system in SYSTEMS.values():
         say()
-        say(f"{system.name}: {system.about}. Recipe: {system.recipe}; fusion: {system.rule}.")
+        say_text(f"{system.name}: {system.about}. Recipe: {system.recipe}; fusion: {system.rule}.")
+    next_steps("lmk recipes NAME  (all its fields)", "lmk make-submission --recipe NAME")
 
 
 def show_recipe(word: str, json: bool) -> None:
     """A recipe in full: its text is a recipe file again."""
     from pathlib import Path
+    from shlex import quote
 
+    from lmk.cli.console import next_steps
     from lmk.models.recipes import differences, find_recipe, is_recipe_file, read_recipe
 
     recipe, base = read_recipe(Path(word)) if is_recipe_file(word) else (find_recipe(word), None)
@@ -94,6 +98,7 @@ def show_recipe(word: str, json: bool) -> None:
     for line in recipe_lines(recipe, base, differing):
         say(line)
     say(f"# {recipe.giga_macs:.3g} GMAC a photo; the backbone is {'frozen' if recipe.frozen else 'tuned'}")
+    next_steps(f"lmk make-submission --recipe {quote(word)}", "lmk recipes --fields  (what each field means)")
 
 
 def recipe_lines(recipe: Recipe, base: Recipe | None, differing: list[str]) -> list[str]:

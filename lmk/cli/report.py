@@ -38,7 +38,9 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Write a run's report: one HTML page that needs no network. With --against, two runs side by side."""
-    from lmk.cli.console import note, progress
+    from shlex import quote
+
+    from lmk.cli.console import next_steps, note, progress
     from lmk.report.page import write_report
     from lmk.report.record import load_run
     from lmk.report.versus import write_comparison
@@ -60,6 +62,8 @@ def report(
     else:
         say(path)
         note(f"{size / 1e6:.1f} MB; open it in any browser.")
+        if not open_page and against is None and out is None:
+            next_steps(f"lmk report {quote(record.name)} --open")
     if open_page:
         typer.launch(path.resolve().as_uri())
 

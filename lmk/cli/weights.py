@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.complete import all_kernels, kernel_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect
 from lmk.cli.output import say
-
-if TYPE_CHECKING:
-    pass
 
 weights = typer.Typer(help="Weights of backbones, here and on Kaggle.", no_args_is_help=True)
 app.add_typer(weights, name="weights")
@@ -29,8 +26,9 @@ def list_weights(
 ) -> None:
     """List the datasets of weights that were sent to Kaggle from here, and the kernels that attach them."""
     from dataclasses import asdict
+    from shlex import quote
 
-    from lmk.cli.console import note
+    from lmk.cli.console import next_steps, note
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.weights import attached_sources, published
 
@@ -50,9 +48,13 @@ def list_weights(
     for backbone, file in here.items():
         say(f"{backbone}  {file}")
     if not sent:
-        note("No dataset of weights was sent from here. `lmk weights push FOLDER` sends one.")
+        note("No dataset of weights was sent from here.")
     if folder is not None and not here:
         note(f"{folder} holds no file that is named as the weights of a backbone are.")
+    if sent:
+        next_steps(f"lmk weights attach {sent[0].ref.split('/')[1]} KERNEL", "lmk kernel push KERNEL --wait --pull")
+    else:
+        next_steps(f"lmk weights push {quote(str(folder)) if here else 'FOLDER'}")
 
 
 @weights.command()
@@ -69,6 +71,7 @@ def push(
 
     Nothing is sent where the files are those that were sent last.
     """
+    from lmk.cli.console import next_steps
     from lmk.kaggle.kernels import Kernel, kernels_root
     from lmk.kaggle.weights import attach as attach_source
     from lmk.kaggle.weights import push_weights
@@ -84,6 +87,10 @@ def push(
     say(f"{made.ref}: {len(made.files)} files, {size:.1f} MB, {said}")
     for kernel in kernels:
         say(f"{kernel.name}: {'attached' if kernel.name in changed else 'attached before'}")
+    if kernels:
+        next_steps(*(f"lmk kernel push {kernel.name} --wait --pull" for kernel in kernels))
+    else:
+        next_steps(f"lmk weights attach {dataset} KERNEL", f"lmk kernel new NAME --recipe RECIPE --dataset {dataset}")
 
 
 @weights.command()
@@ -99,6 +106,7 @@ def attach(
     as_json: JsonOption = False,
 ) -> None:
     """Attach a dataset or a Kaggle model to kernels, by their kernel-metadata.json."""
+    from lmk.cli.console import next_steps
     from lmk.kaggle.kernels import Kernel
     from lmk.kaggle.weights import attach as attach_source
 
@@ -109,6 +117,7 @@ def attach(
         return
     for entry in kernels:
         say(f"{entry.name}: {'attached' if entry.name in changed else 'attached before'}")
+    next_steps(*(f"lmk kernel push {entry.name} --wait --pull" for entry in kernels))
 
 
 def _backbones_in(folder: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ replacement leaves as they were; names are no part of it. What was read is not r
 be decoded: they are tried each time. Where the machine failed (memory, disk), nothing is remembered.
 
 Cost: one reading of all photos, which finding the unreadable ones needs anyway, and SHA-256 of their bytes. A million
-photos take 72 MB to remember and seconds to look up; `docs/results.md` has the figures.
+photos take 72 MB to remember and seconds to look up; `docs/journal/speed.md` has the figures.
 """
 
 import hashlib

@@ -24,7 +24,7 @@ class Spreading:
 OFF = Spreading()
 MEANT = Spreading(0.6)
 """What is taken unless dev says otherwise by a standard error: in the mean of five trials on dev, seeds and settings,
-no share of those tried gained more for fused lists (docs/results.md)."""
+no share of those tried gained more for fused lists (docs/journal/competitions.md)."""
 TRIED = (OFF, Spreading(0.3), MEANT, Spreading(0.9))
 """Settings that are tried on dev, the mildest first."""
 

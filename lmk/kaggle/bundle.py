@@ -4,10 +4,10 @@ import base64
 import hashlib
 import io
 import re
-import textwrap
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import lmk
@@ -18,6 +18,8 @@ from lmk.util.errors import LmkError
 
 SIZE_LIMIT = 1_000_000
 """Bytes of a script; Kaggle names no limit, and scripts of about a megabyte are known to go through."""
+_WIDTH = 120
+"""Characters of a line of the encoded archive."""
 
 _VALUE = r"[\\\"']*(?=[A-Za-z_-]*[0-9])[0-9A-Za-z_\-]{16,}[\\\"']"
 """A value between quotes, with a digit: neither the call that gets one nor the name of a variable."""
@@ -128,7 +130,8 @@ def make_bundle(script: Path, secrets: Iterable[str] = (), seconds: float = LONG
         raise LmkError(f"{script} imports from __future__, which must come first in a file; remove that line.")
     packed = pack(files)
     digest = hashlib.sha256(packed).hexdigest()
-    payload = "\n".join(textwrap.wrap(base64.b64encode(packed).decode(), 120))
+    encoded = base64.b64encode(packed).decode()
+    payload = "\n".join(encoded[start : start + _WIDTH] for start in range(0, len(encoded), _WIDTH))
     text = (
         f"# {script.stem}: lmk {lmk.__version__}, bundle {digest[:12]}. Made by `lmk kernel push`; edit "
         f"{script.name} of the kernel's folder, not this.\n"
@@ -154,13 +157,24 @@ def check_for_secrets(files: Mapping[str, bytes], secrets: Iterable[str] = ()) -
     for name, content in files.items():
         if FORBIDDEN_NAMES.fullmatch(Path(name).name):
             raise LmkError(f"{name} holds credentials by its name; nothing is pushed. Remove it.")
-        text = content.replace(b"\0", b"").decode("utf-8", errors="replace")  # UTF-16 has a zero for each ASCII letter
+        text = _text_of(content)
         found = [
             ("this machine's Kaggle credential, or its one of another service", text.index(secret))
             for secret in known
             if secret in text
         ]
-        found += [(what, match.start()) for what, pattern in PATTERNS.items() if (match := pattern.search(text))]
+        found += _looks_of_secrets(content)
         for what, place in found:
             line = text.count("\n", 0, place) + 1
             raise LmkError(f"{name}, line {line} holds {what}; nothing is pushed. Remove it (and revoke it).")
+
+
+def _text_of(content: bytes) -> str:
+    return content.replace(b"\0", b"").decode("utf-8", errors="replace")  # UTF-16 has a zero for each ASCII letter
+
+
+@lru_cache(maxsize=1024)  # a training pushes the same files in every session, and a search of all of lmk takes 0.6 s
+def _looks_of_secrets(content: bytes) -> tuple[tuple[str, int], ...]:
+    """What in a file looks like a secret, and where its first character is."""
+    text = _text_of(content)
+    return tuple((what, match.start()) for what, pattern in PATTERNS.items() if (match := pattern.search(text)))

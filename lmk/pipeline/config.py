@@ -17,7 +17,7 @@ from lmk.util.stopping import Stop
 from lmk.util.workspace import Workspace
 
 TOP_K = 20
-"""Landmarks that each source keeps a query; the right one is among the first 20 or not at all (docs/results.md)."""
+"""Landmarks that each source keeps a query; the right one is among the first 20 or not at all (docs/journal)."""
 CANDIDATES = 5
 """Landmarks verified a query; a metric that looks at more of them needs more."""
 CONTEXT_CANDIDATES = 3

@@ -26,11 +26,11 @@ QUERIES = (1000, 2000, 5000, 10_000)
 GALLERIES = (4, 8, 16, 32)
 
 SIZE_GAP = 0.009
-"""GAP lost by 32 pixels less, of 352 to 224: a quarter of 0.035 of kNN on dev of provence (docs/results.md, views)."""
+"""GAP lost by 32 pixels less, of 352 to 224: a quarter of 0.035 of kNN on dev of provence (docs/journal, views)."""
 VIEWS_GAP = {(22, 12): 0.014, (12, 1): 0.112, (22, 1): 0.126}
-"""GAP lost by fewer crops, of a head on dev of provence (docs/results.md, views)."""
+"""GAP lost by fewer crops, of a head on dev of provence (docs/journal/ideas.md, views)."""
 GALLERY_GAP = 0.012
-"""GAP lost by half the gallery, of 16 to 8, on a part of dev of world (docs/results.md, small photos)."""
+"""GAP lost by half the gallery, of 16 to 8, on a part of dev of world (docs/journal/local-features.md)."""
 EPOCHS_GAP = 0.002
 """GAP lost by half the epochs: 20 to 11 on provence lost 0.001 of a frozen network's; a tuned one was not measured."""
 QUERIES_GAP = 0.0005

@@ -72,5 +72,6 @@ def announce(
     seconds = sum(expected[name] for name in waiting)
     stored = f", {len(steps) - len(waiting)} of {len(steps)} are stored" if len(waiting) < len(steps) else ""
     about = f"about {span(seconds)} on two cores"
-    execution.note(f"{len(waiting)} steps to compute{stored}; {about}. Ctrl-C loses nothing.")
+    count = "1 step" if len(waiting) == 1 else f"{len(waiting)} steps"
+    execution.note(f"{count} to compute{stored}; {about}. Ctrl-C loses nothing.")
     return expected

@@ -305,7 +305,7 @@ def submitted_stage(
 ) -> tuple[str, str | None]:
     """The stage whose answers are submitted, and one line where dev says something else or it is not the last.
 
-    The last stage, which led in the mean over seeds and settings (docs/results.md), unless the best stage on this dev
+    The last stage, which led in the mean over seeds and settings (docs/journal), unless the best stage on this dev
     leads it by more than one standard error of their difference: on a few hundred queries the plain maximum would often
     choose by chance. A published rule of fusion was asked for by name and stays the last word. Without a blend, and
     where it is asked for, the best on dev.

@@ -26,6 +26,8 @@ from lmk.util.files import atomic_path
 
 COLOURS = {RIGHT: "#0b62b8", WRONG: "#b8400b", STRANGER: "#6b4aa8"}
 SUFFIXES = (".png", ".pdf", ".svg")
+LETTER, LINE, LEAST_WIDTH = 8, 20, 320
+"""Pixels: a letter's width and a line's height (10 points, 100 dots an inch), and a figure's least width."""
 
 
 def gap_figure(record: FinishedRun) -> Figure:
@@ -96,14 +98,14 @@ FIGURES: Mapping[str, Callable[[FinishedRun], Figure]] = {
 
 
 def matches_figure(picture: np.ndarray, title: str) -> Figure:
-    """The match picture RGB (h, w, 3) uint8 with a title."""
-    height, width = picture.shape[:2]
-    figure = Figure(figsize=(width / 100, height / 100 + 0.6), dpi=100, layout="constrained")
+    """The match picture RGB (h, w, 3) uint8 with a title, whose lines are as wide as the figure at the most."""
+    height, width = picture.shape[0], max(picture.shape[1], LEAST_WIDTH)
+    lines = textwrap.wrap(title, width // LETTER)
+    figure = Figure(figsize=(width / 100, (height + LINE * len(lines) + 10) / 100), dpi=100, layout="constrained")
     axes = figure.subplots()
     axes.imshow(picture)
     axes.set_axis_off()
-    letters = max(20, round(width / 6.5))  # of 10 points at 100 dots an inch
-    axes.set_title("\n".join(textwrap.wrap(title, letters)), fontsize=10)
+    axes.set_title("\n".join(lines), fontsize=10)
     return figure
 
 

@@ -1,7 +1,7 @@
 """Retrieval as two winners of 2020 published it, by name: A - B - C, and cosines times logits.
 
 Descriptors come as their networks give them, neither whitened nor averaged. Both were made for hundreds of thousands of
-photos and for many non-landmarks; on a small competition `lmk.retrieval.neighbours` is better (docs/results.md).
+photos and for many non-landmarks; on a small competition `lmk.retrieval.neighbours` is better (docs/journal/ideas.md).
 """
 
 from __future__ import annotations
