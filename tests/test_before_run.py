@@ -141,6 +141,29 @@ def test_a_table_cut_in_its_last_number_is_a_finding(root):
     assert found["train-csv-without-last-line-end"].items.tolist() == ["c"]
 
 
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ("id,landmark_id\na,12\nb,12\nd,345\nc,34", "c stands in no other row but begins"),
+        ("id,landmark_id\na,12\nb,12\nc,34", "1 photos in train/ have no row"),
+        ("id,landmark_id\na,12\nb,12\nd,345\nc,34\n", None),  # an ended line was not cut
+        ("id,landmark_id\na,12\nb,12\nd,345\nc,12", None),
+        ("id,landmark_id\na,12\nb,12\nd,345\nc,45", None),
+    ],
+)
+def test_a_table_that_was_cut_is_refused_before_anything_is_computed(root, table, reason):
+    Image.new("RGB", (4, 4)).save(root / "train" / "d.png")
+    (root / "train.csv").write_text(table)
+    competition = read_competition("c", root)
+    if reason is None:
+        check_before_run(competition, [], with_dev=True)
+        return
+    with pytest.raises(LmkError, match=r"train\.csv does not end its last line.* it was cut") as caught:
+        check_before_run(competition, [], with_dev=True)
+    assert reason in str(caught.value)
+    assert reason in refused(root, *RUN)
+
+
 def test_ids_with_commas_quotes_and_at_signs_are_photos_like_others(root):
     for name in ("a, b", 'the "old" gate', "b@unseen"):
         Image.new("RGB", (4, 4)).save(root / "train" / f"{name}.png")

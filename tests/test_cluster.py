@@ -1,11 +1,15 @@
 """Many machines give the evidence that one process gives, also when a worker dies; a cluster that dies says so."""
 
 import os
+import shutil
 import signal
+import subprocess
 import threading
 import time
 
+import dask
 import distributed
+import joblib
 import numpy as np
 import pytest
 from scenes import scene, tilt, view
@@ -88,6 +92,34 @@ def test_a_scheduler_that_is_not_there_is_named():
 def test_no_address_is_a_mistake_in_one_line():
     with pytest.raises(LmkError, match="No Dask scheduler"), on_cluster("nowhere at all"):
         pass
+
+
+@pytest.fixture
+def certificate(tmp_path) -> dict[str, str]:
+    """Dask's settings for a certificate that signs itself, for all roles."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl makes the certificate")
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=lmk"
+    subprocess.run([*words.split(), "-keyout", key, "-out", cert], check=True, capture_output=True)
+    roles = [f"distributed.comm.tls.{role}" for role in ("client", "scheduler", "worker")]
+    files = {f"{role}.{kind}": path for role in roles for kind, path in (("cert", cert), ("key", key))}
+    return {"distributed.comm.tls.ca-file": cert, **files}
+
+
+def test_an_encrypted_cluster_is_reached_with_dasks_own_settings_and_only_so(certificate):
+    with dask.config.set(certificate):
+        security = distributed.Security(require_encryption=True)
+    options = {"processes": False, "dashboard_address": None, "protocol": "tls://", "silence_logs": 50}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, security=security, **options) as made:
+        with dask.config.set(certificate), on_cluster(made.scheduler_address) as threads:
+            assert joblib.Parallel(threads)(joblib.delayed(abs)(number) for number in (-1, -2)) == [1, 2]
+        with pytest.raises(LmkError, match="TLS__CA_FILE"), on_cluster(made.scheduler_address):
+            pass
+        absent = certificate | {"distributed.comm.tls.ca-file": "absent.pem"}
+        missing = pytest.raises(RemoteError, match="TLS__CA_FILE")
+        with dask.config.set(absent), missing, on_cluster(made.scheduler_address):
+            pass
 
 
 def test_a_cluster_that_goes_away_says_what_to_do(tmp_path):

@@ -60,7 +60,7 @@ def test_credentials_are_told_by_place_and_never_by_content(home):
     (folder / "access_token").write_text(SECRET)
     (folder / "access_token").chmod(0o600)
     result = run_doctor("--workspace", home)
-    assert str(folder / "access_token") in result.stdout
+    assert "ok    Kaggle credentials" in result.stdout and "~/.kaggle/access_token" in result.stdout
     assert SECRET not in result.output
     assert [finding.state for finding in doctor.credentials()] == ["ok"]
 
@@ -80,6 +80,40 @@ def test_a_user_name_without_a_key_is_no_credential(monkeypatch):
     monkeypatch.setenv("KAGGLE_USERNAME", "a")
     (finding,) = doctor.credentials()
     assert finding.state == "note" and "KAGGLE_KEY" in finding.mend
+
+
+def test_the_credentials_that_are_used_come_first_and_the_others_are_named(home, monkeypatch):
+    (home / ".kaggle").mkdir()
+    path = home / ".kaggle" / "kaggle.json"
+    path.write_text(json.dumps({"username": "a", "key": SECRET}))
+    path.chmod(0o600)
+    monkeypatch.setenv("KAGGLE_API_TOKEN", f"{SECRET}\n")
+    (finding,) = doctor.credentials()
+    assert (finding.state, finding.found) == ("ok", f"KAGGLE_API_TOKEN; not used: {path}")
+    monkeypatch.setenv("KAGGLE_API_TOKEN", " ")
+    (finding,) = doctor.credentials()
+    assert (finding.state, finding.found) == ("ok", str(path))
+
+
+@pytest.mark.parametrize(
+    ("variable", "files", "place"),
+    [
+        (f"{SECRET} and more", {}, "KAGGLE_API_TOKEN"),
+        ("", {"access_token": f"{SECRET}…".encode()}, "~/.kaggle/access_token"),
+        ("", {"access_token": b"\xff\x00\xff"}, "~/.kaggle/access_token"),
+        ("", {"kaggle.json": b"[1]"}, "kaggle.json"),
+        ("", {"kaggle.json": json.dumps({"username": "a", "key": f"{SECRET}\nb"}).encode()}, "kaggle.json"),
+        ("", {"credentials.json": b"{"}, "credentials.json"),
+    ],
+)
+def test_what_cannot_be_a_credential_is_named_by_its_place(home, monkeypatch, variable, files, place):
+    monkeypatch.setenv("KAGGLE_API_TOKEN", variable)
+    for name, content in files.items():
+        (home / ".kaggle").mkdir(exist_ok=True)
+        (home / ".kaggle" / name).write_bytes(content)
+    (finding,) = doctor.credentials()
+    assert finding.state == "note" and place in finding.found and finding.mend
+    assert SECRET not in str(finding)
 
 
 def test_little_space_and_a_closed_workspace_are_told(home, monkeypatch):

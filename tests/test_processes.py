@@ -10,12 +10,15 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tiny
 
 from lmk.data.batches import WHOLE, PhotoBatches, Share, count_batches, dealt, part_of_batch
+from lmk.models import distributed
 from lmk.util.errors import RemoteError
+from lmk.util.team import Team
 
 ROOT = Path(__file__).parents[1]
 READ = """
@@ -215,6 +218,7 @@ def test_a_process_whose_others_do_not_come_gives_up_with_one_line(process, addr
     [
         (["--processes", "2"], "error: --processes needs --coordinator HOST:PORT"),
         (["--processes", "2", "--process", "2"], "error: --process 2 of --processes 2: they count from 0 to 1."),
+        (["--processes", "2", "--coordinator", "host"], "error: --coordinator 'host' is not HOST:PORT"),
         (["--processes", "2", "--coordinator", "localhost:1"], "error: --processes trains through Keras' distribution"),
     ],
 )
@@ -224,3 +228,26 @@ def test_a_team_that_cannot_be_is_one_line(words, told, lmk, tmp_path, tiny_reci
     code, _, err = lmk("train", "tiny-tuned", *place, *words)
     assert code == 1
     assert err.splitlines()[-1].startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "bound"),
+    [
+        ("localhost:1", "localhost:1"),
+        ("127.0.0.1:1,10.0.0.2:1", "127.0.0.1:1"),
+        ("[::1]:1", "[::1]:1"),
+        ("10.0.0.1:1", None),
+        ("gpu-1.cluster:1", None),
+    ],
+)
+def test_a_coordinator_of_this_machine_alone_does_not_listen_to_others(coordinator, bound, monkeypatch):
+    found = []
+    monkeypatch.setenv("JAX_COORDINATOR_BIND_ADDRESS", "set back at the test's end")
+    monkeypatch.delenv("JAX_COORDINATOR_BIND_ADDRESS")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(distributed, "from_first", lambda *_: b"")
+    monkeypatch.setattr(
+        keras.distribution, "initialize", lambda *_: found.append(os.environ.get("JAX_COORDINATOR_BIND_ADDRESS"))
+    )
+    distributed.meet(Team(0, 2, coordinator), lambda _: None)
+    assert found == [bound]

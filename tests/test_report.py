@@ -18,9 +18,10 @@ from lmk.evaluation import gap_and_interval
 from lmk.local import compare
 from lmk.pipeline.config import Execution
 from lmk.pipeline.run import write_page
-from lmk.report.page import MOST_BYTES, reader, write_report
+from lmk.report.page import MOST_BYTES, photo_counts, reader, write_report
 from lmk.report.pictures import Album, Features
 from lmk.report.record import load_run
+from lmk.report.statistics import landmark_rows
 from lmk.report.versus import BROKEN, MENDED, changed_queries, common_queries, write_comparison
 from lmk.runs import CHANGES, LIKENESS
 from lmk.util.errors import LmkError
@@ -153,6 +154,25 @@ def test_pictures_end_where_their_budget_does(workspace, competition):
     album = Album(read, compare.Settings(), features, len(whole.uri) * 2)
     assert [album.thumbnail(photo, "a photo") is None for _ in range(3)] == [False, False, True]
     assert album.refused == 1
+
+
+def test_long_names_shorten_the_tables_and_not_the_run(workspace, competition, tmp_path, monkeypatch):
+    """1,500 rows with names that take 1,000 bytes each in HTML are several times the limit of a page."""
+    record = load_run(workspace, FIRST)
+    names = dict.fromkeys(competition.train_landmarks.tolist(), "&" * 200)
+    monkeypatch.setattr("lmk.report.page.read_names", lambda root: names)
+    row = landmark_rows(record.final, record.truth, photo_counts(record, competition))[0]
+    monkeypatch.setattr("lmk.report.page.landmark_rows", lambda *_: [row] * 6000)
+    monkeypatch.setattr("lmk.report.page.MOST_ROWS", (6000, 100, 25))
+    size = write_report(record, competition, tmp_path / "report.html")
+    assert size < MOST_BYTES
+    assert "5,900 more are left out" in (tmp_path / "report.html").read_text()
+
+
+def test_a_page_that_cannot_fit_is_one_line(workspace, competition, tmp_path, monkeypatch):
+    monkeypatch.setattr("lmk.report.page.MOST_BYTES", 1000)
+    with pytest.raises(LmkError, match="more than 1,000"):
+        write_report(load_run(workspace, FIRST), competition, tmp_path / "report.html")
 
 
 def test_a_photo_that_is_gone_is_named_on_the_page(workspace, competition, tmp_path):

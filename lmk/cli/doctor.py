@@ -212,31 +212,36 @@ def _published(what: str, backbone: str) -> Finding:
 
 
 def credentials() -> Iterator[Finding]:
-    """Whether there is something to sign in to Kaggle with; what it is stays unread."""
-    given = [name for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY") if os.environ.get(name)]
-    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or Path("~/.kaggle").expanduser())
-    files = [folder / name for name in ("access_token", "access_token.txt", "credentials.json", "kaggle.json")]
-    files = [path for path in files if path.is_file()]
-    if not given and not files:
+    """What lmk would sign in to Kaggle with, and each place that holds what cannot be a credential.
+
+    Places are looked at in the order in which signing in does; what they hold is named by its place, never shown.
+    """
+    from lmk.kaggle.credentials import credential_files, sign_in_by
+    from lmk.util.errors import CredentialsError
+
+    what = "Kaggle credentials"
+    try:
+        used = sign_in_by()
+    except CredentialsError as error:
+        reason, _, mend = str(error).partition(". ")
+        yield Finding(what, "note", reason, f"Until then nothing is fetched or submitted. {mend}")
+        return
+    if not used:
         mend = (
             "Only for fetching and submitting: make a token in Kaggle's settings and save it in "
             "~/.kaggle/access_token, or run `kaggle auth login`."
         )
-        yield Finding("Kaggle credentials", "note", "none", mend)
-    elif given == ["KAGGLE_USERNAME"] and not files:
-        yield Finding("Kaggle credentials", "note", "KAGGLE_USERNAME without KAGGLE_KEY", "Set KAGGLE_KEY, too.")
+        given = "KAGGLE_USERNAME without KAGGLE_KEY" if os.environ.get("KAGGLE_USERNAME") else "none"
+        yield Finding(what, "note", given, "Set KAGGLE_KEY, too." if given != "none" else mend)
+        return
+    others = f"; not used: {', '.join(used[1:])}" if len(used) > 1 else ""
+    files = [path for path in credential_files() if path.is_file()]
+    shown = [path for path in files if os.name == "posix" and path.stat().st_mode & 0o077]
+    if shown:
+        found = f"{used[0]}{others}; others can read {shown[0].name}"
+        yield Finding(what, "note", found, f"Run `chmod 600 {shown[0]}`.")
     else:
-        shown = [path for path in files if os.name == "posix" and path.stat().st_mode & 0o077]
-        found = ", ".join([*given, *map(str, files)])
-        if shown:
-            yield Finding(
-                "Kaggle credentials",
-                "note",
-                f"{found}; others can read {shown[0].name}",
-                f"Run `chmod 600 {shown[0]}`.",
-            )
-        else:
-            yield Finding("Kaggle credentials", "ok", found)
+        yield Finding(what, "ok", f"{used[0]}{others}")
 
 
 def disk(workspace: Path) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from lmk.data.competitions import Competition
+from lmk.data.competitions import CUT, STRAY, UNENDED, Competition
 from lmk.util.errors import LmkError
 
 
@@ -17,9 +17,10 @@ def check_before_run(competition: Competition, unreadable: Collection[str], with
         with_dev: Whether stages are fitted on dev queries (an ensemble, fusion), which need photos that are held out.
 
     Raises:
-        LmkError: No photo to answer can be read, or fewer than two landmarks have one; with `with_dev`: no landmark has
-            two.
+        LmkError: train.csv was cut, no photo to answer can be read, or fewer than two landmarks have one; with
+            `with_dev`: no landmark has two.
     """
+    _check_whole(competition)
     bad = np.array(sorted(unreadable), dtype=str)
     tested = competition.test_ids[competition.has_photo(competition.test_ids)]
     if not len(tested):
@@ -43,3 +44,20 @@ def check_before_run(competition: Competition, unreadable: Collection[str], with
             f"No landmark of {competition.root} has two readable photos, so no query can be held out and nothing can "
             "be fitted on dev. Run one recipe with --no-ensemble."
         )
+
+
+def _check_whole(competition: Competition) -> None:
+    """Refuse a train.csv that does not end its last line, and shows by its numbers or by its photos that it was cut."""
+    found = {finding.kind: finding for finding in competition.findings}
+    if UNENDED not in found or not (CUT in found or STRAY in found):
+        return
+    last = found[UNENDED].items[0]
+    reason = (
+        f"the landmark of {last} stands in no other row but begins another's number"
+        if CUT in found
+        else f"{found[STRAY].count:,} photos in train/ have no row"
+    )
+    raise LmkError(
+        f"{competition.root / 'train.csv'} does not end its last line, and {reason}: it was cut. Fetch it again, or "
+        "write an end of line behind the last row if it is whole."
+    )

@@ -29,6 +29,8 @@ SAMPLES = ("sample_submission.csv", "recognition_sample_submission.csv")
 SOLUTIONS = ("solution.csv", "recognition_solution_v2.1.csv")
 KAGGLE_INPUTS = (Path("/kaggle/input"), Path("/kaggle/input/competitions"))
 """Where a Kaggle kernel finds a competition's files, in a folder named as its slug."""
+UNENDED, CUT, STRAY = "train-csv-without-last-line-end", "train-csv-cut", "train-photos-without-row"
+"""Kinds of findings that say together whether train.csv was cut."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +183,7 @@ def read_competition(name: str, root: Path, progress: Progress = silent) -> Comp
             + (f"; the first would be {rows[0]}.jpg" if len(rows) else "")
             + ". Fetch the photos, or name the folder that holds them."
         )
-    findings += _table_findings(root, rows)
+    findings += _table_findings(root, rows, landmarks)
     findings += _train_findings(rows, landmarks, lacking)
     findings += _photo_findings(root, train, test, distractors, rows, test_ids)
     none_ids = rows[is_none & ~lacking]
@@ -391,19 +393,34 @@ def _twins(ids: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.array([name for name in foreign(ids) if len(forms[unicodedata.normalize("NFC", name)]) > 1], str)
 
 
-def _table_findings(root: Path, rows: np.ndarray) -> list[Finding]:
-    """What is odd about the tables as files: a last row that may be cut, names that cannot be read."""
+def _table_findings(root: Path, rows: np.ndarray, landmarks: np.ndarray) -> list[Finding]:
+    """What is odd about the tables as files: a last row that is or may be cut, names that cannot be read."""
     train, flaw = root / "train.csv", names_flaw(root)
     cut = rows[-1:] if len(rows) and not check_lines(train).ended else rows[:0]
     return _findings(
         (
-            "train-csv-without-last-line-end",
+            CUT,
+            "last row of train.csv that is cut in its number",
+            cut if len(cut) and _begins_another(landmarks) else rows[:0],
+            "Fetch train.csv again; if it is whole, end its last line.",
+        ),
+        (
+            UNENDED,
             "last row of train.csv without an end of line",
             cut,
             "If the file was cut there, its landmark may be wrong: compare its size with the original's.",
         ),
         ("names-unreadable", "table of names that cannot be used", np.array([flaw] * bool(flaw), str), flaw),
     )
+
+
+def _begins_another(landmarks: np.ndarray) -> bool:
+    """Whether the last of (n,) landmarks, as written, stands in no other row but begins the number of another row's.
+
+    That is what is left of a landmark with several photos when a file ends within its number.
+    """
+    last, others = str(landmarks[-1]), np.unique(landmarks[:-1])
+    return landmarks[-1] not in others and bool(np.strings.startswith(others.astype(str), last).any())
 
 
 def _relative(paths: tuple[Path, ...], root: Path) -> np.ndarray:

@@ -180,6 +180,35 @@ def given() -> list[str]:
     return found + [str(path) for path in [settings_file()] if path.exists()]
 
 
+def sign_in_by() -> list[str]:
+    """The variables and files that could sign in, the one that is used first; the rest only if Kaggle refuses it.
+
+    Raises:
+        CredentialsError: Signing in would end at a place that holds what cannot be a credential; names it.
+    """
+    found = []
+    if token := access_token():
+        found.append(token.source)
+    try:
+        values = settings()
+        if values.get("username") and values.get("key"):
+            named = all(variable(name) for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"))
+            found.append("KAGGLE_USERNAME and KAGGLE_KEY" if named else str(settings_file()))
+        if login_file().exists():
+            check_login()
+            found.append("~/.kaggle/credentials.json")
+    except CredentialsError:
+        if not found:  # beside a token that works it does not matter
+            raise
+    return found
+
+
+def credential_files() -> list[Path]:
+    """Where Kaggle's credentials may lie; whether they do is another matter."""
+    names = ("access_token", "access_token.txt")
+    return [*(Path("~/.kaggle", name).expanduser() for name in names), login_file(), settings_file()]
+
+
 # What must not be sent away
 
 
@@ -209,7 +238,7 @@ _SECRET_FILES = {
 
 
 def _all_secrets() -> Iterator[str]:
-    for path in _kaggle_files():
+    for path in credential_files():
         yield from _strings(path)
     for name, value in os.environ.items():
         if _SECRET_NAME.search(name):
@@ -220,11 +249,6 @@ def _all_secrets() -> Iterator[str]:
                 yield text
     for name, pattern in _SECRET_FILES.items():
         yield from re.findall(pattern, _quiet_text(Path(name).expanduser()))
-
-
-def _kaggle_files() -> list[Path]:
-    names = ("access_token", "access_token.txt")
-    return [*(Path("~/.kaggle", name).expanduser() for name in names), login_file(), settings_file()]
 
 
 def _strings(path: Path) -> Iterator[str]:

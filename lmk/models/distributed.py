@@ -55,6 +55,8 @@ def meet(team: Team, leave: Callable[[LmkError], None]) -> None:
     timer = Timer(PATIENCE, leave, [late])
     timer.daemon = True
     timer.start()
+    if team.on_this_machine:  # JAX would listen on all interfaces, without encryption or passwords
+        os.environ.setdefault("JAX_COORDINATOR_BIND_ADDRESS", team.first)
     try:
         keras.distribution.initialize(team.coordinator, team.processes, team.process)
         from_first(team, lambda: b"here")  # connects them all now

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ from lmk.util.progress import Progress, silent
 MOST_BYTES = 5_000_000
 PICTURE_BYTES = 3_600_000
 """Of the pictures as they stand in the page; the rest is words and charts."""
-MOST_ROWS = 1500
-"""Queries, or landmarks, listed in a table."""
+MOST_ROWS = (1500, 400, 100, 25)
+"""Rows of a table: the first number with which the page fits, as names of landmarks and photos may be long."""
 
 Table = dict[str, Any]
 """What the template's `table` draws: `columns` and `rows`, words and numbers."""
@@ -74,17 +75,29 @@ def write_report(record: FinishedRun, competition: Competition, path: Path, prog
     mistakes = dearest_mistakes(record, competition, names, album, progress)
     pairs = verified_pairs(record, names, album, progress)
     changed = changed_answers(record, competition, names, album, progress)
+    tested = tested_photos(record, names, album, progress)
+    queries = query_rows(record, names, MOST_ROWS[0])
+
+    def lists(most: int) -> dict[str, Any]:
+        return {
+            "tested": replace(tested, answers=tested.answers[:most]),
+            "landmarks": landmark_table(landmarks[:most], names),
+            "more_landmarks": max(0, len(landmarks) - most),
+            "queries": queries[:most],
+            "unreadable": sorted(record.run.unreadable.items())[:most],
+        }
+
     final = next(row for row in stages if row.stage == record.final_stage)
     return render(
         "report.html",
         path,
+        lists,
         title=f"Run {record.name}",
         record=record,
         facts=record.run,
         final=final,
         likeness=record.run.likeness,
         verdict=verdict(loss(answers, truth)) if record.metric is GAP else "",
-        tested=tested_photos(record, names, album, progress),
         metric=record.metric.title,
         stages=stages,
         weights=record.run.weights,
@@ -100,17 +113,13 @@ def write_report(record: FinishedRun, competition: Competition, path: Path, prog
             "precision": precision_table(ranked),
             "scores": score_table(scores),
             "calibration": calibration_table(bins),
-            "landmarks": landmark_table(landmarks[:MOST_ROWS], names),
         },
         error=calibration_error(bins),
-        more_landmarks=max(0, len(landmarks) - MOST_ROWS),
         mistakes=mistakes,
         kinds=sorted({mistake.outcome for mistake in mistakes}),
         pairs=pairs,
         changed=changed,
         changes=len({reason.query for reasons in record.changes.values() for reason in reasons}),
-        queries=query_rows(record, names, MOST_ROWS),
-        unreadable=sorted(record.run.unreadable.items())[:MOST_ROWS],
         times=time_rows(record),
         run=run_rows(record),
         refused=album.refused,
@@ -118,19 +127,30 @@ def write_report(record: FinishedRun, competition: Competition, path: Path, prog
     )
 
 
-def render(template: str, path: Path, **values: Any) -> int:
+def render(template: str, path: Path, lists: Callable[[int], Mapping[str, Any]], **values: Any) -> int:
     """Fill a template, write the page, and return its size in bytes.
 
+    Args:
+        template: Its name.
+        path: The page.
+        lists: Long tables of the page, with so many rows each at the most.
+        values: What else the template shows.
+
     Raises:
-        LmkError: The folder cannot be written to.
+        LmkError: The folder cannot be written to, or the page is too large with the shortest tables.
     """
     folder = jinja2.PackageLoader("lmk.report", "page")
     pages = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     pages.undefined = jinja2.StrictUndefined
-    text = pages.get_template(template).render(lmk_version=__version__, **values)
-    data = text.encode()
-    if len(data) >= MOST_BYTES:
-        raise ValueError(f"The page has {len(data):,} bytes, more than {MOST_BYTES:,}.")
+    filled = pages.get_template(template)
+    for most in MOST_ROWS:
+        data = filled.render(lmk_version=__version__, **values, **lists(most)).encode()
+        if len(data) < MOST_BYTES:
+            break
+    else:
+        raise LmkError(
+            f"The page would have {len(data):,} bytes, more than {MOST_BYTES:,}. Shorten the names of landmarks."
+        )
     try:
         with atomic_path(path) as draft:
             draft.write_bytes(data)

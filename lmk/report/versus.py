@@ -24,7 +24,6 @@ from lmk.util.progress import Progress, silent
 
 MENDED, BROKEN, OTHER, MOVED = "mended", "broken", "another answer", "moved in rank"
 """What changed: wrong before and right now; the reverse; neither, but another answer; the same answer."""
-MOST_ROWS = 1500
 SHOWN = 16
 """Changes with pictures."""
 
@@ -74,13 +73,13 @@ def write_comparison(
     return render(
         "versus.html",
         path,
+        lambda most: {"changes": changes[:most]},
         title=f"{second.name} against {first.name}",
         first=first,
         second=second,
         final=difference(a, b, truth, first.metric),
         metric=first.metric.title,
         stages=stage_differences(first, second, ids, truth),
-        changes=changes[:MOST_ROWS],
         count=len(changes),
         kinds=sorted({change.change for change in changes}),
         shown=_shown(changes, rows, first, competition, a, b, progress),

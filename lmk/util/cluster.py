@@ -18,6 +18,8 @@ from lmk.util.errors import LmkError, RemoteError
 
 SAME = ("lmk", "numpy", "opencv-python-headless")
 """Packages that must be the same everywhere, for the same bytes."""
+TLS = ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")
+"""Ends of the variables `DASK_DISTRIBUTED__COMM__TLS__...` that a client of an encrypted cluster needs."""
 SECONDS = 20
 """Until a scheduler that does not answer, or has no worker, is given up."""
 
@@ -32,7 +34,9 @@ def on_cluster(address: str) -> Iterator[int]:
     """Let joblib's work run on a Dask cluster while the block runs; gives the number of its threads.
 
     Args:
-        address: Of the scheduler, as `dask scheduler` prints it: `tcp://HOST:8786`.
+        address: Of the scheduler, as `dask scheduler` prints it: `tcp://HOST:8786`, or `tls://HOST:8786` for one that
+            was started with `--tls-ca-file`, `--tls-cert` and `--tls-key`. Certificates come from Dask's own settings
+            (`distributed.comm.tls`, in its files or in variables): https://distributed.dask.org/en/stable/tls.html
 
     Raises:
         LmkError: Dask is not installed, or the workers' packages are not this process'.
@@ -53,9 +57,13 @@ def on_cluster(address: str) -> Iterator[int]:
     with dask.config.set({"distributed.comm.timeouts.connect": SECONDS}):
         try:
             client = distributed.Client(address, timeout=SECONDS, set_as_default=False)
+        except TypeError as error:  # Dask's own answer to tls:// without certificates
+            raise LmkError(f"{address} is encrypted, and {_certificates()}") from error
         except (OSError, ValueError) as error:
+            hint = f" If there is one, {_certificates()}" if address.startswith("tls://") else ""
             raise RemoteError(
-                f"No Dask scheduler answers at {address}. Start one by `dask scheduler`, and workers by `dask worker`."
+                f"No Dask scheduler answers at {address}. Start one by `dask scheduler`, and workers by `dask "
+                f"worker`.{hint}"
             ) from error
         try:
             _check_workers(client, address)
@@ -69,6 +77,12 @@ def on_cluster(address: str) -> Iterator[int]:
             ) from error
         finally:
             client.close(timeout=2)
+
+
+def _certificates() -> str:
+    """What an encrypted cluster asks of its clients, as the end of a sentence."""
+    names = [f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in TLS]
+    return f"Dask's settings must name this client's certificates: {', '.join(names)}, which are files."
 
 
 def versions() -> dict[str, str]:
