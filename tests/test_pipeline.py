@@ -28,6 +28,7 @@ from lmk.predictions import NO_LANDMARK, Predictions, read_submission
 from lmk.retrieval.published import RETRIEVALS, Described
 from lmk.runs import DevFigures
 from lmk.util.workspace import Workspace
+from research.shift import rows
 
 pytestmark = pytest.mark.usefixtures("tiny_recipes")
 
@@ -373,6 +374,14 @@ def test_one_landmark_alone_is_refused(tmp_path, lmk):
     code, _, err = lmk(*arguments)
     assert code == 1
     assert "It needs two at least" in err.splitlines()[-1]
+
+
+def test_adversarial_validation_is_shown_beside_shifts_made_on_purpose(first, folder, workspace):
+    found = rows(str(folder), tiny.RECIPE_NAMES, workspace, weights="none", folds=3)
+    plain, _, known = found
+    assert plain["dev"] == pytest.approx(first.record.dev.gap["ensemble"])
+    assert known["dev"] > plain["dev"]  # without strangers
+    assert all(0 < row[figure] <= 1 for row in found for figure in ("roc_area", "dev_weighted", "test"))
 
 
 @pytest.mark.timeout(900)

@@ -103,6 +103,17 @@ def test_pairs_are_queries_by_proposals_by_gallery_photos():
     assert pairs_alone(SMALL, gallery=4, candidates=3, jobs=8) == pytest.approx(expected / 4)
 
 
+def test_a_network_that_matches_costs_more_than_distances_and_a_gpu_takes_most_of_it_off():
+    stages = {}
+    for kind in ("xfeat", "xfeat-lighterglue"):
+        costs = forecast(SMALL, config_of((FROZEN,), local_features=kind), MEASURED, GPUS["a100"], 2)
+        stages[kind] = next(cost for cost in costs if cost.step == "verification")
+    near, glued = stages["xfeat"], stages["xfeat-lighterglue"]
+    assert near.gpu_seconds == 0
+    assert glued.seconds > 20 * near.seconds
+    assert near.seconds < glued.gpu_seconds < glued.seconds / 10
+
+
 def test_a_head_has_its_weights():
     assert head_weights(RECIPES["mobilenetv2-softmax"], 1000) == 1280 * 1000
     assert head_weights(RECIPES[FROZEN], 1000) == 1280 * 256 + 256 * 1000

@@ -199,13 +199,15 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     ]
     sums = total(costs)
     all_disk, all_memory = amount(sums["disk"]), amount(sums["memory"])
-    rows.append(("total", span(sums["seconds"]), span(sums["gpu_seconds"]), all_disk, all_memory, ""))
+    rows.append(("total", span(sums["seconds"]), span(sums["gpu_seconds"]), all_disk, all_memory))
     title = f"{size.name}: {size.train:,} training photos of {size.landmarks:,} landmarks, {size.distractors:,} "
     title += f"distractors, {size.test:,} test photos ({size.source})"
-    print_table(title, ("step", "two cores", f"with {gpu.name}", "disk", "memory", "scaled by"), rows)
+    print_table(title, ("step", "two cores", f"with {gpu.name}", "disk", "memory"), rows)
     say()
     for line in ends:
         say_text(line)
+    for run in dict.fromkeys(cost.scaled_by for cost in costs if cost.scaled_by):
+        say_text(f"Scaled by what {', '.join(cost.step for cost in costs if cost.scaled_by == run)} took in {run}.")
     if not is_verbose():
         note(f"Rates are measured for {len(rates)} kinds of work; `lmk plan -v` lists them with their sources.")
         return
@@ -216,9 +218,9 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     print_table("Rates", ("rate", "value", "from"), known)
 
 
-def amounts(cost: Cost) -> tuple[str, str, str]:
-    """Disk, memory, and what scaled a stage."""
-    return amount(cost.disk) if cost.disk else "", amount(cost.memory), cost.scaled_by
+def amounts(cost: Cost) -> tuple[str, str]:
+    """Disk and memory of a step."""
+    return amount(cost.disk) if cost.disk else "", amount(cost.memory)
 
 
 def amount(size: float) -> str:

@@ -19,7 +19,10 @@ WIDTH = 240
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: the first column to the left, others to the right; cut to a terminal's width, not in a file."""
+    """Print a table: the first column to the left, others to the right.
+
+    On a terminal too narrow for it columns move together, and what is still too wide is cut; nothing is in a file.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left", no_wrap=True)
@@ -28,7 +31,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console = LiteralConsole(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
-    console.print(title, style="italic", soft_wrap=True)
+    elif console.measure(table, options=console.options.update(max_width=WIDTH)).maximum > console.width:
+        table.padding = (0, 1, 0, 0)
+    console.print(title, style="italic", soft_wrap=not console.is_terminal)
     console.print(table)
 
 

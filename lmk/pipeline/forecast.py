@@ -7,7 +7,7 @@ the steps of a stage are scaled by what the stage took there beside what this ar
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 
@@ -222,9 +222,9 @@ def _ensemble_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: in
     proposals = (asked + size.test) * config.candidates
     if config.spreads:  # at the most: the folds agree about many
         proposals += _contexts(config, size) * size.test * min(CONTEXT_CANDIDATES, config.candidates)
-    pairs = len(kinds) * proposals * size.compared(config.gallery)
-    seconds = pairs * pair_cost(size) / rates["pairs"].value / jobs
-    yield Cost(VERIFICATION, VERIFICATION, seconds, disk=5e2 * pairs, memory=tables)
+    pairs = proposals * size.compared(config.gallery)
+    seconds, on_gpu = _comparing(size, rates, gpu, jobs, kinds, pairs)
+    yield Cost(VERIFICATION, VERIFICATION, seconds, on_gpu, 5e2 * pairs * len(kinds), memory=tables)
     yield Cost(FUSED, FUSED, fitting, memory=tables)
     if config.spreads_fused:
         yield Cost(SPREAD_FUSED, SPREAD_FUSED, fitting, memory=tables)
@@ -254,13 +254,26 @@ def _spread(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, table
     pairs = min(BUDGET, nodes * NEIGHBOURS)
     further = min(NEIGHBOURS_APART * pairs, size.train + size.distractors)
     kinds = KINDS[config.local_features]
-    seconds = rates["stage"].value + len(kinds) * pairs * pair_cost(size) / rates["pairs"].value / jobs
-    on_gpu, disk = seconds, 1e2 * pairs * len(kinds)
+    comparing, with_gpu = _comparing(size, rates, gpu, jobs, kinds, pairs)
+    seconds, on_gpu = rates["stage"].value + comparing, rates["stage"].value + (with_gpu or comparing)
+    disk = 1e2 * pairs * len(kinds)
     for kind in kinds:
         extraction, with_gpu = _extraction(size, config, rates, gpu, jobs, kind, further)
         seconds, on_gpu = seconds + extraction, on_gpu + (with_gpu or extraction)
         disk += local_bytes(config, size, kind) * further / max(1, compared_photos(config, size))
     return Cost(SPREAD, SPREAD, seconds, on_gpu if on_gpu < seconds else 0.0, disk, memory=tables)
+
+
+def _comparing(
+    size: Size, rates: Rates, gpu: Gpu, jobs: int, kinds: Sequence[str], pairs: float
+) -> tuple[float, float]:
+    """Seconds to compare pairs of photos by each kind, and with the GPU; 0 where no network matches, as in `Cost`."""
+    fitted = len(kinds) * pairs * pair_cost(size) / rates["pairs"].value / jobs
+    matchers = [LOCAL_FEATURES[kind].matching for kind in kinds]
+    work = Work(network=sum(1e9 * matching.giga_macs * pairs for matching in matchers if matching))
+    if not work.network:
+        return fitted, 0.0
+    return fitted + work.seconds(rates), fitted + work.gpu_seconds(rates, gpu, size.kilobytes)
 
 
 def pixels_searched(size: Size) -> float:
