@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,10 @@ from lmk.util.errors import LmkError, is_of_the_machine, quoted
 from lmk.util.files import NPZ_DAMAGE
 
 log = logging.getLogger(__name__)
+
+_END = struct.Struct("<4s6xH10x")
+"""The end of a zip file without a comment: its mark, and the number of members."""
+_MARK = b"PK\5\6"
 
 Record = dict[str, float]
 """Figures of one epoch by name."""
@@ -62,14 +68,17 @@ def _is_record(value: object) -> bool:
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    """Whether every array of an NPZ file can be read; the format has a checksum of each."""
+    """Whether every array of an NPZ file can be read; the format has checksums of each, and their number."""
     try:
-        with np.load(checkpoint, allow_pickle=False) as file:
-            for name in file.files:
-                file[name]
-            json.loads(str(file["said"]))
+        with checkpoint.open("rb") as file:
+            file.seek(-_END.size, os.SEEK_END)
+            mark, count = _END.unpack(file.read())
+        with np.load(checkpoint, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                arrays[name]
+            json.loads(str(arrays["said"]))
+            return mark == _MARK and count == len(set(arrays.files))  # a wrong length or name in the list hides some
     except NPZ_DAMAGE as error:
         if is_of_the_machine(error):
             raise
         return False
-    return True
