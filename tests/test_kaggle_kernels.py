@@ -10,9 +10,10 @@ import kaggle_server
 import numpy as np
 import pytest
 
+from lmk.kaggle import weights
 from lmk.kaggle.api import Client
 from lmk.kaggle.bundle import SIZE_LIMIT, check_for_secrets, make_bundle, pack, package_files
-from lmk.kaggle.kernels import Kernel, log_of, new_kernel, status_of
+from lmk.kaggle.kernels import MEMORY, Kernel, log_of, new_kernel, status_of
 from lmk.kaggle.metadata import read_metadata, slugify
 from lmk.kaggle.pull import pull, read_manifest, take
 from lmk.kaggle.push import prepare, push
@@ -329,6 +330,32 @@ def test_the_scored_run_is_told_that_it_is_one(kernel, tmp_path):
     script = "from lmk.kaggle.inside import is_rerun\nprint('rerun' if is_rerun() else 'commit')\n"
     assert "commit" in play_script(kernel, script, tmp_path / "play").log.read_text()
     assert "rerun" in play_script(kernel, script, tmp_path / "play", rerun=True).log.read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}x",
+        '{"version": 1}',
+        "[5]",
+        '[{"version": "1", "ref": "a/b", "bundle": "", "script": "", "pushed": "", "url": ""}]',
+    ],
+)
+def test_a_damaged_memory_of_pushes_is_named(kernel, text):
+    (kernel.folder / MEMORY).write_text(text)
+    with pytest.raises(LmkError, match=f"{MEMORY} cannot be read") as caught:
+        kernel.versions()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[5]", "[{}]", "[" * 100_000, '[{"ref": 1, "digest": "", "folder": "", "files": {}, "sent": ""}]']
+)
+def test_a_damaged_memory_of_published_weights_is_named(tmp_path, text):
+    (tmp_path / weights.MEMORY).write_text(text)
+    with pytest.raises(LmkError, match="cannot be read") as caught:
+        weights.published(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_damaged_bundle_does_not_run(kernel, tmp_path):

@@ -202,8 +202,19 @@ def test_a_kernel_stops_half_an_hour_before_twelve_hours_and_within_any_limit():
         assert 0 < margin(seconds) <= seconds / 3
 
 
-def test_a_damaged_memory_is_one_clear_line(kernel):
-    (kernel.folder / "training.json").write_text('{"sessions": [{"number": 1}]}')
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"sessions": [{"number": 1}]}',
+        '{"sessions": [{"version": "1", "seconds": 60, "pushed": ""}]}',
+        '{"sessions": [], "pushing": 5}',
+        '{"sessions": [], "script": null}',
+        "[]",
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_memory_is_one_clear_line(kernel, text):
+    (kernel.folder / "training.json").write_text(text)
     with pytest.raises(LmkError, match=r"training\.json cannot be read"):
         read_training(kernel)
 

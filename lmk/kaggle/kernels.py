@@ -11,6 +11,7 @@ from lmk.kaggle.api import Client
 from lmk.kaggle.metadata import FILE_NAME, Metadata, read_metadata, slugify
 from lmk.util.errors import LmkError, did_you_mean, quoted
 from lmk.util.files import write_json
+from lmk.util.schema import check_types
 
 MEMORY = "versions.json"
 DEFAULT_ROOT = Path("kernels")
@@ -73,7 +74,10 @@ class Kernel:
         """What was pushed, oldest first."""
         path = self.folder / MEMORY
         try:
-            return [Version(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
+            found = [Version(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
+            for version in found:
+                check_types(version)
+            return found
         except FileNotFoundError:
             return []
         except (OSError, ValueError, TypeError, RecursionError) as error:

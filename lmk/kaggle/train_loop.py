@@ -25,9 +25,10 @@ from lmk.kaggle.push import Prepared, longest_session, prepare, push
 from lmk.kaggle.quota import Quota, accelerator, read_quota
 from lmk.kaggle.records import now
 from lmk.kaggle.resume import MANIFEST, flat_name
-from lmk.util.errors import LimitError, LmkError, RemoteError
+from lmk.util.errors import LimitError, LmkError, RemoteError, quoted
 from lmk.util.files import write_json
 from lmk.util.progress import Progress, silent
+from lmk.util.schema import check_types
 
 MEMORY = "training.json"
 FAILURES = 3
@@ -104,11 +105,16 @@ def read_training(kernel: Kernel) -> Training:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["sessions"] = [Session(**session) for session in values["sessions"]]
-        return Training(**values)
+        training = Training(**values)
+        for part in (training, *training.sessions):
+            check_types(part)
+        return training
     except FileNotFoundError:
         return Training()
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise LmkError(f"{path} cannot be read ({error}). Remove it: training then begins anew.") from error
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise LmkError(
+            f"{path} cannot be read ({quoted(str(error))}). Remove it: training then begins anew."
+        ) from error
 
 
 @dataclass

@@ -11,8 +11,9 @@ from lmk.kaggle.kernels import Kernel
 from lmk.kaggle.metadata import FILE_NAME, SLUG
 from lmk.kaggle.records import now
 from lmk.kaggle.resume import sha256_of
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, quoted
 from lmk.util.files import write_json
+from lmk.util.schema import check_types
 
 MEMORY = "weights.json"
 DATASET = "lmk-backbones"
@@ -61,11 +62,16 @@ def published(root: Path) -> list[Published]:
     """
     path = root / MEMORY
     try:
-        return [Published(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+        found = [Published(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+        for dataset in found:
+            check_types(dataset)
+        return found
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError) as error:
-        raise LmkError(f"{path} cannot be read ({error}). Remove it and push the weights again.") from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise LmkError(
+            f"{path} cannot be read ({quoted(str(error))}). Remove it and push the weights again."
+        ) from error
 
 
 def push_weights(client: Client, root: Path, folder: Path, slug: str = DATASET) -> tuple[Published, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lmk.pipeline.dataset import Part
+from lmk.pipeline.histories import discard_damaged, is_history, read_history
 from lmk.pipeline.key import Key
 from lmk.util.checked import is_sealed
 from lmk.util.store import ArrayStore
@@ -54,9 +54,14 @@ class Places:
     def trained(self, parts: Sequence[Part]) -> float:
         """Share of the parts whose network is trained."""
         names = [part.name for part in parts]
-        return float(np.mean([is_sealed(path) and history.exists() for path, history in map(self.network, names)]))
+        return float(np.mean([is_sealed(path) and is_history(history) for path, history in map(self.network, names)]))
+
+    def discard_damaged(self, parts: Sequence[Part]) -> None:
+        """Remove what is damaged of the parts' networks and cannot be seen by its seal, so that it is trained again."""
+        for part in parts:
+            discard_damaged(*self.network(part.name))
 
     def histories(self, parts: Sequence[Part]) -> dict[str, list[dict[str, float]]]:
-        """Histories of training by the name of the part, where they are there."""
+        """Histories of training by the name of the part, where they are there; raises as `read_history`."""
         paths = {part.name: self.network(part.name)[1] for part in parts}
-        return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
+        return {name: read_history(path) for name, path in paths.items() if path.exists()}

@@ -8,7 +8,7 @@ import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from lmk.util.errors import did_you_mean, quoted
 
@@ -94,6 +94,34 @@ def read_table(cls: type[T], table: Mapping[str, Any], base: T | None = None, wh
     if lacking:
         raise WrongSetting(f"`{where}{lacking[0]}` is missing; it takes: {_takes(hints[lacking[0]])}.")
     return cls(**given)
+
+
+def check_types(one: Any) -> None:
+    """Refuse a dataclass that was made of a file's values and holds one of another type than its field's.
+
+    Fields are numbers, texts, lists, dicts, dataclasses, or any of these or None.
+
+    Raises:
+        WrongSetting: Names the field.
+    """
+    for name, hint in get_type_hints(type(one)).items():
+        if not _fits(hint, getattr(one, name)):
+            raise WrongSetting(f"`{name}` is {quoted(getattr(one, name))}, not {getattr(hint, '__name__', hint)}")
+
+
+def _fits(hint: Any, value: object) -> bool:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(alternative, value) for alternative in inner)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(inner[0], item) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(inner[0], key) and _fits(inner[1], value[key]) for key in value)
+    if hint is int:
+        return type(value) is int
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(cast(float, value))
+    return isinstance(value, hint)
 
 
 def toml_text(value: object) -> str:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, quoted
 from lmk.util.files import alone_in, write_json
 
 Maker = tuple[str, str]
@@ -88,12 +88,21 @@ class Workspace:
             LmkError: The file that remembers them is damaged.
         """
         try:
-            return [(str(keras), str(backend)) for keras, backend in json.loads(self.makers_file.read_text())]
+            found = json.loads(self.makers_file.read_text(encoding="utf-8"))
+            if not isinstance(found, list) or not all(map(_is_maker, found)):
+                raise ValueError("no list of Keras' versions and backends")
+            return [(keras, backend) for keras, backend in found]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, TypeError) as error:
-            raise LmkError(f"{self.makers_file} cannot be read ({error}). Remove it and pull again.") from error
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise LmkError(
+                f"{self.makers_file} cannot be read ({quoted(str(error))}). Remove it and pull again."
+            ) from error
 
     def remember_maker(self, maker: Maker) -> None:
         """Put a maker first."""
         write_json(self.makers_file, [maker, *(known for known in self.makers() if known != maker)])
+
+
+def _is_maker(value: object) -> bool:
+    return isinstance(value, list) and [type(word) for word in value] == [str, str]

@@ -91,6 +91,7 @@ class NetworkSteps:
         parts = self.shared.dataset.parts
 
         def compute(results: Mapping[str, Any]) -> Places:
+            places.discard_damaged(parts)
             self.shared.on_backend(lambda: networks().train())
             return places
 
