@@ -1,4 +1,4 @@
-"""Draw what a run shows into docs/images: its last table in a terminal, and parts of its report in a browser.
+"""Draw parts of a run's report, as a browser shows them, into docs/images.
 
     python docs/draw_report.py --workspace workspace
 
@@ -6,21 +6,13 @@ takes the newest run there; it needs Chromium.
 """
 
 import argparse
-import io
 import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
-from draw_terminals import FORMAT, IMAGES
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
-from rich.console import Console
-from rich.terminal_theme import MONOKAI
-from rich.text import Text
 
-COMMAND = ["make-submission", "--ensemble"]
+IMAGES = Path(__file__).parent / "images"
 LARGE, COLOURS = 250_000, 256
 """A picture of more bytes gets as many colours; thin lines may lose theirs."""
 
@@ -42,26 +34,7 @@ def main() -> None:
             page.evaluate("[...document.images].forEach((image) => { image.loading = 'eager'; })")
             page.wait_for_timeout(300)
             save(page, parts, IMAGES / f"{name}.png")
-        page = browser.new_page(viewport={"width": 900, "height": 500}, device_scale_factor=1.5)
-        with tempfile.NamedTemporaryFile("w", suffix=".svg", encoding="utf-8") as file:
-            file.write(terminal(options.workspace))
-            file.flush()
-            page.goto(Path(file.name).as_uri())
-            box = page.evaluate("(({width, height}) => [width, height])(document.documentElement.viewBox.baseVal)")
-            page.set_viewport_size({"width": 900, "height": round(900 * box[1] / box[0])})
-            page.screenshot(path=IMAGES / "terminal.png")
-        shrink(IMAGES / "terminal.png")
         browser.close()
-
-
-def terminal(workspace: Path) -> str:
-    """What the stored run prints, as the SVG of a terminal."""
-    command = [sys.executable, "-m", "lmk.cli.main", "-q", *COMMAND, "--workspace", str(workspace)]
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    console = Console(record=True, width=68, file=io.StringIO(), force_terminal=True, legacy_windows=False)
-    console.print(Text(f"$ lmk {' '.join(COMMAND)}", style="bold"))
-    console.print(Text(printed.rstrip()))
-    return console.export_svg(title="lmk", theme=MONOKAI, code_format=FORMAT, unique_id="run")
 
 
 def save(page: Page, parts: tuple[str, ...], path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +163,27 @@ def read_record(path: Path) -> RunRecord:
     if path.is_dir():
         path = path / RECORD
     try:
-        return RunRecord.of_dict(json.loads(path.read_text(encoding="utf-8")))
+        record = RunRecord.of_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LmkError(
             f"{path} is no record of a run ({_reason(error)}). Run `lmk make-submission` again: what is stored is "
             "reused."
         ) from error
+    return _where_they_lie(record, path.parent.parent.parent)
+
+
+def _where_they_lie(record: RunRecord, workspace: Path) -> RunRecord:
+    """The record with competition and submission as they lie now.
+
+    A record keeps paths as the run wrote them, relative ones among them. Where nothing lies there, seen from here
+    or since the workspace was moved, files of the workspace that the record lies in take their place.
+    """
+    root, submission = Path(record.root), Path(record.submission)
+    if not root.exists() and (found := workspace / "competitions" / root.name).is_dir():
+        record = replace(record, root=str(found))
+    if not submission.exists() and (found := workspace / "submissions" / submission.name).is_file():
+        record = replace(record, submission=str(found))
+    return record
 
 
 def all_records(runs: Path) -> list[RunRecord]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,16 @@ def test_a_run_and_the_csv_of_a_run_go_to_the_runs_competition(kaggle, lmk, what
     if remembered:
         Path("lmk.toml").write_text('competition = "first-one"\n')
     code, out, err = lmk("submit", what, "-m", "x")
+    assert code == 0, err
+    assert "to second-one" in out and sent(kaggle) == {"first-one": 0, "second-one": 1}
+
+
+def test_a_run_finds_its_files_when_its_workspace_was_moved(tmp_path, kaggle, lmk):
+    write_run("far-otter", Path("gone/competitions/second-one"), Path("gone/submissions/far.csv"))
+    shutil.copytree(tmp_path / "data" / "second-one", "workspace/competitions/second-one")
+    Path("workspace/submissions").mkdir(parents=True)
+    shutil.copy("mine.csv", "workspace/submissions/far.csv")
+    code, out, err = lmk("submit", "far-otter", "-m", "x")
     assert code == 0, err
     assert "to second-one" in out and sent(kaggle) == {"first-one": 0, "second-one": 1}
 

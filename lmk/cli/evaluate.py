@@ -20,7 +20,7 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.complete import submissions_or_runs
-from lmk.cli.output import say
+from lmk.cli.output import say, say_text
 
 if TYPE_CHECKING:
     from lmk.runs import RunRecord
@@ -169,7 +169,7 @@ def check(
         rows = {"rows": len(predictions), "answered": answered, "in_order": in_order}
         print_json({"submission": str(named.path), **rows})
         return
-    say(f"{named.path} can be submitted: {len(predictions):,} rows, {answered:,} of them answered.")
+    say_text(f"{named.path} can be submitted: {len(predictions):,} rows, {answered:,} of them answered.")
     run = named.run.run if named.run is not None else str(named.path)
     solved = any((named.root / name).is_file() for name in SOLUTIONS)
     next_steps(f"lmk evaluate {run}" if solved else f"lmk submit {run} --wait")

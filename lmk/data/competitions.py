@@ -133,7 +133,10 @@ def find_competition(name: str, competitions: Path) -> tuple[str, Path]:
         raise LmkError(f"{name} is a file. Name the folder that holds train.csv.")
     near = difflib.get_close_matches(name.rstrip("/").rpartition("/")[2], [DEMO, *SLUGS], n=1, cutoff=0.5)
     meant = f" Did you mean `{near[0]}`?" if near else f" Competitions: {', '.join([DEMO, *SLUGS])}, or a folder."
-    raise LmkError(f"There is no competition or folder '{name}'.{meant}")
+    raise LmkError(
+        f"There is no competition or folder '{name}'.{meant} `lmk data fetch -c SLUG` brings one from Kaggle, "
+        "`lmk data new FOLDER` makes one of your own photos."
+    )
 
 
 def photo_addresses(root: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
