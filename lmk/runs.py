@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lmk.util.errors import LmkError, did_you_mean
+from lmk.util.errors import LmkError, did_you_mean, quoted
 from lmk.util.files import write_json
 
 log = logging.getLogger(__name__)
@@ -227,5 +227,10 @@ def _check(record: RunRecord) -> None:
         _ = record.predictions[stage]
 
 
+MOST_REASON = 200
+"""Letters of a reason at the most: a damaged record may hold any text."""
+
+
 def _reason(error: Exception) -> str:
-    return f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    text = f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    return text if len(text) <= MOST_REASON and text.isprintable() else quoted(text, MOST_REASON)

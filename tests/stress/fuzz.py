@@ -112,9 +112,10 @@ def spoil_inside(whole: Sequence[bytes], words: Sequence[bytes], rng: random.Ran
     name = rng.choice(list(members))
     members[name] = spoil([members[name]], words, rng)
     with io.BytesIO() as file:
-        with zipfile.ZipFile(file, "w") as bundle:
+        with warnings.catch_warnings(), zipfile.ZipFile(file, "w") as bundle:
+            warnings.simplefilter("ignore")  # of names that stand twice
             for member, content in members.items():
-                bundle.writestr(member, content)
+                bundle.writestr(zipfile.ZipInfo(member or "/"), content)  # zipfile itself writes no empty name
         return file.getvalue()
 
 
