@@ -230,5 +230,9 @@ def tell(told: dict[str, object]) -> None:
     say(f"submission {told['ref']} to {told['competition']}: {told['status']}{known}")
     if told["left_today"] is not None:
         note(f"{told['left_today']} submission{'s' if told['left_today'] != 1 else ''} left today.")
-    waiting = told["public"] is None
-    next_steps(f"lmk submissions --update -c {told['competition']}" if waiting else "lmk scores")
+    if told["public"] is None:
+        next_steps(f"lmk submissions --update -c {told['competition']}")
+    else:
+        next_steps(
+            f"lmk leaderboard -c {told['competition']}", "lmk submissions", "lmk scores  (of runs: dev beside public)"
+        )
