@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import lmk.util.store
+from lmk.util.errors import LmkError
 from lmk.util.store import ArrayStore, DamagedShard
 
 
@@ -106,6 +107,25 @@ def test_a_shard_that_claims_more_than_it_holds_is_damaged(tmp_path):
     assert not shard.exists()
 
 
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"ids": np.array("a"), "x": np.zeros(1)},
+        {"ids": np.array([1]), "x": np.zeros(1)},
+        {"ids": np.array(["a"]), "x": np.zeros(2)},
+        {"ids": np.array(["a"]), "x": np.array(1.0)},
+        {"x": np.zeros(1)},
+    ],
+)
+def test_a_shard_with_right_checksums_but_other_arrays_is_damaged(tmp_path, arrays):
+    store = ArrayStore(tmp_path, "s", {})
+    store.append(np.array(["a"]), {"x": np.zeros(1)})
+    np.savez(store.folder / "000000.npz", **arrays)
+    with pytest.raises(LmkError, match=r"000000\.npz was damaged"):
+        store.load(np.array(["a"]))
+    assert not (store.folder / "000000.npz").exists()
+
+
 def test_a_large_array_lies_in_a_file_that_goes_with_it(tmp_path, monkeypatch):
     store = ArrayStore(tmp_path, "squares", {})
     expected = store.collect(names(10), squares, shard_size=3)
@@ -162,7 +182,7 @@ def test_shards_that_do_not_fit_together_are_refused(tmp_path):
         store = ArrayStore(tmp_path, f"s{place}", {})
         store.append(np.array(["a"]), {"x": np.zeros((1, 3))})
         store.append(np.array(["b"]), other)
-        with pytest.raises(ValueError, match="than the shards before it"):
+        with pytest.raises(LmkError, match="than the shards before it"):
             store.load(np.array(["a", "b"]))
 
 

@@ -246,7 +246,9 @@ def _check_content(path: Path, name: str) -> None:
     elif kind == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             for name_of_array in arrays.files:
-                arrays[name_of_array]  # checks the sum of what it reads, and refuses objects
+                # This checks the sum of what it reads, refuses objects, and gives what is no array as bytes.
+                if not isinstance(arrays[name_of_array], np.ndarray):
+                    raise ValueError(f"'{name_of_array}' is no array.")
     elif kind == ".csv":
         read_submission(path)
     elif kind == ".sha256":

@@ -56,6 +56,13 @@ def make_room(shape: Sequence[int], dtype: np.dtype | type, folder: Path) -> np.
     return room
 
 
+class UnfitShard(LmkError, ValueError):
+    """Shards that are whole, but not of one store."""
+
+
+_ANEW = "Remove the folder, and it is computed anew."
+
+
 class DamagedShard(LmkError):
     """A shard that cannot be read; it has been removed, so that the next run computes it anew."""
 
@@ -135,10 +142,10 @@ class ArrayStore:
             elif (wider := np.promote_types(found[name].dtype, values.dtype)) != found[name].dtype:
                 found[name] = found[name].astype(wider)  # longer texts
             if values.shape[1:] != found[name].shape[1:]:
-                raise ValueError(f"{shard} holds '{name}' of another shape than the shards before it.")
+                raise UnfitShard(f"{shard} holds '{name}' of another shape than the shards before it. {_ANEW}")
             found[name][rows] = values
         if arrays.keys() != found.keys():
-            raise ValueError(f"{shard} holds other arrays than the shards before it.")
+            raise UnfitShard(f"{shard} holds other arrays than the shards before it. {_ANEW}")
 
     def collect(
         self,
@@ -180,7 +187,9 @@ class ArrayStore:
     def _read(self, shard: Path, names: list[str] | None = None) -> Arrays:
         try:
             with np.load(shard, allow_pickle=False) as file:
-                return {name: file[name] for name in (names or file.files)}
+                found = {name: file[name] for name in (names or file.files)}
+            _check_rows(found)
+            return found
         except NPZ_DAMAGE as error:
             if not _is_damage(shard, error):
                 raise
@@ -188,6 +197,23 @@ class ArrayStore:
             raise DamagedShard(
                 f"{shard} was damaged ({quoted(str(error))}) and is removed; it is computed anew."
             ) from error
+
+
+def _check_rows(arrays: Arrays) -> None:
+    """Refuse arrays that are not those of a shard, whatever checksums they have.
+
+    Raises:
+        KeyError, ValueError: There are no ids, they are no texts, or an array has other rows than they.
+    """
+    for name, values in arrays.items():
+        if not isinstance(values, np.ndarray):  # numpy gives a member that does not begin as an array as bytes
+            raise ValueError(f"'{name}' is no array")
+    ids = arrays["ids"]
+    if ids.ndim != 1 or ids.dtype.kind != "U":
+        raise ValueError(f"its ids are {ids.dtype} of shape {ids.shape}")
+    for name, values in arrays.items():
+        if values.shape[:1] != ids.shape:
+            raise ValueError(f"'{name}' has shape {values.shape}, for {len(ids)} ids")
 
 
 def _is_damage(shard: Path, error: BaseException) -> bool:

@@ -1,8 +1,11 @@
 """Feed the readers spoiled files for an hour: each must answer, or refuse in one line; no other error, and soon.
 
-Readers: the competitions' tables, submissions, photos, archives, shards of the store, stored predictions, the list and
-the files that a kernel left, and the downloader's journal. Inputs are whole files spoiled by chance: bytes turned, cut,
-doubled, put together from two, words of their format put in; half of the archives are built with hostile members.
+Readers: the competitions' tables, names of landmarks, submissions, photos, archives, shards of the store, stored
+predictions, records of runs, histories and checkpoints of training, PyTorch files, the list and the files that a kernel
+left, what lmk remembers of kernels, leaderboards and backends, leaderboards as Kaggle sends them, and the downloader's
+journal. Inputs are whole files spoiled by chance: bytes turned, cut, doubled, put together from two, words of their
+format put in; of zip files half have a member spoiled and their checksums right; half of the archives are built with
+hostile members.
 A worker process with bounded memory reads; what makes it raise anything but an `LmkError`, die, take long, or write
 outside its folder is kept in --findings. `tests/fuzz_seeds/` holds what was found, as `READER-NAME`.
 
@@ -98,6 +101,23 @@ def spoil(whole: Sequence[bytes], words: Sequence[bytes], rng: random.Random) ->
     return bytes(data)
 
 
+def spoil_inside(whole: Sequence[bytes], words: Sequence[bytes], rng: random.Random) -> bytes:
+    """One of the zip files with one member spoiled and packed again, so that its checksum is right."""
+    data = rng.choice(whole)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as bundle:
+            members = {name: bundle.read(name) for name in bundle.namelist()}
+    except (zipfile.BadZipFile, RuntimeError, OSError, ValueError):
+        return data
+    name = rng.choice(list(members))
+    members[name] = spoil([members[name]], words, rng)
+    with io.BytesIO() as file:
+        with zipfile.ZipFile(file, "w") as bundle:
+            for member, content in members.items():
+                bundle.writestr(member, content)
+        return file.getvalue()
+
+
 def _tables() -> list[bytes]:
     rows = ["000088da12d664db,8815", "0001623c6d808702,None", "0001bbb682d45002,0"]
     urls = [f'"{row.split(",")[0]}","http://a/b.jpg","{row.split(",")[1]}"' for row in rows]
@@ -161,6 +181,49 @@ def _manifests() -> list[bytes]:
     values = {"kernel": "me/k", "bundle": "b", "competition": "c", "recipes": ["r"], "keras": "3", "backend": "t"}
     files = {"stores/s-1/000000.npz": {"size": 3, "sha256": "0" * 64}, "weights/w.h5": {"size": 0, "sha256": ""}}
     return [json.dumps({**values, "files": files}).encode(), json.dumps({**values, "files": {}}, indent=1).encode()]
+
+
+def _records() -> list[bytes]:
+    from lmk.runs import DevFigures, RunRecord, StepRecord
+
+    figures = {"recipe": 0.5, "submission": None}
+    record = RunRecord(
+        run="c-01", competition="c", root="/c", digest="ab", size={"train": 3}, submission="s.csv", submitted="recipe",
+        settings={"recipes": ["r"], "metric": "gap"}, made="2026-01-02T03:04:05+00:00", command="lmk",
+        dev=DevFigures(figures, figures, figures, {"recipe": 0.1}, 5, 3), weights={"r": 1.0}, stages=["recipe"],
+        predictions={"recipe": "r-1"}, steps=[StepRecord("r", "recipe", "ab", 1.5, True)], seconds={"recipe": 1.5},
+        spent={"recipe": 2.5}, reused=[], unreadable={"a": "cut"}, versions={"keras": "3"}, backends={"r": "t"},
+        read_side=64, comparison={"side": 64}, local_features={"rootsift": "local-1"},
+    )  # fmt: skip
+    return [json.dumps(record.to_dict()).encode(), json.dumps(record.to_dict(), indent=1, sort_keys=True).encode()]
+
+
+def _memories() -> list[bytes]:
+    version = {"version": 3, "ref": "a/b", "bundle": "c", "script": "d", "pushed": "e", "url": ""}
+    session = {"version": 3, "seconds": 60, "pushed": "e", "number": 1, "state": "running"}
+    weights = {"ref": "a/b", "digest": "c", "folder": "/w", "files": {"x.h5": 5}, "sent": "e"}
+    team = {"rank": 1, "name": "a", "score": 0.5, "submissions": 3, "date": "e"}
+    epoch = {"stage": 0, "loss": 1.5, "dev_score": 0.5}
+    training = {"script": "d", "sessions": [session], "pushing": {"seconds": 60}, "published": ""}
+    return [json.dumps(one).encode() for one in ([version], training, [weights], [team], [epoch], [["3.15", "jax"]])]
+
+
+def _checkpoints() -> list[bytes]:
+    with io.BytesIO() as file:
+        np.savez(file, said=np.array('{"stage": 0}'), model0=np.arange(40.0), best0=np.arange(3))
+        return [file.getvalue()]
+
+
+def _boards() -> list[bytes]:
+    head = "Rank,TeamId,TeamName,LastSubmissionDate,Score,SubmissionCount,TeamMemberUserNames"
+    rows = ["0,1,host,2026-01-02,0.5,1,h", '1,2,"[red]x, y",2026-01-02,0.4,3,"u,v"', "2,3,z,2026-01-02,,3,w"]
+    found = []
+    for text in ("\n".join([head, *rows]), "\ufeff" + "\r\n".join([head, *rows, ""])):
+        with io.BytesIO() as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bundle:
+                bundle.writestr("board.csv", text)
+            found.append(file.getvalue())
+    return found
 
 
 def _archives() -> list[bytes]:
@@ -262,6 +325,61 @@ def _read_journal(path: Path) -> None:
     read(path)
 
 
+def _read_record(path: Path) -> None:
+    from lmk.runs import read_record
+
+    read_record(path).to_dict()
+
+
+def _read_names(path: Path) -> None:
+    from lmk.data.names import NAMES, names_flaw, read_names
+
+    path = path.replace(path.with_name(NAMES))
+    if bool(names_flaw(path.parent)) and read_names(path.parent):
+        raise AssertionError("Names of a table with a flaw.")
+
+
+def _read_memories(path: Path) -> None:
+    """Any of the small files of JSON that lmk keeps for later calls; each reader is given the file."""
+    from lmk.kaggle import kernels, train_loop, weights
+    from lmk.kaggle.leaderboard import load_board
+    from lmk.pipeline.histories import read_history
+    from lmk.util.workspace import Workspace
+
+    kernel = kernels.Kernel(path.parent)
+    workspace = Workspace.open(path.parent)
+    readers: dict[str, Callable[[], object]] = {
+        kernels.MEMORY: kernel.versions,
+        train_loop.MEMORY: lambda: train_loop.read_training(kernel),
+        weights.MEMORY: lambda: weights.published(path.parent),
+        workspace.makers_file.name: workspace.makers,
+        "board.json": lambda: load_board(path.parent / "board.json"),
+        "history.json": lambda: read_history(path.parent / "history.json"),
+    }
+    for name, read in readers.items():
+        path = path.replace(path.with_name(name))
+        try:
+            read()
+        except LmkError as error:
+            _one_line(error)
+
+
+def _read_checkpoint(path: Path) -> None:
+    from lmk.pipeline.histories import discard_damaged
+
+    checkpoint = path.replace(path.with_name("r.checkpoint.npz"))
+    discard_damaged(path.with_name("r.weights.h5"), path.with_name("r.json"))
+    if checkpoint.exists():
+        with np.load(checkpoint, allow_pickle=False) as file:
+            json.loads(str(file["said"]))
+
+
+def _read_board(path: Path) -> None:
+    from lmk.kaggle.leaderboard import medal_lines, read_board
+
+    medal_lines(read_board(path.read_bytes(), "u"))
+
+
 def _one_line(error: LmkError) -> None:
     if len(str(error)) > 4000 or "\n" in str(error):
         raise AssertionError(f"A message of {len(str(error))} letters, or of several lines: {str(error)[:300]!r}.")
@@ -276,6 +394,11 @@ READERS = (
     Reader("predictions", _read_predictions, _parquet, "binary"),
     Reader("manifest", _read_manifest, _manifests, "json"),
     Reader("kernel-file", _read_kernel_file, lambda: [*_parquet(), *_npz(), *_manifests(), *_tables()[:4]], "binary"),
+    Reader("record", _read_record, _records, "json"),
+    Reader("names", _read_names, lambda: [b'landmark_id,name\n1,Church\n2,"A, b"\n'], "csv"),
+    Reader("memory", _read_memories, _memories, "json"),
+    Reader("checkpoint", _read_checkpoint, _checkpoints, "binary"),
+    Reader("board", _read_board, _boards, "csv"),
     Reader("journal", _read_journal, lambda: [b"a,stored,5,4,3,00ff\nb,404 Not Found,0,0,0,\n"], "csv"),
 )
 
@@ -305,7 +428,8 @@ def work(turn: tuple[str, int, str]) -> list[tuple[str, bytes]]:
     reader = next(reader for reader in READERS if reader.name == name)
     rng, whole, found = random.Random(f"{name} {seed}"), reader.whole(), []
     for _ in range(BATCH):
-        data = spoil(whole, WORDS[reader.words], rng) if rng.random() < 0.97 else rng.choice(whole)
+        spoiled = spoil_inside if whole[0].startswith(b"PK") and rng.random() < 0.5 else spoil
+        data = spoiled(whole, WORDS[reader.words], rng) if rng.random() < 0.97 else rng.choice(whole)
         Path(current).write_bytes(data)
         problem = attempt(reader, data)
         if problem is not None:
