@@ -230,5 +230,9 @@ def tell(facts: dict[str, object]) -> None:
     say(f"submission {facts['ref']} to {facts['competition']}: {facts['status']}{known}")
     if facts["left_today"] is not None:
         note(f"{facts['left_today']} submission{'s' if facts['left_today'] != 1 else ''} left today.")
-    waiting = facts["public"] is None
-    next_steps(f"lmk submissions --update -c {facts['competition']}" if waiting else "lmk scores")
+    if facts["public"] is None:
+        next_steps(f"lmk submissions --update -c {facts['competition']}")
+    else:
+        next_steps(
+            f"lmk leaderboard -c {facts['competition']}", "lmk submissions", "lmk scores  (of runs: dev beside public)"
+        )

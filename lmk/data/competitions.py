@@ -131,8 +131,9 @@ def find_competition(name: str, competitions: Path) -> tuple[str, Path]:
         return folder.resolve().name, folder
     if folder.exists():
         raise LmkError(f"{name} is a file. Name the folder that holds train.csv.")
-    near = difflib.get_close_matches(name.rstrip("/").rpartition("/")[2], [DEMO, *SLUGS], n=1, cutoff=0.5)
-    meant = f" Did you mean `{near[0]}`?" if near else f" Competitions: {', '.join([DEMO, *SLUGS])}, or a folder."
+    known = [DEMO, *SLUGS, *(path.parent.name for path in competitions.glob("*/train.csv"))]
+    near = difflib.get_close_matches(name.rstrip("/").rpartition("/")[2], known, n=1, cutoff=0.5)
+    meant = f" Did you mean `{near[0]}`?" if near else f" Competitions: {', '.join(dict.fromkeys(known))}, or a folder."
     raise LmkError(
         f"There is no competition or folder '{name}'.{meant} `lmk data fetch -c SLUG` brings one from Kaggle, "
         "`lmk data new FOLDER` makes one of your own photos."
