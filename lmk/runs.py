@@ -26,7 +26,7 @@ LIKENESS = "likeness of dev to test"
 
 @dataclass(frozen=True)
 class DevFigures:
-    """What dev says of each stage; None for a stage that was not run.
+    """Score of each stage on dev; None for a stage that was not run.
 
     Attributes:
         gap, low, high: The metric on dev by stage, and its 95 % interval.
@@ -57,7 +57,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Everything that a run tells of itself.
+    """Everything that is recorded of a run.
 
     Attributes:
         run: Its name, and that of its folder.

@@ -1,7 +1,9 @@
 """Fixtures that several tests share."""
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,11 +19,25 @@ settings.load_profile("lmk")
 
 
 LONG = (
-    "kaggle_loop", "documents", "train", "processes", "pipeline", "kaggle_versions", "steps", "kaggle_train",
-    "kernel_run", "kaggle_kernels", "kaggle_faults", "backends", "devices", "delf_published", "delf_network",
-    "backbones",
+    "pipeline", "processes", "train", "kaggle_loop", "backends", "documents", "kaggle_versions", "devices", "ask",
+    "kaggle_train", "kernel_run", "kaggle_kernels", "kaggle_faults", "delf_published", "delf_network", "backbones",
+    "steps",
 )  # fmt: skip
-"""Files of tests that take longest: they are begun first, so that the last worker does not go on alone."""
+"""Files of tests that take longest: they are begun first, so that the last worker does not go on alone.
+
+`pipeline` is before all that copy the results that it computes (`known.py`).
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the processes that run JAX compile quickly, and share what they compiled: each runs a few small batches."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # else a process of xdist, which has it from its parent
+        folder = tempfile.mkdtemp(prefix="lmk-tests-jax-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

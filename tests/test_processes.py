@@ -91,8 +91,8 @@ def epoch(share: Share) -> dict[str, list]:
     return {"read": read, "shown": [[views.sum(axis=(1, 2, 3)).tolist(), own.tolist()] for views, own in shown]}
 
 
-def processes(script: str, count: int, *words: str, **environment: str) -> list:
-    """What so many processes of a script tell, all running at once."""
+def processes(script: str, count: int, *words: str, first: int = 0, **environment: str) -> list:
+    """What so many processes of a script tell, all running at once, or those of them from the number `first` on."""
     started = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(process), str(count), *words],
@@ -101,7 +101,7 @@ def processes(script: str, count: int, *words: str, **environment: str) -> list:
             cwd=ROOT,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
         )
-        for process in range(count)
+        for process in range(first, count)
     ]
     told = [process.communicate(timeout=120)[0] for process in started]
     assert not any(process.returncode for process in started)
@@ -109,7 +109,7 @@ def processes(script: str, count: int, *words: str, **environment: str) -> list:
 
 
 def test_two_processes_read_every_photo_once_an_epoch_and_the_same_views_as_one():
-    alone, pair = epoch(WHOLE), processes(READ, 2)
+    alone, pair = epoch(WHOLE), [epoch(Share(0, 2)), *processes(READ, 2, first=1)]
     read = Counter(pair[0]["read"]) + Counter(pair[1]["read"])
     assert read - Counter(f"p{row}" for row in range(61)) == Counter(read.most_common(1)[0][:1])  # 61 is odd
     assert len(pair[0]["shown"]) == len(pair[1]["shown"]) == len(alone["shown"])

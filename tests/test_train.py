@@ -115,7 +115,7 @@ def test_a_tuned_backbone_learns_too(uninterrupted):
     assert sum((old != new).any() for old, new in zip(start, uninterrupted.weights, strict=True)) >= 8
 
 
-def test_layers_before_train_from_stay(tmp_path):
+def test_layers_before_train_from_stay(tmp_path, eagerly):
     recipe = replace(TUNED, stages=(replace(TUNED.stages[1], train_from=4),))  # the second convolution
     run = trainer(recipe, tmp_path)
     inner = run.network.extractor.get_layer("network")
@@ -125,7 +125,7 @@ def test_layers_before_train_from_stay(tmp_path):
     assert (inner.get_layer("second").get_weights()[0] != second).any()
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path):
+def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path, eagerly):
     trained = []
     for seed in (1, 1, 2):
         run = trainer(replace(FROZEN, stages=(Stage(1, 0.05, batch_size=16),)), tmp_path, seed)
@@ -228,11 +228,9 @@ def test_training_that_was_killed_within_an_epoch_goes_on_to_the_same_bytes(tmp_
 AVERAGED = replace(TUNED, stages=(replace(TUNED.stages[0], ema=0.7), replace(TUNED.stages[1], ema=0.7, patience=None)))
 
 
-@pytest.mark.parametrize(("recipe", "way"), [(TUNED, None), (AVERAGED, "eagerly")], ids=["plain", "averaged"])
-def test_training_goes_on_from_a_checkpoint_within_an_epoch_to_the_same_bytes(recipe, way, tmp_path, request):
+@pytest.mark.parametrize("recipe", [TUNED, AVERAGED], ids=["plain", "averaged"])
+def test_training_goes_on_from_a_checkpoint_within_an_epoch_to_the_same_bytes(recipe, tmp_path, eagerly):
     """Each run is asked to stop after a few steps, in frozen and tuned stages, in whatever place of an epoch."""
-    if way is not None:
-        request.getfixturevalue(way)
     whole = trainer(recipe, tmp_path / "whole", dev_score=gaps(*DEV))
     whole.run()
     dev, runs = gaps(*DEV), 0
@@ -318,7 +316,9 @@ def test_a_device_that_is_too_small_is_one_line(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("tuned", [False, True])
-def test_sampled_classes_learn_too_and_predict_with_all(tuned, tmp_path):
+def test_sampled_classes_learn_too_and_predict_with_all(tuned, tmp_path, request):
+    if tuned:  # the steps of a head alone are traced
+        request.getfixturevalue("eagerly")
     recipe = replace(TUNED if tuned else FROZEN, head="cosine", loss="arcface", sampled_classes=0.5)
     run = trainer(recipe, tmp_path, dev_score=gaps(*DEV))
     history = run.run()
@@ -367,7 +367,7 @@ def test_stored_features_are_needed_where_the_backbone_is_frozen(tmp_path):
 
 
 @pytest.mark.parametrize(("head", "background"), [("sigmoid", "zero"), ("softmax", "class"), ("cosine", "class")])
-def test_any_head_trains_with_distractors(head, background, tmp_path):
+def test_any_head_trains_with_distractors(head, background, tmp_path, eagerly):
     loss = {"sigmoid": "rank-bce", "softmax": "softmax", "cosine": "arcface"}[head]
     recipe = replace(FROZEN, head=head, loss=loss, background=background, stages=(Stage(3, 0.05, batch_size=16),))
     history = trainer(recipe, tmp_path).run()
@@ -409,7 +409,7 @@ def test_damaged_weights_are_refused(tmp_path):
         load_network(new_network(FROZEN), path)
 
 
-def test_the_average_of_the_weights_takes_their_place(tmp_path):
+def test_the_average_of_the_weights_takes_their_place(tmp_path, eagerly):
     recipe = replace(FROZEN, stages=(Stage(2, 0.05, batch_size=16, ema=0.5),))
     network, seen = new_network(recipe), []
 
@@ -445,7 +445,7 @@ def normalization(network: Network) -> list[np.ndarray]:
     return [np.array(weight) for layer in layers for weight in layer.get_weights()]
 
 
-def test_batches_too_small_to_tell_leave_batch_normalization_as_it_was(tmp_path):
+def test_batches_too_small_to_tell_leave_batch_normalization_as_it_was(tmp_path, eagerly):
     stage = Stage(2, 0.02, train_from=0, batch_size=16)
     run = trainer(replace(TUNED, stages=(stage,)), tmp_path)
     before, first = normalization(run.network), weights(run.network)
@@ -455,7 +455,7 @@ def test_batches_too_small_to_tell_leave_batch_normalization_as_it_was(tmp_path)
     assert sum(changed) == len(changed) - len(before)  # all the others learned
 
 
-def test_a_stage_may_ask_that_batch_normalization_learns(tmp_path):
+def test_a_stage_may_ask_that_batch_normalization_learns(tmp_path, eagerly):
     stage = Stage(2, 0.02, train_from=0, batch_size=16, batch_norm=True)
     run = trainer(replace(TUNED, stages=(stage,)), tmp_path)
     before = normalization(run.network)
@@ -470,7 +470,7 @@ def test_batch_normalization_learns_from_large_batches_and_in_heads_alone():
     assert Stage(1, 0.1, batch_size=2, batch_norm=False).learns_batch_norm  # on stored features of many views
 
 
-def test_an_early_stage_may_see_smaller_views_and_hands_its_weights_on(tmp_path, monkeypatch):
+def test_an_early_stage_may_see_smaller_views_and_hands_its_weights_on(tmp_path, monkeypatch, eagerly):
     stages = (Stage(1, 0.05, train_from=0, batch_size=16, image_size=8), Stage(1, 0.05, train_from=0, batch_size=16))
     recipe = replace(TUNED, stages=stages)
     run, sides = trainer(recipe, tmp_path), []
@@ -499,7 +499,7 @@ def test_a_recipe_may_put_a_descriptor_before_the_head():
     assert network.top.get_layer("descriptor").output.shape == (None, 5)
 
 
-def test_the_exponent_of_pooling_learns_beside_a_frozen_backbone_where_a_stage_runs_on_photos(tmp_path):
+def test_the_exponent_of_pooling_learns_beside_a_frozen_backbone_where_a_stage_runs_on_photos(tmp_path, eagerly):
     keras.utils.set_random_seed(0)
     plain = extractor()
     features = GeM(name="pooling")(plain.get_layer("pooling").input)

@@ -41,5 +41,9 @@ def fetch(
     if as_json:
         print_json({"folder": str(folder), "files": fetched.files, "bytes": fetched.size, "new": fetched.new})
     else:
-        next_steps(f"lmk data status -c {slug}", f"lmk make-submission -c {slug} --dry-run")
         say(f"{folder}  ({fetched.files:,} files, archive {fetched.size / 1e6:,.1f} MB)")
+        next_steps(
+            f"lmk config set competition {slug}  (for commands without -c; else they take the demo)",
+            f"lmk data status -c {slug}",
+            f"lmk make-submission -c {slug} --dry-run",
+        )

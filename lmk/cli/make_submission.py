@@ -73,12 +73,13 @@ def make_submission(
 
     What an earlier run stored is not computed again; a run that was killed goes on where it was.
     """
-    from lmk.cli.console import next_steps
+    from lmk.cli.console import next_steps, note
     from lmk.cli.tables import print_result, print_stages
     from lmk.pipeline.build import build
     from lmk.pipeline.plan import plan_steps
     from lmk.pipeline.run import make_submission as run_all
     from lmk.util.out_path import check_out
+    from lmk.util.text import span
 
     config, dataset, execution = opened.config, opened.dataset, opened.execution
     if (message or wait) and not submit:
@@ -89,6 +90,11 @@ def make_submission(
             print_json({"steps": [step.to_dict() for step in steps]})
         else:
             print_stages(steps)
+            waiting = [step for step in steps if not step.stored]
+            note(
+                f"{len(waiting)} of {len(steps)} steps to compute, about {span(sum(step.seconds for step in waiting))}."
+            )
+            next_steps("the same command without --dry-run")
         return
     if out is not None:
         out = check_out(out)

@@ -84,7 +84,8 @@ def push(
         return
     size = sum(made.files.values()) / 1e6
     said = "sent and ready" if sent else "there already"
-    say(f"{made.ref}: {len(made.files)} files, {size:.1f} MB, {said}")
+    count = "1 file" if len(made.files) == 1 else f"{len(made.files)} files"
+    say(f"{made.ref}: {count}, {size:.1f} MB, {said}")
     for kernel in kernels:
         say(f"{kernel.name}: {'attached' if kernel.name in changed else 'attached before'}")
     if kernels:

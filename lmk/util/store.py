@@ -28,7 +28,7 @@ IN_MEMORY = 2 << 30
 """Bytes of an array from which on it lies in a file that is mapped to memory."""
 
 _numbers = itertools.count()
-"""Of the files of large arrays."""
+"""Suffix of the files of large arrays."""
 
 
 def make_room(shape: Sequence[int], dtype: np.dtype | type, folder: Path) -> np.ndarray:
@@ -173,7 +173,7 @@ class ArrayStore:
             compute: Arrays by name for at most `shard_size` ids.
             shard_size: Images a shard: what a kill loses at the most.
             label: What is computed, for `progress`.
-            progress: Told of each finished shard, and within one of what `compute` reports by `advance_within`.
+            progress: Reports each finished shard, and within one of what `compute` reports by `advance_within`.
             unit: What an id is, for `progress`.
         """
         while True:
