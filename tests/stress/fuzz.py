@@ -353,7 +353,7 @@ def _read_memories(path: Path) -> None:
         kernels.MEMORY: kernel.versions,
         train_loop.MEMORY: lambda: train_loop.read_training(kernel),
         weights.MEMORY: lambda: weights.published(path.parent),
-        workspace.makers_file.name: workspace.makers,
+        workspace.libraries_file.name: workspace.libraries,
         "board.json": lambda: load_board(path.parent / "board.json"),
         "history.json": lambda: read_history(path.parent / "history.json"),
     }
