@@ -330,7 +330,11 @@ def run(
     """
     import tiny
 
-    competition = tiny.draw_competition(folder / "walls")
+    competition = folder / "walls"
+    if fork(
+        [], folder / "walls.log", lambda: tiny.draw_competition(competition)
+    ):  # OpenCV's threads die in a fork, too
+        os.wait()
     begun = time.monotonic()
     end = begun + 60 * minutes
     quiet = Place(competition, folder / "quiet", jobs)
