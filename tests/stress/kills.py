@@ -52,8 +52,10 @@ def load() -> None:
     """Load the libraries and the tiny recipes, and start nothing: a TensorFlow that has computed dies in a fork."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.path.insert(0, str(TESTS))
+    import cv2
     import tiny
 
+    cv2.setNumThreads(1)  # its threads, too, die in a fork, and whatever waits for them hangs
     for name in (
         "lmk.pipeline.networks",
         "lmk.pipeline.retrieve",
