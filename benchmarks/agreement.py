@@ -32,9 +32,9 @@ from skimage.transform import AffineTransform
 from threadpoolctl import threadpool_limits
 
 from benchmarks.output import parser, show
-from lmk.local.compare import PUBLISHED, SETTINGS, Settings, compare
+from lmk.local.compare import PUBLISHED, Settings, compare
 from lmk.local.features import FeatureTable, LocalFeatures
-from lmk.local.kinds import DELF
+from lmk.local.kinds import DELF, LOCAL_FEATURES
 from lmk.local.published import MAX_DISTANCE, RESIDUAL, SQUARE, TRIALS
 from lmk.util.errors import LmkError
 
@@ -46,8 +46,10 @@ WAYS: Mapping[str, Settings] = {
     "published, mutual": replace(PUBLISHED, asks="query", mutual=True),
     "published, mutual, captions removed": replace(PUBLISHED, asks="query", mutual=True, captions=True),
     "published, fitted spatially": replace(PUBLISHED, method="spatial"),
-    "published, residual as by default": replace(PUBLISHED, residual=SETTINGS[DELF].residual, frame="side"),
-    "default": SETTINGS[DELF],
+    "published, residual as by default": replace(
+        PUBLISHED, residual=LOCAL_FEATURES[DELF].comparison.residual, frame="side"
+    ),
+    "default": LOCAL_FEATURES[DELF].comparison,
 }
 Pair = tuple[LocalFeatures, LocalFeatures]
 Count = Callable[[LocalFeatures, LocalFeatures], int]

@@ -21,10 +21,10 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.output import parser, show
 from lmk.cli.console import note, progress
 from lmk.data.splits import make_split
-from lmk.local.compare import SETTINGS, Settings
+from lmk.local.compare import Settings
 from lmk.local.evidence import Evidence
 from lmk.local.features import Extractor, extract
-from lmk.local.kinds import DELF, ROOTSIFT
+from lmk.local.kinds import DELF, LOCAL_FEATURES, ROOTSIFT
 from lmk.local.rootsift import RootSift
 from lmk.local.verify import GALLERY, verify
 from lmk.pipeline.building.local import LocalSteps
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = options.parse_args(arguments)
     given = {name: getattr(words, name) for name in ("ratio", "residual") if getattr(words, name) is not None}
     given |= {"ratio": None} if words.ratio == 0 else {}
-    settings = dataclasses.replace(SETTINGS[words.kind], captions=not words.keep_captions, **given)
+    settings = dataclasses.replace(LOCAL_FEATURES[words.kind].comparison, captions=not words.keep_captions, **given)
     with tempfile.TemporaryDirectory() as workspace:
         extractor: Extractor = RootSift()
         if words.kind != ROOTSIFT:

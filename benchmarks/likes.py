@@ -25,7 +25,7 @@ from lmk.evaluation import gap_of
 from lmk.local.evidence import strongest
 from lmk.local.features import FeatureTable
 from lmk.local.verify import verify
-from lmk.pipeline.fuse import FUSIONS, Proposed
+from lmk.pipeline.fuse import Proposed, fuse
 from lmk.pipeline.likes import LIKES, Like, find_like
 from lmk.pipeline.results import Answers, Verified
 from lmk.predictions import NO_LANDMARK, Predictions
@@ -74,7 +74,7 @@ def _decided(
         passes.append(verify(found, gallery, table, table, kept, settings, choose=choose, jobs=2))
     evidence = {"delf": strongest(passes)}
     answers = Answers(found, found)
-    return FUSIONS[like.system.rule](Proposed({}, None, answers, Verified(evidence, evidence), dev, {}, 0)).dev
+    return fuse(Proposed({}, None, answers, Verified(evidence, evidence), dev, {}, 0), like.system.rule).dev
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

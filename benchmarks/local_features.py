@@ -25,7 +25,7 @@ from lmk.ensemble.tune import cross_fit
 from lmk.evaluation import evaluate, gap_and_interval, paired_interval
 from lmk.local.compare import Settings as Comparing
 from lmk.local.evidence import Evidence
-from lmk.local.kinds import KINDS
+from lmk.local.kinds import choices, kinds_of
 from lmk.local.verify import verify
 from lmk.pipeline.build import build
 from lmk.pipeline.building.local import LocalSteps
@@ -69,7 +69,7 @@ def run(
 
     Args:
         config, dataset, execution: The run; its recipes make the ensemble.
-        kinds: Kinds of local features, and how they compare two photos: `KINDS` that they make up are fused.
+        kinds: Kinds of local features, and how they compare two photos: the `choices` that they make up are fused.
         solution: Truth of the test photos, None to leave them out.
     """
     names = [*(recipe.name for recipe in config.recipes), RETRIEVAL]
@@ -80,7 +80,7 @@ def run(
     dev = _part(local, parts, results[ENSEMBLE], "dev", kinds)
     test = _part(local, parts, results[ENSEMBLE], "test", kinds) if solution is not None else None
     stages = {"ensemble": (dev.blended, test.blended if test else None)}
-    for name, used in KINDS.items():
+    for name, used in ((one, kinds_of(one)) for one in choices()):
         if set(used) <= set(kinds):
             stages[name] = _fused(config, dataset, dev, test, used)
     truth = dataset.dev.truth

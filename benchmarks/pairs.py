@@ -18,8 +18,8 @@ from benchmarks.output import parser, show
 from lmk.cli.console import note, progress
 from lmk.cli.options import CPU_RECIPES
 from lmk.data.images import read_photo
-from lmk.local.compare import SETTINGS, compare
 from lmk.local.compare import Settings as Comparing
+from lmk.local.compare import compare
 from lmk.local.features import Extractor
 from lmk.local.kinds import DELF, LOCAL_FEATURES
 from lmk.pipeline.building.local import LocalSteps
@@ -74,7 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             extractors[name] = delf if name == DELF else kind.extractor(words.weights)
         except LmkError as error:
             note(str(error))
-    rows = [{"kind": kind} | run(photos, extractor, SETTINGS[kind]) for kind, extractor in extractors.items()]
+    rows = [
+        {"kind": kind} | run(photos, extractor, LOCAL_FEATURES[kind].comparison)
+        for kind, extractor in extractors.items()
+    ]
     show({"photos": len(photos), "rows": rows}, words.json)
 
 

@@ -50,7 +50,7 @@ def pages() -> dict[str, str]:
 
 
 def commands() -> str:
-    """Every command of `lmk` with its arguments and options, as the command line itself tells them."""
+    """Every command of `lmk` with its arguments and options, as the command line itself has them."""
     top = command_line()
     text = [
         "# Commands",
@@ -117,7 +117,7 @@ def cell(text: str) -> str:
 
 
 def api() -> dict[str, str]:
-    """A page a room of the house with the docstrings of its modules, and one of the modules that stand alone."""
+    """A page a room of the package with the docstrings of its modules, and one of the modules that stand alone."""
     foundations = [path for part in (".", "metrics", "util") for path in (ROOT / "lmk" / part).glob("*.py")]
     made = {"api/foundations.md": page("Foundations", sorted(foundations))}
     for room in ROOMS:

@@ -15,7 +15,7 @@ from lmk.util.errors import LmkError
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a submission is worth by a metric, GAP unless another one is asked for.
+    """A submission's score by a metric, GAP unless another one is asked for.
 
     Attributes:
         gap: The metric over all queries but the ignored ones, in [0, 1].

@@ -30,7 +30,8 @@ MOST_VALUES = 50_000_000
 
 _LANDMARK = re.compile(r"0|[1-9][0-9]{0,18}")
 _SCORE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-"""What every reader takes for an integer and a number; Python's own takes `1_0` and digits of other alphabets, too."""
+"""Forms of an integer and a number that every reader takes; Python's own takes `1_0` and digits of other alphabets,
+too."""
 
 
 def photo_of_query(query: str) -> str:
@@ -305,7 +306,7 @@ def in_order(content: bytes, ids: np.ndarray) -> bytes:
     """A submission's bytes with its rows in the order of `ids`, cells as they were written; blank lines are left out.
 
     Args:
-        content: Of a file that `read_submission` took.
+        content: Content of a file that `read_submission` took.
         ids: (n,) str, the ids that it answers, each once, in the order wanted.
     """
     rows = {row[0]: row for _, row in _rows_of(Path(), io.StringIO(content.decode("utf-8-sig"), newline=""))}

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lmk.util.errors import LmkError, did_you_mean
+from lmk.util.errors import LmkError, did_you_mean, quoted
 from lmk.util.files import write_json
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ LIKENESS = "likeness of dev to test"
 
 @dataclass(frozen=True)
 class DevFigures:
-    """What dev says of each stage; None for a stage that was not run.
+    """Score of each stage on dev; None for a stage that was not run.
 
     Attributes:
         gap, low, high: The metric on dev by stage, and its 95 % interval.
@@ -57,7 +57,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Everything that a run tells of itself.
+    """Everything that is recorded of a run.
 
     Attributes:
         run: Its name, and that of its folder.
@@ -227,5 +227,10 @@ def _check(record: RunRecord) -> None:
         _ = record.predictions[stage]
 
 
+MOST_REASON = 200
+"""Letters of a reason at the most: a damaged record may hold any text."""
+
+
 def _reason(error: Exception) -> str:
-    return f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    text = f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    return text if len(text) <= MOST_REASON and text.isprintable() else quoted(text, MOST_REASON)

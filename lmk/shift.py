@@ -1,8 +1,8 @@
 """Adversarial validation: whether dev queries resemble the test photos.
 
-A small classifier is asked to tell dev queries from test photos by what needs no label, such as cosines to the nearest
-gallery photo. Where it can, dev GAP says less about test; weighing dev queries by how much they look like test photos
-corrects what these features show. Weights as in Shimodaira, 2000 (covariate shift).
+A small classifier is trained to separate dev queries from test photos by what needs no label, such as cosines to the
+nearest gallery photo. Where it can, dev GAP says less about test; weighing dev queries by how much they look like test
+photos corrects what these features show. Weights as in Shimodaira, 2000 (covariate shift).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WARNING_AREA = 0.8
 competition whose reweighted dev GAP stayed within 0.02, below the 0.82 of shifts made on purpose, which moved it by 0.1
 and more (docs/journal/competitions.md)."""
 PARTS = 5
-"""Parts of the queries, each of which is told apart by a classifier fitted on the others."""
+"""Parts of the queries, each of which is separated by a classifier fitted on the others."""
 LARGEST_WEIGHT = 10.0
 """Weight of a dev query, at the most, in means over all: a few queries should not decide a weighted GAP."""
 KNOTS = 100
@@ -37,7 +37,7 @@ class Shift:
 
     Attributes:
         area: Area under the ROC curve of the classifier, cross-fitted: 0.5 where dev and test look alike, 1 where every
-            query can be told apart.
+            query can be separated.
         metric: The metric's title.
         score: The metric on dev, in [0, 1].
         weighted: The same with each query weighing as much as it looks like a test photo.
@@ -61,7 +61,7 @@ class Shift:
         if self.area < WARNING_AREA:
             return None
         return (
-            f"Dev does not resemble the test photos: a classifier tells them apart with a ROC area of {self.area:.2f} "
+            f"Dev does not resemble the test photos: a classifier separates them with a ROC area of {self.area:.2f} "
             f"(0.5: alike). Dev {self.metric} {self.score:.3f} is {self.weighted:.3f} where dev weighs as test does."
         )
 
@@ -69,7 +69,7 @@ class Shift:
 def query_features(
     cosines: np.ndarray, likeness: np.ndarray, blended: Predictions, sources: list[Predictions]
 ) -> np.ndarray:
-    """What is known of each query without its label, (n, 6) float64.
+    """Features of each query that need no label, (n, 6) float64.
 
     Args:
         cosines: (n, >= 2), to the nearest gallery photos, nearest first.
@@ -90,13 +90,13 @@ def query_features(
 def measure_shift(
     dev: np.ndarray, test: np.ndarray, groups: np.ndarray, answers: Predictions, truth: np.ndarray, metric: Metric
 ) -> Shift:
-    """Tell dev queries from test photos, cross-fitted, and weigh dev by what was found.
+    """Separate dev queries from test photos, cross-fitted, and weigh dev by what was found.
 
     Args:
         dev: (n, f) features of dev queries, by `query_features` or others that need no label.
         test: (m, f) features of test photos.
         groups: (n,) str, the photo behind each dev query: queries of one photo are held out together.
-        answers: Of the dev queries, in the order of `dev`.
+        answers: Answers of the dev queries, in the order of `dev`.
         truth: (n,) int64.
         metric: The competition's.
 
@@ -111,7 +111,7 @@ def measure_shift(
     splits = StratifiedGroupKFold(PARTS, shuffle=True, random_state=0)
     for fitted, asked in splits.split(features, of_test, photos):
         ranks = QuantileTransformer(n_quantiles=min(KNOTS, len(fitted)), output_distribution="normal", random_state=0)
-        # Equal weight to both sides: an intercept should not tell how many test photos there are.
+        # Equal weight to both sides: an intercept should not depend on how many test photos there are.
         model = make_pipeline(ranks, LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000))
         model.fit(features[fitted], of_test[fitted])
         odds[asked] = model.decision_function(features[asked])

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lmk.ensemble.blend import RULES, fit_blend, fit_rule
+from lmk.ensemble.blend import fit_blend, fit_rule
+from lmk.ensemble.blend_rules import BLENDS
 from lmk.ensemble.fuse import proposal_features
 from lmk.ensemble.stack import Stack
 from lmk.ensemble.suppress import fit_suppression
@@ -226,7 +227,7 @@ def blends(lab: Lab) -> dict[str, Idea]:
     def of(**parts) -> Idea:
         return lambda trial: blended(trial, parts_of(lab, trial, **parts), fit_blend)
 
-    rules = ["greedy", *(rule for rule in RULES if rule != "greedy")]
+    rules = ["greedy", *(rule for rule in BLENDS if rule != "greedy")]
     return {f"{rule}{' (default)' if rule == 'greedy' else ''}": idea(rule) for rule in rules} | {
         "greedy, neighbours by each network, too": of(alone=True),
         "greedy, ArcFace heads (default)": of(kinds=(ARCFACE,)),

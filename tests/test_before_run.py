@@ -111,7 +111,7 @@ def test_what_is_left_without_unreadable_photos_must_do(root, unreadable, with_d
 def test_a_table_of_names_that_is_no_good_is_a_finding_and_costs_the_names_alone(root, table):
     (root / "landmarks.csv").write_bytes(table)
     finding = next(found for found in read_competition("c", root).findings if found.kind == "names-unreadable")
-    assert "landmarks.csv" in finding.mend
+    assert "landmarks.csv" in finding.remedy
     assert read_names(root) == {}
 
 

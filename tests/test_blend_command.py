@@ -95,7 +95,7 @@ def test_mistakes_are_told_in_one_line(files, tmp_path):
     truth = table(tmp_path / "t.csv", {"q1": "7", "q9": "3"})
     mistakes = [
         ([first], "no blend"),
-        ([first, second, "--rule", "best"], "No rule of blending"),
+        ([first, second, "--rule", "best"], "No blend rule"),
         ([first, second, "--rule", "greedy"], "--dev"),
         ([first, second, "--dev", truth], "learns nothing"),
         ([first, second, "--weight", "1"], "one for each"),

@@ -6,10 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.blend import run as benchmark
+from lmk.ensemble.blend_rules import learned_rules
 from lmk.ensemble.candidates import Candidates, gather
-from lmk.ensemble.climb import FACTORS, SEARCHES, SHARES, Climb, coordinate, greedy, hill_climb
+from lmk.ensemble.climb import FACTORS, SHARES, Climb, coordinate, greedy, hill_climb
 from lmk.metrics import gap
 from lmk.predictions import NO_LANDMARK, best_of
+
+SEARCHES = {name: rule.search for name, rule in learned_rules().items() if rule.search is not None}
 
 
 def lists(queries: int, count: int, seed: int, labels: int = 3) -> tuple[Candidates, np.ndarray]:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmk.ensemble.combine import AGREEMENT, FLOOR, RULES, combination, min_max, ranks
+from lmk.ensemble.blend_rules import fixed_rules
+from lmk.ensemble.combine import AGREEMENT, FLOOR, combination, min_max, ranks
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 
 IDS = np.array(["a", "b", "c"])
@@ -63,7 +64,7 @@ def test_a_weight_of_zero_silences_a_source():
     assert found.confidence.tolist() == pytest.approx([0.9, 0.8, 0.3])
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", fixed_rules())
 def test_a_query_that_nobody_answers_stays_without_an_answer(rule):
     empty = Predictions(IDS, np.full((3, 1), NO_LANDMARK), np.full((3, 1), -np.inf))
     found = combination(rule, [empty, empty])([empty, empty], 2)
@@ -71,7 +72,7 @@ def test_a_query_that_nobody_answers_stays_without_an_answer(rule):
     assert np.isneginf(found.scores).all()
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", fixed_rules())
 def test_what_the_spread_of_dev_tells_a_query_does_not_depend_on_its_neighbours(rule):
     rule_of_dev = combination(rule, [FIRST, SECOND])
     row = np.array([1])

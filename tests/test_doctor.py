@@ -1,4 +1,4 @@
-"""`lmk doctor`: each finding has a mend, no secret is told, and its exit code says whether a run would fail."""
+"""`lmk doctor`: each finding has a remedy, no secret is told, and its exit code says whether a run would fail."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def test_whatever_is_amiss_has_a_mend(home):
     assert kinds[:3] == ["lmk", "packages", "backend"]
     expected = {"GPU", "device cpu:0", "weights of tinymobilenetv2", "Kaggle credentials", "disk", "competition"}
     assert expected <= set(kinds)
-    assert all(finding["mend"] for finding in told["findings"] if finding["state"] != "ok")
+    assert all(finding["remedy"] for finding in told["findings"] if finding["state"] != "ok")
     assert not (home / "w").exists()
 
 
@@ -51,7 +51,7 @@ def test_a_competition_is_counted_and_its_oddities_told(home):
     next((folder / "train").rglob("*.jpg")).unlink()
     findings = list(doctor.photos(str(folder), home))
     assert findings[0].state == "ok" and "29 training photos" in findings[0].found
-    assert any("1 " in finding.found and finding.mend for finding in findings[1:])
+    assert any("1 " in finding.found and finding.remedy for finding in findings[1:])
 
 
 def test_credentials_are_told_by_place_and_never_by_content(home):
@@ -72,14 +72,14 @@ def test_credentials_that_others_can_read_are_told_with_the_mend(home):
     path.write_text(json.dumps({"username": "a", "key": SECRET}))
     path.chmod(0o644)
     (finding,) = doctor.credentials()
-    assert finding.state == "note" and f"chmod 600 {path}" in finding.mend
+    assert finding.state == "note" and f"chmod 600 {path}" in finding.remedy
     assert SECRET not in str(finding)
 
 
 def test_a_user_name_without_a_key_is_no_credential(monkeypatch):
     monkeypatch.setenv("KAGGLE_USERNAME", "a")
     (finding,) = doctor.credentials()
-    assert finding.state == "note" and "KAGGLE_KEY" in finding.mend
+    assert finding.state == "note" and "KAGGLE_KEY" in finding.remedy
 
 
 def test_the_credentials_that_are_used_come_first_and_the_others_are_named(home, monkeypatch):
@@ -112,14 +112,14 @@ def test_what_cannot_be_a_credential_is_named_by_its_place(home, monkeypatch, va
         (home / ".kaggle").mkdir(exist_ok=True)
         (home / ".kaggle" / name).write_bytes(content)
     (finding,) = doctor.credentials()
-    assert finding.state == "note" and place in finding.found and finding.mend
+    assert finding.state == "note" and place in finding.found and finding.remedy
     assert SECRET not in str(finding)
 
 
 def test_little_space_and_a_closed_workspace_are_told(home, monkeypatch):
     monkeypatch.setattr(doctor, "LEAST_GIGABYTES", 1e9)
     (finding,) = doctor.disk(home / "w")
-    assert finding.state == "note" and "--workspace" in finding.mend
+    assert finding.state == "note" and "--workspace" in finding.remedy
     (home / "file").write_text("")
     (finding,) = doctor.disk(home / "file" / "w")
     assert finding.state == "bad"
@@ -129,7 +129,7 @@ def test_a_package_of_another_version_is_told_with_the_command_that_mends_it(mon
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0.1" if name == "keras" else "9999")
     finding = list(doctor.versions())[1]
     assert finding.state == "bad"
-    assert "keras 0.0.1 is not >=" in finding.found and "pip install" in finding.mend
+    assert "keras 0.0.1 is not >=" in finding.found and "pip install" in finding.remedy
 
 
 def test_weights_that_are_there_are_told_by_their_file(home):
@@ -143,4 +143,4 @@ def test_a_missing_backend_is_told(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "abacus")
     monkeypatch.setitem(__import__("sys").modules, "keras", None)
     (finding,) = doctor.devices()
-    assert finding.state == "bad" and "abacus" in finding.mend
+    assert finding.state == "bad" and "abacus" in finding.remedy

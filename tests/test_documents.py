@@ -2,9 +2,13 @@
 
 Python blocks are run. So are commands of `lmk`, in the order in which a document gives them, on a demo of few photos
 with networks of two layers. What cannot be run here is checked as far as it can be, and says why in `REASONS`:
-a block or command that is neither is a failure. A block with a title is the file of that name.
+a block or command that is neither is a failure. A block with a title is the file of that name; under `lmk/` it is a new
+module, or lines at the end of a module that there is.
 """
 
+import __future__
+
+import importlib
 import itertools
 import re
 import shlex
@@ -40,6 +44,11 @@ REASONS = {
     r"lmk .*(landmark-recognition-|provence|my-photos|COMPETITION)": "its photos are not here; options are checked",
 }
 """What is not run, by the beginning of the command, and why."""
+REGISTRIES = (
+    *("lmk.models.recipes", "lmk.models.backbones.catalogue", "lmk.local.kinds", "lmk.metrics.registry"),
+    *("lmk.ensemble.blend_rules", "lmk.ensemble.fusion_rules", "lmk.ensemble.spreading", "lmk.cli.commands"),
+)
+"""Modules that a page may add lines to; they are restored after it."""
 CHECKED = {
     "docs/results.md": "each command takes minutes; the figures that it gave stand beside it",
     **{
@@ -202,22 +211,91 @@ def stand_for(world) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True)
+class Tree:
+    """The package as a page extends it.
+
+    Attributes:
+        folder: Where new modules lie, each in a folder that its package looks into.
+        before: Names in each module of `REGISTRIES`, and copies of its dictionaries and lists.
+    """
+
+    folder: Path
+    before: dict[str, dict[str, object]]
+
+    @classmethod
+    def of(cls, folder: Path) -> "Tree":
+        found = {module: vars(importlib.import_module(module)) for module in REGISTRIES}
+        return cls(folder, {module: {name: copied(value) for name, value in found[module].items()} for module in found})
+
+    def add(self, path: str, text: str, patch: pytest.MonkeyPatch) -> None:
+        """Lines at the end of a module, or all of a new one, by its path."""
+        module = path.removesuffix(".py").replace("/", ".")
+        if (ROOT / path).is_file():
+            assert module in self.before, f"{path} has no registry that is restored"
+            code = compile(text, path, "exec", flags=__future__.annotations.compiler_flag)
+            exec(code, vars(importlib.import_module(module)))
+            return
+        place = self.folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8")
+        package = importlib.import_module(module.rpartition(".")[0])
+        patch.setattr(package, "__path__", [*package.__path__, str(place.parent)])
+        importlib.invalidate_caches()
+
+    def restore(self) -> None:
+        """Take back what was added, so that other tests in this process see the package as it is."""
+        from lmk.cli.app import app
+
+        for module, before in self.before.items():
+            now = vars(importlib.import_module(module))
+            for name in now.keys() - before.keys():
+                del now[name]
+            for name, value in before.items():
+                if isinstance(value, dict | list) and now[name] != value:
+                    now[name].clear()
+                    now[name].update(value) if isinstance(value, dict) else now[name].extend(value)
+        for place in self.folder.rglob("lmk/**/*.py"):
+            module = ".".join(place.relative_to(self.folder).with_suffix("").parts)
+            sys.modules.pop(module, None)
+            package, _, name = module.rpartition(".")
+            vars(sys.modules[package]).pop(name, None)
+            app.registered_commands[:] = [one for one in app.registered_commands if one.callback.__module__ != module]
+
+
+def copied(value: object) -> object:
+    """A copy of a dictionary or list, anything else itself."""
+    return value.copy() if isinstance(value, dict | list) else value
+
+
+@pytest.fixture
+def tree(world, tmp_path) -> Iterator[Tree]:
+    found = Tree.of(tmp_path)
+    yield found
+    found.restore()
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
-def test_every_command_in_it_works(document, stand_for, command_line, capsys):
+def test_every_block_in_it_works(document, stand_for, command_line, tree, monkeypatch, capsys):
+    shared: dict[str, object] = {"__name__": "__document__"}
     for block in blocks(document):
         where = f"{name(document)}, line {block.line}"
         assert block.language in PROSE | {"python", "console", "sh"}, f"{where}: what is a block of '{block.language}'?"
         if block.language in PROSE:
             assert not re.search(r"^(\$ |lmk |make [a-z-]+$)", block.text, re.MULTILINE), f"{where}: commands, no prose"
-        if block.title:
+        if block.title and block.title.startswith("lmk/"):
+            tree.add(block.title, block.text, monkeypatch)
+        elif block.title:
             Path(block.title).write_text(block.text, encoding="utf-8")
-        if block.language in PROSE | {"python"}:
-            continue
-        for command in block.commands():
-            command = filled(command, stand_for)
-            check_command(command, where, command_line)
-            if name(document) not in CHECKED and reason(command) is None:
-                run_command(command, where)
+        elif block.language == "python":
+            padding = "\n" * block.line  # a traceback names the document's line
+            exec(compile(padding + block.text, str(document), "exec"), shared)
+        elif block.language not in PROSE:
+            for command in block.commands():
+                command = filled(command, stand_for)
+                check_command(command, where, command_line)
+                if name(document) not in CHECKED and reason(command) is None:
+                    run_command(command, where)
 
 
 def filled(command: str, stand_for: dict[str, str]) -> str:
@@ -242,32 +320,16 @@ def run_command(command: str, where: str) -> None:
         run(words)
 
 
-@pytest.fixture
-def registries() -> Iterator[None]:
-    """The registries that a page may add to are as before when it ends: other files are tested in this process."""
-    from lmk.models.backbones.catalogue import BACKBONES, GIGA_MACS
-    from lmk.models.recipes import RECIPES
-
-    with pytest.MonkeyPatch.context() as patch:
-        for registry in (RECIPES, BACKBONES, GIGA_MACS):
-            for key in registry:
-                patch.setitem(registry, key, registry[key])
-        known = [(registry, set(registry)) for registry in (RECIPES, BACKBONES, GIGA_MACS)]
-        yield
-        for registry, before in known:
-            for added in set(registry) - before:
-                del registry[added]
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
-def test_every_python_block_in_it_runs(document, world, registries):
-    shared: dict[str, object] = {"__name__": "__document__"}
-    for block in blocks(document):
-        if block.title:
-            Path(block.title).write_text(block.text, encoding="utf-8")
-        if block.language == "python" and not block.title:
-            padding = "\n" * block.line  # a traceback names the document's line
-            exec(compile(padding + block.text, str(document), "exec"), shared)
+def test_each_change_touches_as_many_files_as_its_table_says():
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    promised = {
+        what: int(files) for what, files in re.findall(r"^\| \[(.+?)\]\(#.+?\) \| (\d) \|$", text, re.MULTILINE)
+    }
+    sections = {section.partition("\n")[0]: section for section in text.split("\n## ")}
+    assert len(promised) == 9
+    for what, files in promised.items():
+        section = sections[what[0].upper() + what[1:]]
+        assert len(set(re.findall(r'title="(lmk/[\w./]+)"', section))) == files, what
 
 
 def test_calls_are_found_in_lines_of_shell():

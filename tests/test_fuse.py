@@ -6,14 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.ensemble.fuse import (
-    FUSIONS,
     LearnedFusion,
     Proposals,
     proposal_features,
     published_sum,
     published_threshold,
 )
-from lmk.ensemble.rules import DIVISORS, LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD, RULES
+from lmk.ensemble.fusion_rules import DIVISORS, FUSIONS, LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD
 from lmk.metrics import gap
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.util.errors import LmkError
@@ -57,22 +56,26 @@ def proposals(inliers: list[list[int]]) -> Proposals:
     return Proposals(RECOGNIZED, np.array(inliers), counts)
 
 
-def test_every_rule_by_name_is_a_function_of_arrays():
-    assert tuple(FUSIONS) == RULES
+@pytest.mark.parametrize("name", FUSIONS)
+def test_every_rule_by_name_is_a_function_of_arrays(name):
+    predictions, features, right, truth = drawn_queries(60, 1)
+    asked = Proposals(predictions, right.astype(int), right[:, :, None].astype(int), features)
+    fused = FUSIONS[name].fit(asked, truth, "dev")(asked)
+    assert fused.ids.tolist() == predictions.ids.tolist()
 
 
 def test_the_published_sum_divides_by_dev_or_by_the_queries_that_are_asked():
     dev, asked = proposals([[80, 0], [1, 99], [0, 0]]), proposals([[20, 90], [40, 0], [0, 0]])
     truth = np.array([7, 5, NO_LANDMARK])
-    by_dev, by_batch = (FUSIONS[PUBLISHED_SUM](dev, truth, divisor)(asked) for divisor in DIVISORS)
+    by_dev, by_batch = (FUSIONS[PUBLISHED_SUM].fit(dev, truth, divisor)(asked) for divisor in DIVISORS)
     np.testing.assert_allclose(by_dev.confidence[:2], [0.85 * 20 / 80 + 0.12, 0.85 * 40 / 80 + 0.06])
     np.testing.assert_allclose(by_batch.confidence[:2], [0.85 * 20 / 40 + 0.12, 0.85 + 0.06])
-    alone = FUSIONS[PUBLISHED_SUM](dev, truth, "dev")(asked.take(np.array([0])))
+    alone = FUSIONS[PUBLISHED_SUM].fit(dev, truth, "dev")(asked.take(np.array([0])))
     assert alone.confidence[0] == by_dev.confidence[0]  # no other query moves it
 
 
 def test_the_rule_of_35_answers_nothing_that_was_not_verified():
-    found = FUSIONS[PUBLISHED_THRESHOLD](proposals([[0, 0]] * 3), np.array([7, 5, 1]), "dev")(
+    found = FUSIONS[PUBLISHED_THRESHOLD].fit(proposals([[0, 0]] * 3), np.array([7, 5, 1]), "dev")(
         proposals([[36, 0], [35, 99], [99, 99]])
     )
     assert found.best.tolist() == [7, NO_LANDMARK, NO_LANDMARK]
@@ -81,11 +84,11 @@ def test_the_rule_of_35_answers_nothing_that_was_not_verified():
 def test_the_learned_rule_by_name_is_the_learned_fusion():
     predictions, features, right, truth = drawn_queries(60, 1)
     asked = Proposals(predictions, right.astype(int), right[:, :, None].astype(int), features)
-    found = FUSIONS[LEARNED](asked, truth, "dev")(asked)
+    found = FUSIONS[LEARNED].fit(asked, truth, "dev")(asked)
     expected = LearnedFusion.fit(features, right)(predictions, features)
     np.testing.assert_array_equal(found.scores, expected.scores)
     with pytest.raises(ValueError, match="features"):
-        FUSIONS[LEARNED](Proposals(predictions, asked.inliers, asked.counts), truth, "dev")
+        FUSIONS[LEARNED].fit(Proposals(predictions, asked.inliers, asked.counts), truth, "dev")
 
 
 def drawn_queries(count: int, seed: int):
@@ -138,8 +141,8 @@ def test_features_of_a_query_do_not_change_when_other_queries_are_removed():
 
 
 @pytest.mark.parametrize("right", [False, True])
-def test_a_dev_that_cannot_teach_is_refused_and_a_rule_named(right):
-    with pytest.raises(LmkError, match=r"cannot teach.*--fusion seed-0.85-0.15"):
+def test_a_dev_of_which_nothing_can_be_learned_is_refused_and_a_rule_named(right):
+    with pytest.raises(LmkError, match=r"no fusion can be learned.*--fusion seed-0.85-0.15"):
         LearnedFusion.fit(np.zeros((4, 2, 3)), np.full((4, 2), right))
 
 

@@ -11,6 +11,7 @@ import pytest
 import lmk
 from lmk.cli.commands import COMMANDS as COMMANDS_LISTED
 from lmk.cli.commands import build
+from lmk.local.kinds import LOCAL_FEATURES
 from lmk.pipeline import code_of_steps
 from tests import structure
 from tests.structure import circles, floors, rooms
@@ -125,7 +126,7 @@ def test_the_steps_take_arrays_and_values_not_the_run():
     computing = {
         module for name, modules in vars(code_of_steps).items() if name.endswith("_CODE") for module in modules
     }
-    computing |= {module for group in code_of_steps.LOCAL_CODE.values() for module in group}
+    computing |= {module for kind in LOCAL_FEATURES.values() for module in kind.code}
     taking = [
         function
         for module in sorted(computing & MODULES.keys())

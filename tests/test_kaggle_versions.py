@@ -117,7 +117,7 @@ def test_what_a_kernel_did_not_leave_is_not_computed_by_another_keras(folder, ho
 
 
 @pytest.mark.parametrize("text", ["[1", "[1]", "{}", '{"ab": 1}', '["ab"]', "[[1, 2]]", '[["3", null]]', "[" * 100_000])
-def test_a_damaged_memory_of_makers_is_named(home, text):
+def test_a_damaged_list_of_libraries_is_named(home, text):
     (home / "makers.json").write_text(text)
     with pytest.raises(LmkError, match=r"makers\.json cannot be read"):
-        Workspace.open(home).makers()
+        Workspace.open(home).libraries()

@@ -6,16 +6,14 @@ import sys
 import numpy as np
 import pytest
 
-from lmk.local.compare import SETTINGS
 from lmk.local.features import FeatureTable
-from lmk.local.kinds import DELF, KINDS, LOCAL_FEATURES
+from lmk.local.kinds import DELF, LOCAL_FEATURES, choices, kinds_of
 from lmk.local.rootsift import RootSift
 
 
 def test_entries_go_by_their_names_and_every_choice_is_of_entries():
     assert all(name == kind.name for name, kind in LOCAL_FEATURES.items())
-    assert {kind for kinds in KINDS.values() for kind in kinds} <= LOCAL_FEATURES.keys()
-    assert {name: kind.comparison for name, kind in LOCAL_FEATURES.items()} == dict(SETTINGS)
+    assert {kind for choice in choices() for kind in kinds_of(choice)} == LOCAL_FEATURES.keys()
 
 
 def test_an_entry_makes_its_extractor():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from lmk.data.images import read_photo
-from lmk.local.compare import SETTINGS, compare
+from lmk.local.compare import compare
 from lmk.local.features import FeatureTable
 from lmk.local.kinds import LOCAL_FEATURES
 from lmk.models.local import aliked, xfeat
@@ -177,7 +177,7 @@ def test_a_photo_is_found_again_in_a_moved_copy_of_itself(kind, shared):
     extractor = LOCAL_FEATURES[kind].extractor(str(shared / "weights"))
     whole = photo(shared, side=400)
     one, other = extractor([whole[:320, :320], whole[32:352, 48:368]])
-    found = compare(one, other, SETTINGS[kind])
+    found = compare(one, other, LOCAL_FEATURES[kind].comparison)
     assert len(found.inliers) > 100
     np.testing.assert_allclose(found.fit.transform[:2], [[1, 0, -48], [0, 1, -32]], atol=0.02 * 320)
     offset = one.locations[found.inliers[:, 0]] - other.locations[found.inliers[:, 1]]

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from lmk.data.images import read_photo
-from lmk.local.compare import SETTINGS, compare
+from lmk.local.compare import compare
 from lmk.local.features import FeatureTable, LocalFeatures
 from lmk.local.glue import weights_of
 from lmk.local.kinds import LOCAL_FEATURES
@@ -156,7 +156,7 @@ def xfeat_pair(shared, side=320):
 def test_published_matches_of_one_scene_fit_one_transform(shared):
     matcher = LIGHTERGLUE.glue(str(published("xfeat-lighterglue", shared)))
     first, second = xfeat_pair(shared)
-    found = compare(first, second, SETTINGS["xfeat-lighterglue"], matcher([(first, second)])[0])
+    found = compare(first, second, LOCAL_FEATURES["xfeat-lighterglue"].comparison, matcher([(first, second)])[0])
     assert len(found.inliers) > 20
 
 

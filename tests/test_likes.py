@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from lmk.data.splits import Queries
+from lmk.ensemble.fusion_rules import FUSIONS
 from lmk.local.evidence import Evidence, gather, strongest
 from lmk.models.recipes import find_recipe
-from lmk.pipeline.fuse import FUSIONS, Proposed
+from lmk.pipeline.fuse import Proposed, fuse
 from lmk.pipeline.likes import LIKES, Like, find_like, write_statistics
 from lmk.pipeline.results import Answers, Verified
 from lmk.predictions import NO_LANDMARK, Predictions
@@ -52,7 +53,7 @@ def decided(like: Like, dev: np.ndarray, *test: np.ndarray) -> Answers:
     asked = Answers(DEV.top(1), TEST.top(1))
     verified = Verified(evidence(DEV, dev), evidence(TEST, *test))
     queries = Queries(DEV.ids, DEV.ids, TRUTH)
-    return FUSIONS[like.system.rule](Proposed({}, None, asked, verified, queries, {}, 0, like.divisor))
+    return fuse(Proposed({}, None, asked, verified, queries, {}, 0, like.divisor), like.system.rule)
 
 
 def test_vgg16_answers_what_more_than_35_inliers_bear_out_and_nothing_else():

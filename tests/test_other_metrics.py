@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from lmk.cli.app import app
 from lmk.ensemble.blend import fit_blend
+from lmk.ensemble.blend_rules import learned_rules
 from lmk.ensemble.candidates import gather
-from lmk.ensemble.climb import SEARCHES, Climb
+from lmk.ensemble.climb import Climb
 from lmk.ensemble.trials import MetricClimb
 from lmk.evaluation import evaluate
 from lmk.metrics import gap, gap_interval, ranked_hits
@@ -25,6 +26,7 @@ from lmk.util.errors import LmkError
 
 RNG = np.random.default_rng(0)
 EVERY = [*METRICS.values(), find_metric("map@1"), find_metric("map@5")]
+SEARCHES = {name: rule.search for name, rule in learned_rules().items() if rule.search is not None}
 
 
 def drawn(queries: int, k: int, seed: int) -> tuple[Predictions, np.ndarray]:

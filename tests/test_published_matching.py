@@ -11,8 +11,9 @@ from scipy.spatial import cKDTree
 from skimage.measure import ransac
 from skimage.transform import AffineTransform
 
-from lmk.local.compare import COMPARISONS, PUBLISHED, SETTINGS, compare, comparison_settings
+from lmk.local.compare import COMPARISONS, PUBLISHED, compare, comparison_settings
 from lmk.local.features import FeatureTable, LocalFeatures
+from lmk.local.kinds import LOCAL_FEATURES
 from lmk.local.published import (
     RandomGallery,
     fit_by_samples,
@@ -136,7 +137,7 @@ def test_comparisons_by_name_keep_seed_and_early_stop():
     assert COMPARISONS == ("default", "published")
     assert comparison_settings("delf", "published", seed=3, enough=36).trials == 1000
     assert comparison_settings("delf", "published", seed=3, enough=36).enough == 36
-    assert comparison_settings("delf") == SETTINGS["delf"]
+    assert comparison_settings("delf") == LOCAL_FEATURES["delf"].comparison
 
 
 def test_a_query_meets_32_of_48_photos_anew_each_pass_and_never_itself():

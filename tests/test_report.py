@@ -22,7 +22,7 @@ from lmk.report.page import MOST_BYTES, photo_counts, reader, write_report
 from lmk.report.pictures import Album, Features
 from lmk.report.record import load_run
 from lmk.report.statistics import landmark_rows
-from lmk.report.versus import BROKEN, MENDED, changed_queries, common_queries, write_comparison
+from lmk.report.versus import BROKEN, CORRECTED, changed_queries, common_queries, write_comparison
 from lmk.runs import CHANGES, LIKENESS
 from lmk.util.errors import LmkError
 from lmk.util.files import write_json
@@ -182,10 +182,10 @@ def test_a_photo_that_is_gone_is_named_on_the_page(workspace, competition, tmp_p
     there = read_competition("crops", moved)
     from lmk.report.costs import mistake_costs
 
-    dearest = str(record.photos[mistake_costs(record.final, record.truth).argmax()])
-    there.photo(dearest).unlink()
+    costliest = str(record.photos[mistake_costs(record.final, record.truth).argmax()])
+    there.photo(costliest).unlink()
     write_report(record, there, tmp_path / "report.html")
-    assert f"1 photos are no longer there, the first: {dearest}" in (tmp_path / "report.html").read_text()
+    assert f"1 photos are no longer there, the first: {costliest}" in (tmp_path / "report.html").read_text()
 
 
 def test_a_changed_competition_is_refused(workspace, competition, tmp_path):
@@ -241,7 +241,7 @@ def test_two_runs_differ_by_the_difference_of_their_gap_and_change_what_they_ans
     assert other <= set(rows)
     for change, row in zip(changes, rows, strict=True):
         right = [record.final.best[row] == truth[row] for record in (first, second)]
-        assert (change.change == MENDED) == (right == [False, True])
+        assert (change.change == CORRECTED) == (right == [False, True])
         assert (change.change == BROKEN) == (right == [True, False])
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lmk.evaluation import gap_of
 from lmk.metrics import gap
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.report.costs import QUIET, RIGHT, SILENT, STRANGER, WRONG, loss, mistake_costs, outcomes, verdict
+from lmk.report.costs import DISTRACTOR, QUIET, RIGHT, SILENT, WRONG, loss, mistake_costs, outcomes, verdict
 from lmk.report.statistics import (
     calibration,
     calibration_error,
@@ -66,7 +66,7 @@ def test_what_is_lost_sums_to_what_gap_lacks(drawn):
     truth = np.array([1] + [row[0] for row in drawn])
     found = answers([2] + [row[1] for row in drawn], [2.0] + [float(row[2]) for row in drawn])
     parts = loss(found, truth)
-    assert min(parts.wrong, parts.silent, parts.stranger) >= 0
+    assert min(parts.wrong, parts.silent, parts.distractor) >= 0
     assert parts.total == pytest.approx(1 - gap_of(found, truth), abs=1e-12)
 
 
@@ -75,7 +75,7 @@ def test_what_is_lost_by_hand():
     truth = np.array([7, NO_LANDMARK, 9, 5, 6])
     found = loss(answers([7, 9, 9, 7, NO_LANDMARK], [0.9, 0.8, 0.7, 0.6, 0.0]), truth)
     assert (found.wrong, found.silent) == (0.25, 0.25)
-    assert found.stranger == pytest.approx(1 / 3 / 4)
+    assert found.distractor == pytest.approx(1 / 3 / 4)
     assert verdict(found).startswith("0.583 of GAP is lost: 0.250 to known landmarks named wrongly")
     assert verdict(loss(answers([7], [0.5]), np.array([7]))) == "Nothing of GAP is lost."
 
@@ -83,7 +83,7 @@ def test_what_is_lost_by_hand():
 def test_every_query_has_one_of_five_outcomes():
     truth = np.array([7, 7, NO_LANDMARK, 7, NO_LANDMARK])
     found = answers([7, 8, 7, NO_LANDMARK, NO_LANDMARK], [1.0] * 5)
-    assert outcomes(found, truth).tolist() == [RIGHT, WRONG, STRANGER, SILENT, QUIET]
+    assert outcomes(found, truth).tolist() == [RIGHT, WRONG, DISTRACTOR, SILENT, QUIET]
 
 
 def test_gap_is_the_mean_precision_at_the_ranks_of_right_answers():
@@ -98,7 +98,7 @@ def test_gap_is_the_mean_precision_at_the_ranks_of_right_answers():
 def test_a_histogram_counts_every_answer_once_under_its_outcome():
     truth = np.array([7, 7, NO_LANDMARK, 7])
     found = histogram(answers([7, 8, 7, NO_LANDMARK], [1.0, 0.0, 0.5, 0.5]), truth)
-    assert {name: int(counts.sum()) for name, counts in found.counts.items()} == {RIGHT: 1, WRONG: 1, STRANGER: 1}
+    assert {name: int(counts.sum()) for name, counts in found.counts.items()} == {RIGHT: 1, WRONG: 1, DISTRACTOR: 1}
     assert (found.edges[0], found.edges[-1]) == (0, 1)
 
 

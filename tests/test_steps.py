@@ -9,6 +9,8 @@ import pytest
 import tiny
 
 from lmk.data.competitions import read_competition
+from lmk.local.kinds import LOCAL_FEATURES
+from lmk.models.backbones.catalogue import PROVIDERS
 from lmk.pipeline import code_of_steps
 from lmk.pipeline.build import build
 from lmk.pipeline.cache import Cache, DamagedResult
@@ -35,7 +37,7 @@ INERT = {
     "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.tables", "lmk.models.start",
     "lmk.models.saved", "lmk.models.distributed", "lmk.models.recipes", "lmk.models.delf.recipe",
     "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.settings", "lmk.data.reading",
-    "lmk.local.draw", "lmk.ensemble.rules", "lmk.metrics", "lmk.retrieval.scores", "lmk.pipeline.systems",
+    "lmk.local.draw", "lmk.metrics", "lmk.retrieval.scores", "lmk.pipeline.systems",
 }  # fmt: skip
 """Modules that carry numbers, or whose values stand in keys by themselves, and that make none."""
 READ = {"lmk.data.images", "lmk.data.views", "lmk.data.splits", "lmk.predictions"}
@@ -86,24 +88,35 @@ ROOTS = {
     "FUSION_CODE": "lmk.pipeline.fuse",
 }
 """The module that each step calls first."""
+KINDS, PROVIDERS_OF_BACKBONES = "kinds of local features", "providers of backbones"
 UPSTREAM = {
     "TRAINING_CODE": ("NETWORK_CODE",),
-    "COMPARISON_CODE": ("LOCAL_CODE",),
-    "PAIRS_CODE": ("COMPARISON_CODE", "LOCAL_CODE"),
+    "COMPARISON_CODE": ("DELF_FEATURES_CODE", KINDS),
+    "PAIRS_CODE": ("COMPARISON_CODE", "DELF_FEATURES_CODE", KINDS),
     "PUBLISHED_RETRIEVAL_CODE": ("RETRIEVAL_CODE",),
     "SPREAD_CODE": ("PAIRS_CODE", "RETRIEVAL_CODE", "BLEND_CODE"),
-    "EVIDENCE_CODE": ("COMPARISON_CODE", "LOCAL_CODE"),
-    "DELF_CODE": ("LOCAL_CODE",),
+    "EVIDENCE_CODE": ("COMPARISON_CODE", "DELF_FEATURES_CODE", KINDS),
+    "DELF_CODE": ("DELF_FEATURES_CODE", KINDS),
     "FUSION_CODE": ("BLEND_CODE", "EVIDENCE_CODE"),
 }
 """Modules whose digests a key holds besides: those of the steps before it, and of what it reads."""
 
 
 def declared_by(name: str) -> set[str]:
-    modules = getattr(code_of_steps, name)
-    if isinstance(modules, dict):
-        return {module for group in modules.values() for module in group}
-    return set(modules)
+    if name == KINDS:
+        return {module for kind in LOCAL_FEATURES.values() for module in (*kind.code, *kind.matching_code)}
+    if name == PROVIDERS_OF_BACKBONES:
+        return {module for provider in PROVIDERS for module in code_of_steps.provider_code(provider)}
+    return set(getattr(code_of_steps, name))
+
+
+@pytest.mark.parametrize("name", [KINDS, PROVIDERS_OF_BACKBONES])
+def test_every_module_that_an_entry_of_a_registry_computes_with_is_declared(name):
+    own = declared_by(name)
+    known = own | READ | declared_by("NETWORK_CODE")
+    for module in sorted(own):
+        used = {target for target in IMPORTED.get(module, ()) if not target.startswith("lmk.util")} - INERT
+        assert used <= known, f"{module} uses {sorted(used - known)}"
 
 
 @pytest.mark.parametrize("name", sorted(ROOTS))
@@ -123,6 +136,7 @@ def test_every_step_of_a_run_declares_code(computed):
 
 def test_no_inert_module_is_declared_and_every_declared_one_exists():
     declared = set().union(*(declared_by(name) for name in vars(code_of_steps) if name.endswith("_CODE")))
+    declared |= declared_by(KINDS) | declared_by(PROVIDERS_OF_BACKBONES)
     assert len(declared) > 30 and not declared & INERT
     assert code_digests(declared).keys() == declared
 

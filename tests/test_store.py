@@ -114,6 +114,8 @@ def test_a_shard_that_claims_more_than_it_holds_is_damaged(tmp_path):
         {"ids": np.array([1]), "x": np.zeros(1)},
         {"ids": np.array(["a"]), "x": np.zeros(2)},
         {"ids": np.array(["a"]), "x": np.array(1.0)},
+        {"ids": np.array(["a"]), "x": np.array([np.nan])},
+        {"ids": np.array(["a"]), "x": np.array([np.inf], np.float16)},
         {"x": np.zeros(1)},
     ],
 )
@@ -124,6 +126,15 @@ def test_a_shard_with_right_checksums_but_other_arrays_is_damaged(tmp_path, arra
     with pytest.raises(LmkError, match=r"000000\.npz was damaged"):
         store.load(np.array(["a"]))
     assert not (store.folder / "000000.npz").exists()
+
+
+def test_numbers_that_are_not_finite_are_not_stored(tmp_path):
+    store = ArrayStore(tmp_path, "features", {})
+    with pytest.raises(LmkError, match="features: 'x' as computed holds numbers that are not finite"):
+        store.collect(np.array(["a"]), lambda ids: {"x": np.full(len(ids), np.nan)}, 1)
+    assert not store.ids().size
+    store.append(np.array(["a"]), {"scores": np.array([[0.5, -np.inf]])})  # one candidate of two
+    assert np.isneginf(store.load(np.array(["a"]))["scores"][0, 1])
 
 
 def test_a_large_array_lies_in_a_file_that_goes_with_it(tmp_path, monkeypatch):

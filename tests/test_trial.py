@@ -52,7 +52,7 @@ def test_doctor_tells_what_each_device_does_and_a_failure_is_bad(monkeypatch):
     findings = {finding.what: finding for finding in doctor.devices()}
     assert findings["device gpu:0"].state == "ok" and "1,235 images/s in training" in findings["device gpu:0"].found
     assert findings["device gpu:1"].state == "bad" and "no kernel image" in findings["device gpu:1"].found
-    assert keras.backend.backend() in findings["device gpu:1"].mend
+    assert keras.backend.backend() in findings["device gpu:1"].remedy
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,7 @@ def lmk(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", envvar="LMK_QUIET", help="Say nothing on stderr but errors.")
     ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Tell what is looked at and what is stored.")
-    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print what is read and what is stored.")] = False,
 ) -> None:
     """From a landmark-recognition competition's files to a checked submission."""
     from lmk.cli.console import set_loudness

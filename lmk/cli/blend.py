@@ -10,6 +10,8 @@ import typer
 from lmk.cli.app import DEFAULT_METRIC, JsonOption, MetricOption, SeedOption, app, print_json
 from lmk.cli.complete import blend_rule_names
 from lmk.cli.output import say
+from lmk.ensemble.blend_rules import BLENDS, fixed_rules, learned_rules
+from lmk.util.text import described
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +29,7 @@ def blend(
         str,
         typer.Option(
             autocompletion=blend_rule_names,
-            help="vote, mean, min-max, rank-mean, log-product; learned from --dev: equal (calibrated, then equal "
-            "weights), greedy, hill-climb, coordinate.",
+            help=f"{described(fixed_rules())}; learned from --dev: {described(learned_rules())}.",
         ),
     ] = "min-max",
     weight: Annotated[
@@ -44,22 +45,22 @@ def blend(
         typer.Option(help="What each submission's model says of the dev queries, in their order. Default: look there."),
     ] = None,
     solution: Annotated[
-        Path | None, typer.Option(help="The hosts' solution: scores the blend and its parts, teaches nothing.")
+        Path | None,
+        typer.Option(help="The hosts' solution: scores the blend and its parts, fits nothing."),
     ] = None,
     seed: SeedOption = 0,
     metric: MetricOption = DEFAULT_METRIC,
     json: JsonOption = False,
 ) -> None:
-    """Blend submissions by a rule; with --dev weights are learned and the optimism is told, with --solution scored."""
-    from lmk.ensemble.blend import LEARNED_RULES, RULES
+    """Blend submissions by a rule; with --dev weights are learned, with --solution the blend is scored."""
     from lmk.ensemble.combine import combination
     from lmk.metrics.registry import find_metric
     from lmk.predictions import write_submission
-    from lmk.util.errors import UsageError
+    from lmk.util.errors import UsageError, did_you_mean
     from lmk.util.out_path import check_out
 
-    if rule not in RULES:
-        raise UsageError(f"No rule of blending is named '{rule}'; there are {', '.join(RULES)}.")
+    if rule not in BLENDS:
+        raise UsageError(f"No blend rule is named '{rule}'; there are {', '.join(BLENDS)}.{did_you_mean(rule, BLENDS)}")
     if len(submissions) < 2:
         raise UsageError("One submission is no blend. Name two or more.")
     if solution is not None and dev is not None and solution.resolve() == dev.resolve():
@@ -69,28 +70,28 @@ def blend(
     if out.resolve() in {path.resolve() for path in submissions}:
         raise UsageError(f"{out} is one of the submissions. Give --out another name.")
     lists = _aligned(submissions)
-    told: dict[str, object] = {"out": str(out), "rule": rule, "rows": len(lists[0])}
+    facts: dict[str, object] = {"out": str(out), "rule": rule, "rows": len(lists[0])}
     blending: Blending
-    if rule in LEARNED_RULES:
+    if BLENDS[rule].learned:
         if dev is None or weight:
             raise UsageError(
                 f"The rule '{rule}' learns its weights: give the truth of some queries by --dev, no --weight."
             )
         blending, learned = _learn(lists, submissions, dev, dev_list, rule, seed, scored_by)
-        told |= learned
+        facts |= learned
     else:
         if dev is not None or dev_list:
-            raise UsageError(f"The rule '{rule}' learns nothing from --dev. Learned are {', '.join(LEARNED_RULES)}.")
+            raise UsageError(f"The rule '{rule}' learns nothing from --dev. Learned are {', '.join(learned_rules())}.")
         _check_weights(weight, len(submissions))
         blending = combination(rule, lists, weight)
     blended = blending(lists, 1)
     write_submission(blended, out)
     if solution is not None:
-        told["scores"] = _scores([*submissions, out], [*lists, blended], solution, scored_by)
+        facts["scores"] = _scores([*submissions, out], [*lists, blended], solution, scored_by)
     if json:
-        print_json(told)
+        print_json(facts)
     else:
-        _tell(told, scored_by)
+        _print(facts, scored_by)
 
 
 def _aligned(paths: list[Path]) -> list[Predictions]:
@@ -182,23 +183,23 @@ def _scores(paths: list[Path], lists: list[Predictions], solution: Path, metric:
     ]
 
 
-def _tell(told: dict, metric: Metric) -> None:
+def _print(facts: dict, metric: Metric) -> None:
     from lmk.cli.tables import print_table
 
-    if "weights" in told:
+    if "weights" in facts:
         print_table(
-            f"Weights by {told['rule']}, from {told['dev_queries']:,} dev queries",
+            f"Weights by {facts['rule']}, from {facts['dev_queries']:,} dev queries",
             ("submission", "weight"),
-            [(name, f"{weight:.3f}") for name, weight in told["weights"].items()],
+            [(name, f"{weight:.3f}") for name, weight in facts["weights"].items()],
         )
         say(
-            f"Dev {metric.title} {told[f'dev_{metric.name}']:.5f} cross-fitted; fitted on all of dev it is "
-            f"{told['optimism']:+.5f} optimistic"
+            f"Dev {metric.title} {facts[f'dev_{metric.name}']:.5f} cross-fitted; fitted on all of dev it is "
+            f"{facts['optimism']:+.5f} optimistic"
         )
-    if "scores" in told:
+    if "scores" in facts:
         rows = [
             (score["file"], f"{score[metric.name]:.5f}", f"{score['low']:.3f} to {score['high']:.3f}")
-            for score in told["scores"]
+            for score in facts["scores"]
         ]
         print_table(f"{metric.title} on the solution", ("file", metric.title, "95 % interval"), rows)
-    say(f"{told['out']}: {told['rows']:,} rows, blended by {told['rule']}")
+    say(f"{facts['out']}: {facts['rows']:,} rows, blended by {facts['rule']}")

@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "check": ("Check that a submission answers the competition's ids as the hosts want it.", ("evaluate",)),
     "blend": (
-        "Blend submissions by a rule; with --dev weights are learned and the optimism is told, with --solution scored.",
+        "Blend submissions by a rule; with --dev weights are learned, with --solution the blend is scored.",
         ("blend",),
     ),
     "recipes": (
@@ -91,7 +91,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "help": ("Show the help of a command, as its --help does.", ("help",)),
     "config": ("Settings of a project (lmk.toml), which stand in for options.", ("config",)),
 }
-"""By name: the first paragraph of its help, and the modules of `lmk.cli` that hold it and the commands below it."""
+"""Commands by name: the first paragraph of its help, and the modules of `lmk.cli` that hold it and the commands below
+it."""
 
 
 class Imported(MutableMapping[str, Any]):

@@ -1,4 +1,4 @@
-"""What the shell completes: every set of names that is known, and files of the kind that is asked for."""
+"""Completion in the shell: every set of names that is known, and files of the kind that is asked for."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def _workspace(context: typer.Context) -> Path:
     return Path(context.params.get("workspace") or "workspace")
 
 
-def fusion_names(incomplete: str) -> list[str]:
-    """Fusion rules that begin so."""
-    from lmk.ensemble.rules import RULES
+def fusion_names(incomplete: str) -> list[tuple[str, str]]:
+    """Fusion rules that begin so, with what each does."""
+    from lmk.ensemble.fusion_rules import FUSIONS
 
-    return [name for name in RULES if name.startswith(incomplete)]
+    return [(name, rule.about) for name, rule in FUSIONS.items() if name.startswith(incomplete)]
 
 
 def metric_names(incomplete: str) -> list[str]:
@@ -80,14 +80,14 @@ def metric_names(incomplete: str) -> list[str]:
 
 
 def retrieval_names(incomplete: str) -> list[tuple[str, str]]:
-    """Ways to rank landmarks by nearest photos that begin so, with what is told of each."""
+    """Ways to rank landmarks by nearest photos that begin so, with a line on each."""
     from lmk.retrieval.scores import SCORES
 
     return [(name, about) for name, about in SCORES.items() if name.startswith(incomplete)]
 
 
 def like_names(incomplete: str) -> list[tuple[str, str]]:
-    """Published systems that begin so, with what is told of each."""
+    """Published systems that begin so, with a line on each."""
     from lmk.pipeline.systems import SYSTEMS
 
     return [(name, system.about) for name, system in SYSTEMS.items() if name.startswith(incomplete)]
@@ -95,9 +95,9 @@ def like_names(incomplete: str) -> list[tuple[str, str]]:
 
 def local_feature_names(incomplete: str) -> list[str]:
     """Kinds of local features that begin so."""
-    from lmk.local.kinds import KINDS
+    from lmk.local.kinds import choices
 
-    return [name for name in KINDS if name.startswith(incomplete)]
+    return [name for name in choices() if name.startswith(incomplete)]
 
 
 def command_names(context: typer.Context, incomplete: str) -> list[str]:
@@ -122,7 +122,7 @@ def kernel_names(incomplete: str) -> list[str]:
 
 
 def weights_names(incomplete: str) -> list[str]:
-    """What `--weights` names besides files, and folders that begin so."""
+    """Values of `--weights` besides files, and folders that begin so."""
     folders = [f"{path}/" for path in sorted(Path().glob(f"{incomplete}*")) if path.is_dir()] if incomplete else []
     return [name for name in ("imagenet", "none", "tiny") if name.startswith(incomplete)] + folders
 
@@ -141,11 +141,11 @@ def delf_names(incomplete: str) -> list[str]:
     return [name for name in CUTS if name.startswith(incomplete)]
 
 
-def blend_rule_names(incomplete: str) -> list[str]:
-    """Rules of `lmk blend` that begin so."""
-    from lmk.ensemble.blend import RULES
+def blend_rule_names(incomplete: str) -> list[tuple[str, str]]:
+    """Rules of `lmk blend` that begin so, with what each does."""
+    from lmk.ensemble.blend_rules import BLENDS
 
-    return [name for name in RULES if name.startswith(incomplete)]
+    return [(name, rule.about) for name, rule in BLENDS.items() if name.startswith(incomplete)]
 
 
 def submissions_or_runs(context: typer.Context, incomplete: str) -> list[str]:

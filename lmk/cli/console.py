@@ -1,4 +1,4 @@
-"""What a person sees while a command works: rich on a terminal, plain lines in logs; on stderr, always literal."""
+"""Progress and notes of a command: rich on a terminal, plain lines in logs; on stderr, always literal."""
 
 import logging
 import sys

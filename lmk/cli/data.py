@@ -79,12 +79,12 @@ def _unreadable(competition: Competition) -> list[Finding]:
     photos = (path for files in competition.files for path in files.paths())
     flaws = find_unreadable(photos, total, os.cpu_count() or 1, progress)
     items = np.array([f"{flaw.path.relative_to(competition.root)}: {flaw.reason}" for flaw in flaws], dtype=str)
-    mend = "They are left out of training, and answered last in test; fetch them again."
-    return [Finding(UNREADABLE, "photos that cannot be read", items, mend)] if flaws else []
+    remedy = "They are left out of training, and answered last in test; fetch them again."
+    return [Finding(UNREADABLE, "photos that cannot be read", items, remedy)] if flaws else []
 
 
 def _facts(competition: Competition, findings: list[Finding]) -> dict[str, object]:
-    """What the table tells, with every item of every finding."""
+    """The table as JSON values, with every item of every finding."""
     each = _photos_per_landmark(competition)
     return {
         "competition": competition.name,
@@ -103,7 +103,7 @@ def _facts(competition: Competition, findings: list[Finding]) -> dict[str, objec
                 "what": finding.what,
                 "count": finding.count,
                 "items": finding.items.tolist(),
-                "mend": finding.mend,
+                "remedy": finding.remedy,
             }
             for finding in findings
         ],
@@ -128,7 +128,7 @@ def _table(competition: Competition, findings: list[Finding]) -> list[str]:
         more = finding.count > len(finding.examples)
         lines.append(f"{finding.what}: {finding.count:,}")
         lines.append(f"  {', '.join(finding.examples)}{f', ... (all: --list {finding.kind})' if more else ''}")
-        lines.append(f"  {finding.mend}")
+        lines.append(f"  {finding.remedy}")
     return lines
 
 

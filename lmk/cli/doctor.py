@@ -34,12 +34,12 @@ State = Literal["ok", "note", "bad"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what was found, and how to mend it where it is not `ok`."""
+    """One thing that was looked at: what was found, and how to fix it where it is not `ok`."""
 
     what: str
     state: State
     found: str
-    mend: str = ""
+    remedy: str = ""
 
 
 @app.command()
@@ -94,20 +94,20 @@ def versions() -> Iterator[Finding]:
         yield Finding("packages", "note", "lmk is not installed as a package", "Run `pip install .` in its folder.")
         return
     wanted = [item for item in wanted if item.marker is None or item.marker.evaluate({"extra": ""})]
-    faults, told = [], []
+    faults, wrong = [], []
     for item in wanted:
         try:
             found = version(item.name)
         except PackageNotFoundError:
             faults.append(str(item))
-            told.append(f"{item.name} is missing")
+            wrong.append(f"{item.name} is missing")
             continue
         if not item.specifier.contains(found, prereleases=True):
             faults.append(str(item))
-            told.append(f"{item.name} {found} is not {item.specifier}")
+            wrong.append(f"{item.name} {found} is not {item.specifier}")
     if faults:
         quoted = " ".join(f"'{fault}'" for fault in faults)
-        yield Finding("packages", "bad", "; ".join(told), f"Run `pip install {quoted}`.")
+        yield Finding("packages", "bad", "; ".join(wrong), f"Run `pip install {quoted}`.")
     else:
         yield Finding("packages", "ok", f"all {len(wanted)} are there")
 
@@ -144,24 +144,26 @@ def devices() -> Iterator[Finding]:
         yield Finding("backend", "ok", f"Keras {keras.__version__} on {backend}{by}, {policy_for_device()}")
     except (ImportError, ValueError) as error:
         line = str(error).splitlines()[0] if str(error) else repr(error)
-        mend = "Run `pip install keras tensorflow`." if source == "default" else f"Install it anew, or change {source}."
-        yield Finding("backend", "bad", line, mend)
+        remedy = (
+            "Run `pip install keras tensorflow`." if source == "default" else f"Install it anew, or change {source}."
+        )
+        yield Finding("backend", "bad", line, remedy)
         return
     for trial in trials:
         if trial.failure:
-            mend = f"Install {backend} anew for this machine's driver, or hide the device (CUDA_VISIBLE_DEVICES='')."
-            yield Finding(f"device {trial.device}", "bad", f"training or prediction failed: {trial.failure}", mend)
+            remedy = f"Install {backend} anew for this machine's driver, or hide the device (CUDA_VISIBLE_DEVICES='')."
+            yield Finding(f"device {trial.device}", "bad", f"training or prediction failed: {trial.failure}", remedy)
         else:
             rates = f"{trial.training:,.0f} images/s in training, {trial.prediction:,.0f} in prediction"
             yield Finding(f"device {trial.device}", "ok", f"{rates} (a small network at 96 pixels)")
     if found:
         yield Finding("GPU", "ok", ", ".join(found))
     elif shutil.which("nvidia-smi"):
-        mend = "Run `pip install 'lmk[gpu]'`." if backend == "tensorflow" else f"Install {backend} with CUDA."
-        yield Finding("GPU", "note", f"the machine has one, but {backend} does not see it", mend)
+        remedy = "Run `pip install 'lmk[gpu]'`." if backend == "tensorflow" else f"Install {backend} with CUDA."
+        yield Finding("GPU", "note", f"the machine has one, but {backend} does not see it", remedy)
     else:
-        mend = f"Not needed for {', '.join(default_recipes())}; train others by `lmk kernel new`."
-        yield Finding("GPU", "note", f"none; {os.cpu_count()} CPU cores", mend)
+        remedy = f"Not needed for {', '.join(default_recipes())}; train others by `lmk kernel new`."
+        yield Finding("GPU", "note", f"none; {os.cpu_count()} CPU cores", remedy)
 
 
 @contextmanager
@@ -185,8 +187,8 @@ def backbone_weights(recipes: Sequence[str], weights: str) -> Iterator[Finding]:
     from lmk.util.errors import LmkError
 
     if weights == "none":
-        mend = "They learn little from a few thousand photos. Name ImageNet's by --weights."
-        yield Finding("weights", "note", "none: networks start untrained", mend)
+        remedy = "They learn little from a few thousand photos. Name ImageNet's by --weights."
+        yield Finding("weights", "note", "none: networks start untrained", remedy)
         return
     for backbone in dict.fromkeys(find_recipe(name).backbone for name in recipes):
         what = f"weights of {backbone}"
@@ -207,12 +209,12 @@ def _published(what: str, backbone: str) -> Finding:
     path = home / "models" / backbone_named(backbone).published
     if path.is_file():
         return Finding(what, "ok", str(path))
-    mend = "They are fetched at first use. Without a network, name a folder of weights by --weights."
-    return Finding(what, "note", "ImageNet's, not fetched yet", mend)
+    remedy = "They are fetched at first use. Without a network, name a folder of weights by --weights."
+    return Finding(what, "note", "ImageNet's, not fetched yet", remedy)
 
 
 def credentials() -> Iterator[Finding]:
-    """What lmk would sign in to Kaggle with, and each place that holds what cannot be a credential.
+    """Credentials that lmk would sign in to Kaggle with, and each place that holds what cannot be a credential.
 
     Places are looked at in the order in which signing in does; what they hold is named by its place, never shown.
     """
@@ -223,16 +225,16 @@ def credentials() -> Iterator[Finding]:
     try:
         used = sign_in_by()
     except CredentialsError as error:
-        reason, _, mend = str(error).partition(". ")
-        yield Finding(what, "note", reason, f"Until then nothing is fetched or submitted. {mend}")
+        reason, _, remedy = str(error).partition(". ")
+        yield Finding(what, "note", reason, f"Until then nothing is fetched or submitted. {remedy}")
         return
     if not used:
-        mend = (
+        remedy = (
             "Only for fetching and submitting: make a token in Kaggle's settings and save it in "
             "~/.kaggle/access_token, or run `kaggle auth login`."
         )
         given = "KAGGLE_USERNAME without KAGGLE_KEY" if os.environ.get("KAGGLE_USERNAME") else "none"
-        yield Finding(what, "note", given, "Set KAGGLE_KEY, too." if given != "none" else mend)
+        yield Finding(what, "note", given, "Set KAGGLE_KEY, too." if given != "none" else remedy)
         return
     others = f"; not used: {', '.join(used[1:])}" if len(used) > 1 else ""
     files = [path for path in credential_files() if path.is_file()]
@@ -257,10 +259,10 @@ def disk(workspace: Path) -> Iterator[Finding]:
         return
     free = shutil.disk_usage(existing).free / 1e9
     if free < LEAST_GIGABYTES:
-        mend = (
+        remedy = (
             f"Free some, or name a workspace on another disk by --workspace; a run takes up to {LEAST_GIGABYTES:g} GB."
         )
-        yield Finding("disk", "note", f"{free:.1f} GB free at {existing}", mend)
+        yield Finding("disk", "note", f"{free:.1f} GB free at {existing}", remedy)
     else:
         yield Finding("disk", "ok", f"{free:,.0f} GB free at {existing}")
 
@@ -283,7 +285,7 @@ def photos(competition: str, workspace: Path) -> Iterator[Finding]:
     counts = f"{found.name}: {len(found.train_ids):,} training photos, {len(found.test_ids):,} to answer"
     yield Finding("competition", "ok", counts)
     for item in found.findings:
-        yield Finding(f"competition: {item.kind}", "note", f"{item.count:,} {item.what}", item.mend)
+        yield Finding(f"competition: {item.kind}", "note", f"{item.count:,} {item.what}", item.remedy)
 
 
 def _print(findings: list[Finding]) -> None:
@@ -296,7 +298,7 @@ def _print(findings: list[Finding]) -> None:
         below = " " * (width + 8)
         say_text(f"{marks[finding.state]:<5} {finding.what:<{width}}  {finding.found}", below)
         if finding.state != "ok":
-            say_text(f"{below}-> {finding.mend}", f"{below}   ")
+            say_text(f"{below}-> {finding.remedy}", f"{below}   ")
     if any(finding.state == "bad" for finding in findings):
         next_steps("fix what is marked BAD, then lmk doctor again")
     else:

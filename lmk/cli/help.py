@@ -1,4 +1,4 @@
-"""`lmk help`: the help of a command, for whoever looks for it there."""
+"""`lmk help`: the help of a command, for those who look for it there."""
 
 from typing import Annotated, Any
 

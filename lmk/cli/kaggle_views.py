@@ -96,8 +96,8 @@ def submissions_table(records: Sequence["Record"], unknown: Sequence["Submission
         date = submission.date.strftime("%y-%m-%d %H:%M") if submission.date else "–"
         when = date if wide else date[3:].replace(" ", "\n")
         scores = ("–", _score(submission.public), _score(submission.private), _status(submission.status))
-        told = [shown(submission.file_name), shown(submission.description)]
-        table.add_row(when, *([*map(Text, told), "–"] if wide else [Text("\n".join(told))]), *scores)
+        cells = [shown(submission.file_name), shown(submission.description)]
+        table.add_row(when, *([*map(Text, cells), "–"] if wide else [Text("\n".join(cells))]), *scores)
     return table
 
 

@@ -36,7 +36,7 @@ EveryOption = Annotated[float, typer.Option("--every", min=0.1, help="Seconds be
 POLL_SECONDS = 15.0
 FAILED = "error"
 WEIGHTS_FOLDER = "FOLDER-OF-WEIGHTS"
-"""What `lmk.kaggle.reuse` writes for a folder that it does not know."""
+"""Placeholder of `lmk.kaggle.reuse` for a folder that it does not know."""
 
 
 @kernel.command()
@@ -123,9 +123,9 @@ def push(
     check_recipe_files(folder)
     if check:
         prepared = prepare(folder, "local", secrets(), seconds=limit)
-        told = {"bundle": prepared.bundle.digest, "bytes": prepared.bundle.size, "pushed": False}
+        facts = {"bundle": prepared.bundle.digest, "bytes": prepared.bundle.size, "pushed": False}
         text = f"{name}: bundle {prepared.bundle.digest}, {prepared.bundle.size:,} bytes; nothing was sent"
-        print_json(told) if as_json else say(text)
+        print_json(facts) if as_json else say(text)
         return
     client = connect(timeout)
     known = [*secrets(), *client.secrets()]
@@ -420,7 +420,7 @@ def hide_first(prepared: Prepared, inputs: dict[str, Path], folder: Path, seed: 
 
 
 def score_rerun(submission: Path, hidden: Hidden) -> str:
-    """What the scored run would say of a submission."""
+    """Findings of the scored run about a submission."""
     from lmk.kaggle.rerun import check_answers
     from lmk.metrics import gap
     from lmk.predictions import read_submission

@@ -36,6 +36,9 @@ from lmk.cli.complete import (
     weights_names,
 )
 from lmk.cli.console import note, progress
+from lmk.ensemble.fusion_rules import FUSIONS
+from lmk.local.kinds import choices
+from lmk.util.text import described
 
 if TYPE_CHECKING:
     from lmk.pipeline.config import Config, Execution
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
 DEMO_RECIPES = ("tinymobilenetv2-gem", "tinymobilenet-gem")
 CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
 PACKAGED_RECIPES = ("efficientnetlite0-gem", "efficientnetlite2-gem")
-"""On a CPU where lmk[weights] is installed, whose weights need no download."""
+"""Default recipes on a CPU where lmk[weights] is installed, whose weights need no download."""
 LITE_RECIPES = ("mobilenet-gem", "efficientnetlite0-gem")
 """The same where weights are named, so that MobileNet's are at hand, too: the best pair in docs/journal/networks.md."""
 GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
@@ -88,7 +91,7 @@ OF_LIKE = (
 
 @dataclass(frozen=True)
 class Opened:
-    """What a command works on: the configuration, the competition as it sees it, and how it computes."""
+    """Inputs of a command: the configuration, the competition as it sees it, and how it computes."""
 
     config: Config
     dataset: Dataset
@@ -208,7 +211,7 @@ def open_run(
         typer.Option(
             autocompletion=fusion_names,
             rich_help_panel=VERIFYING,
-            help="Fusion rule: learned, seed-0.85-0.15 or seed-35-inliers.",
+            help=f"Fusion rule: {described(FUSIONS)}.",
         ),
     ] = "learned",
     spread: Annotated[
@@ -224,7 +227,8 @@ def open_run(
         typer.Option(
             autocompletion=local_feature_names,
             rich_help_panel=VERIFYING,
-            help="Local features: rootsift, delf or both. Default: both; rootsift where DELF has no weights.",
+            help=f"Local features: {', '.join(choices())}. Default: both, which are rootsift and delf; rootsift where "
+            "DELF has no weights.",
         ),
     ] = None,
     delf: Annotated[
@@ -383,7 +387,6 @@ def config_from(given: Mapping[str, Any]) -> Config:
     Raises:
         LmkError: A recipe, rule or system is unknown, or takes no such setting.
     """
-    from lmk.ensemble.rules import PUBLISHED_SUM, PUBLISHED_THRESHOLD, RULES
     from lmk.metrics.registry import find_metric
     from lmk.models.recipes import find_recipe
     from lmk.pipeline.config import CANDIDATES, config_of
@@ -396,8 +399,10 @@ def config_from(given: Mapping[str, Any]) -> Config:
     ensemble, local_features = given["ensemble"], given["local_features"]
     unreadable, retrieval = given["unreadable"], given["retrieval"]
     metric = find_metric(given["metric"])
-    if fusion not in RULES:
-        raise UsageError(f"No fusion is named '{fusion}'; there are {', '.join(RULES)}.{did_you_mean(fusion, RULES)}")
+    if fusion not in FUSIONS:
+        raise UsageError(
+            f"No fusion is named '{fusion}'; there are {', '.join(FUSIONS)}.{did_you_mean(fusion, FUSIONS)}"
+        )
     if retrieval not in SCORES:
         raise UsageError(
             f"No retrieval is named '{retrieval}'; there are {', '.join(SCORES)}.{did_you_mean(retrieval, SCORES)}"
@@ -415,15 +420,17 @@ def config_from(given: Mapping[str, Any]) -> Config:
             )
         recipe, ensemble, fusion, local_features = recipe or [system.recipe], True, system.rule, "delf"
         unreadable = unreadable or system.unreadable
+    rule = FUSIONS[fusion]
     if given["passes"] > 1 and (system is None or not system.sums):
         raise typer.BadParameter("--passes goes with --like xception-delf32.")
-    if given["divisor"] != "dev" and fusion != PUBLISHED_SUM:
-        raise typer.BadParameter(f"--divisor goes with --fusion {PUBLISHED_SUM} and --like xception-delf32.")
-    if fusion == PUBLISHED_THRESHOLD and unreadable not in (None, "empty"):
+    if given["divisor"] != "dev" and not rule.divides:
+        divided = " or ".join(name for name, one in FUSIONS.items() if one.divides)
+        raise typer.BadParameter(f"--divisor goes with --fusion {divided} and --like xception-delf32.")
+    if not rule.answers_unverified and unreadable not in (None, "empty"):
         raise typer.BadParameter(
             f"--unreadable {unreadable} answers what was not verified, which the rule {fusion} does not do."
         )
-    unreadable = unreadable or ("empty" if fusion == PUBLISHED_THRESHOLD else "last")
+    unreadable = unreadable or ("last" if rule.answers_unverified else "empty")
     recipes, weights = with_defaults(given["competition"], recipe, given["weights"])
     delf = given["delf"] or (packaged_delf(recipes, weights) if system is None else None)
     as_given = (
@@ -532,7 +539,7 @@ def _on_command_line(context: typer.Context, names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a command that opens nothing works on: the configuration, and the options of a run by name."""
+    """Inputs of a command that opens nothing: the configuration, and the options of a run by name."""
 
     config: Config
     options: Mapping[str, Any]
@@ -609,7 +616,7 @@ def _with_options(
     Args:
         function: Its parameters after the first are its own options.
         call: Gets the options of a run, and the function's own, by name.
-        further: Of other names.
+        further: Number of other names.
         instead: Gets all options first, and says whether it did the work in place of the command.
     """
     local = {"Opened": object, "Asked": object}

@@ -78,7 +78,7 @@ def plan(
     rates, device, jobs = MEASURED, GPUS[gpu], options["jobs"]
     disk = disk_budget(options["disk"], place.stores)
     factors = measured_factors(place, rates, device, jobs)
-    told: dict[str, object] = {"competition": told_size(size)}
+    facts: dict[str, object] = {"competition": told_size(size)}
     if fit is None:
         config = within_budget(asked.config, size, disk)
         lines = changes(asked.config, config)
@@ -91,12 +91,12 @@ def plan(
         costs, fetched = found.costs, True
         command = command_of({**options, **found.options, "jobs": limits.jobs})
         lines = [*changes(found.asked, found.config), *fit_lines(found, fit), f"lmk make-submission {command}"]
-        told |= {"command": f"lmk make-submission {command}", "lost": dict(found.lost)}
+        facts |= {"command": f"lmk make-submission {command}", "lost": dict(found.lost)}
     ends = where_it_ends(costs, device, memory_here(), disk)
     if json:
-        told |= {"steps": [cost.to_dict() for cost in costs], "total": total(costs), "changed": lines}
+        facts |= {"steps": [cost.to_dict() for cost in costs], "total": total(costs), "changed": lines}
         known = {name: rate.to_dict() for name, rate in rates.items()}
-        print_json({**told, "ends": ends, "gpu": device.name, "rates": known})
+        print_json({**facts, "ends": ends, "gpu": device.name, "rates": known})
         return
     show(size, costs, [*ends, *lines], rates, device)
     if fit is None:
@@ -115,11 +115,11 @@ COSTS = {
     "dev_queries": "no GAP, but a wider interval",
     "gallery": "about {lost:.3f} of GAP, as on a part of world",
 }
-"""What a lower value costs, for people; where the numbers are from, `lmk.pipeline.fit` says."""
+"""Cost of a lower value, for people; where the numbers are from, `lmk.pipeline.fit` says."""
 
 
 def fit_lines(found: Fit, time: str) -> list[str]:
-    """What was lowered to fit, and what it costs, for people."""
+    """Values that were lowered to fit, with their cost, for people."""
     named = {name: f"--{name.replace('_', '-')}" for name in found.lost}
     if not found.lost:
         return [f"All settings as they are fit {time}:"]
@@ -146,7 +146,7 @@ def find_size(competition: str, workspace: Workspace) -> tuple[Size, bool]:
 
 
 def told_size(size: Size) -> dict[str, object]:
-    """For JSON: counts alone."""
+    """Counts of a competition, for JSON."""
     counts = {"train": size.train, "landmarks": size.landmarks, "distractors": size.distractors, "test": size.test}
     return {"name": size.name, **counts, "kilobytes_a_photo": round(size.kilobytes, 1), "source": size.source}
 

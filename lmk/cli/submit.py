@@ -80,11 +80,11 @@ def submit(
         client, record = send_file(str(what), message, competition, workspace, kept, again, timeout, asked)
     if wait:
         record = wait_for_score(client, kept, record, wait_seconds)
-    told = outcome(client, record)
+    facts = outcome(client, record)
     if as_json:
-        print_json(told)
+        print_json(facts)
     else:
-        tell(told)
+        tell(facts)
 
 
 def send_file(
@@ -222,17 +222,17 @@ def outcome(client: Client, record: Record) -> dict[str, object]:
     }
 
 
-def tell(told: dict[str, object]) -> None:
+def tell(facts: dict[str, object]) -> None:
     """Print an `outcome` for a person."""
     from lmk.cli.console import next_steps, note
 
-    known = "".join(f"  {name} {told[name]:.5f}" for name in ("public", "private") if told[name] is not None)
-    say(f"submission {told['ref']} to {told['competition']}: {told['status']}{known}")
-    if told["left_today"] is not None:
-        note(f"{told['left_today']} submission{'s' if told['left_today'] != 1 else ''} left today.")
-    if told["public"] is None:
-        next_steps(f"lmk submissions --update -c {told['competition']}")
+    known = "".join(f"  {name} {facts[name]:.5f}" for name in ("public", "private") if facts[name] is not None)
+    say(f"submission {facts['ref']} to {facts['competition']}: {facts['status']}{known}")
+    if facts["left_today"] is not None:
+        note(f"{facts['left_today']} submission{'s' if facts['left_today'] != 1 else ''} left today.")
+    if facts["public"] is None:
+        next_steps(f"lmk submissions --update -c {facts['competition']}")
     else:
         next_steps(
-            f"lmk leaderboard -c {told['competition']}", "lmk submissions", "lmk scores  (of runs: dev beside public)"
+            f"lmk leaderboard -c {facts['competition']}", "lmk submissions", "lmk scores  (of runs: dev beside public)"
         )

@@ -63,7 +63,7 @@ def host_of(url: str) -> str:
 
 
 def agent(contact: str = "") -> str:
-    """The User-Agent of all requests; `contact` is where an operator can reach whoever downloads.
+    """The User-Agent of all requests; `contact` is where an operator can reach the user.
 
     Raises:
         LmkError: A header cannot hold the contact.
@@ -86,7 +86,7 @@ def photo_pool(each_host: int, allow_private: bool = False, contact: str = "") -
 
 
 def get(pool: urllib3.PoolManager, url: str, limits: Limits) -> bytes:
-    """What an address holds; `pool` decides which hosts may be asked (`photo_pool`).
+    """Content of an address; `pool` decides which hosts may be asked (`photo_pool`).
 
     Raises:
         NoPhoto: Whatever stood in the way.
@@ -243,7 +243,7 @@ def public_addresses(host: str, port: int) -> list[str]:
 
 
 class _Public:
-    """For a class of connections: they go to public addresses alone."""
+    """A mixin for classes of connections: they go to public addresses alone."""
 
     _dns_host: str
     port: int

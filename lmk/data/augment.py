@@ -16,7 +16,7 @@ class Ranges:
         rotation: Degrees.
         shift: Part of the side, along x and y each.
         shear: Degrees.
-        zoom: Of a factor around 1, along x and y each; below 1 the photo appears larger.
+        zoom: Range of a factor around 1, along x and y each; below 1 the photo appears larger.
         channel: Added to all values of a channel, each channel its own, of 255.
     """
 
@@ -47,7 +47,7 @@ def augment(photo: np.ndarray, side: int, rng: np.random.Generator, out: np.ndar
 
     Args:
         photo: (h, w, 3) uint8.
-        side: Of the result, in pixels.
+        side: Side of the result, in pixels.
         rng: Equal states give equal results.
         out: (side, side, 3) uint8 to write into.
 

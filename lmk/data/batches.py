@@ -15,11 +15,11 @@ Seed = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Share:
-    """What one process reads of an epoch: its part of every batch; all of them together read the whole epoch.
+    """One process's share of an epoch: its part of every batch; all of them together read the whole epoch.
 
     Attributes:
         process, processes: Which of how many this is.
-        devices: Of each process; each gets as many rows of a batch.
+        devices: Number of devices of each process; each gets as many rows of a batch.
     """
 
     process: int = 0
@@ -109,7 +109,7 @@ class FeatureBatches(Batches):
             classes: (n,) int, `NO_LANDMARK` for none.
             batch_size: Views a batch of all processes.
             balance: Draw landmarks evenly, not photos.
-            seed: Of the order.
+            seed: Random seed of the order.
             share: What this process reads.
             most: Batches of the epoch at the most, of views drawn anew for each epoch; None for every view.
         """
@@ -150,10 +150,11 @@ class PhotoBatches(Batches):
             read: A photo's id to RGB (h, w, 3) uint8.
             ids: (n,) str.
             classes: (n,) int, `NO_LANDMARK` for none.
-            side: Of a view, in pixels.
+            side: Side of a view, in pixels.
             batch_size: Photos a batch of all processes.
             balance: Draw landmarks evenly, not photos.
-            seed: Of order and augmentation; a photo's view follows from it alone, whichever process gets it.
+            seed: Random seed of order and augmentation; a photo's view follows from it alone, whichever process gets
+                it.
             workers: Threads, each of which makes whole batches; one a core if None, but `READERS` at the most.
             share: What this process reads.
             most: Batches of the epoch at the most; None for every photo.

@@ -1,4 +1,4 @@
-"""What a run needs of a competition, looked at before anything is computed."""
+"""Checks of a competition for a run, before anything is computed."""
 
 from collections.abc import Collection
 

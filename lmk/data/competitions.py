@@ -41,13 +41,13 @@ class Finding:
         kind: One word to ask for it by, "train-rows-without-photo".
         what: What was counted, in words.
         items: (count,) str, ids, landmarks or files.
-        mend: What lmk does about it, or what a person could do.
+        remedy: What lmk does about it, or what a person could do.
     """
 
     kind: str
     what: str
     items: np.ndarray
-    mend: str
+    remedy: str
 
     @property
     def count(self) -> int:
@@ -62,7 +62,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Competition:
-    """What a competition gives to train on and asks to answer.
+    """A competition: photos to train on, and photos to answer.
 
     Attributes:
         name: Slug, "demo", or the folder's name.
@@ -105,10 +105,10 @@ def open_competition(name: str, competitions: Path, progress: Progress = silent)
     Args:
         name: One of `SLUGS`, "demo" (where it was drawn), or a folder.
         competitions: Folder of competitions, one a slug.
-        progress: Told of the folders listed.
+        progress: Reports the folders listed.
 
     Raises:
-        LmkError: Nothing by that name, or files that cannot be used; the text says how to mend it.
+        LmkError: Nothing by that name, or files that cannot be used; the text says how to fix it.
     """
     return read_competition(*find_competition(name, competitions), progress)
 
@@ -234,8 +234,8 @@ def _train_table(root: Path) -> Path:
     if (archive := root / "train.csv.zip").is_file():
         raise LmkError(f"{root} has no train.csv. Unpack {archive.name} there.")
     inner = next((table.parent for table in sorted(root.glob("*/train.csv"))), None)
-    mend = f"{inner} has one: name that folder." if inner else "Fetch it, or name the folder that holds it."
-    raise LmkError(f"{root} has no train.csv. {mend}")
+    remedy = f"{inner} has one: name that folder." if inner else "Fetch it, or name the folder that holds it."
+    raise LmkError(f"{root} has no train.csv. {remedy}")
 
 
 def _test_ids(root: Path) -> tuple[np.ndarray, list[Path], list[Finding]]:
@@ -244,7 +244,7 @@ def _test_ids(root: Path) -> tuple[np.ndarray, list[Path], list[Finding]]:
     tables = samples[:1] + [root / "test.csv"] * (root / "test.csv").is_file()
     if not tables:
         raise LmkError(
-            f"{root} has neither test.csv nor {SAMPLES[0]}, so nothing tells which photos to answer. "
+            f"{root} has neither test.csv nor {SAMPLES[0]}, so the photos to answer are unknown. "
             "Fetch it, or write one with a column `id` (test.csv)."
         )
     ids = read_sample(tables[0]) if samples else read_test(tables[0])[0]
@@ -293,7 +293,7 @@ def _check_parts(parts: dict[str, np.ndarray]) -> None:
 
 
 def _train_findings(rows: np.ndarray, landmarks: np.ndarray, lacking: np.ndarray) -> list[Finding]:
-    """What is odd about the rows of train.csv."""
+    """Findings about the rows of train.csv."""
     known, counts = np.unique(landmarks[~lacking & (landmarks != NO_LANDMARK)], return_counts=True)
     return _findings(
         (
@@ -326,7 +326,7 @@ def _train_findings(rows: np.ndarray, landmarks: np.ndarray, lacking: np.ndarray
 def _photo_findings(
     root: Path, train: PhotoFiles, test: PhotoFiles, distractors: PhotoFiles, rows: np.ndarray, test_ids: np.ndarray
 ) -> list[Finding]:
-    """What is odd about the photos, and which ids to answer have none."""
+    """Findings about the photos, and which ids to answer have none."""
     asked = [(train, np.concatenate([rows, test_ids]), "photos", "row or id")]
     if test is not train:
         asked = [
@@ -398,7 +398,7 @@ def _twins(ids: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _table_findings(root: Path, rows: np.ndarray, landmarks: np.ndarray) -> list[Finding]:
-    """What is odd about the tables as files: a last row that is or may be cut, names that cannot be read."""
+    """Findings about the tables as files: a last row that is or may be cut, names that cannot be read."""
     train, flaw = root / "train.csv", names_flaw(root)
     cut = rows[-1:] if len(rows) and not check_lines(train).ended else rows[:0]
     return _findings(
@@ -432,5 +432,5 @@ def _relative(paths: tuple[Path, ...], root: Path) -> np.ndarray:
 
 
 def _findings(*found: tuple[str, str, np.ndarray, str]) -> list[Finding]:
-    """Those of (kind, what, items, mend) that have items."""
-    return [Finding(kind, what, items.astype(str), mend) for kind, what, items, mend in found if len(items)]
+    """Findings of (kind, what, items, remedy), where there are items."""
+    return [Finding(kind, what, items.astype(str), remedy) for kind, what, items, remedy in found if len(items)]

@@ -52,7 +52,7 @@ STORED = "stored"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one photo: `outcome` is `STORED` or the reason why it is not there."""
+    """Outcome of one photo: `outcome` is `STORED` or the reason why it is not there."""
 
     photo_id: str
     outcome: str
@@ -62,13 +62,13 @@ class Outcome:
     digest: str = ""
 
     def row(self) -> list[str | int]:
-        """In the order of `COLUMNS`."""
+        """The values in the order of `COLUMNS`."""
         return [self.photo_id, self.outcome, self.size, self.width, self.height, self.digest]
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """What a download ended with: photos there, photos that this call brought, and reasons with their counts."""
+    """Result of a download: photos there, photos that this call brought, and reasons with their counts."""
 
     stored: int
     new: int
@@ -88,7 +88,7 @@ class Way:
         backoff: Seconds before the second try; each further one waits twice as long.
         limits: Limits on one request.
         allow_private: Whether hosts of this machine and of private networks may be asked.
-        contact: Where an operator of a host can reach whoever downloads; goes into the User-Agent.
+        contact: Where an operator of a host can reach the user; goes into the User-Agent.
     """
 
     side: int | None = None
@@ -228,7 +228,7 @@ def _link(there: Path, draft: Path, size: int) -> bool:
 def _settle(
     places: dict[str, list[int]], ids: np.ndarray, keeper: _Keeper, way: Way, pool: urllib3.PoolManager
 ) -> Iterator[Outcome]:
-    """What became of each photo, as it is settled."""
+    """Outcome of each photo, as it is settled."""
     urls = list(places)
     turns = Turns(range(len(urls)), lambda task: host_of(urls[task]), way.each_host)
     found: queue.SimpleQueue[Outcome | Exception] = queue.SimpleQueue()
@@ -274,7 +274,7 @@ def _settle(
 
 
 def _size(data: bytes) -> tuple[int, int]:
-    """Width and height as the header tells them."""
+    """Width and height as the header gives them."""
     with Image.open(io.BytesIO(data)) as image:
         return image.size
 
@@ -341,7 +341,7 @@ def _appending(path: Path) -> Iterator[Callable[[Outcome], None]]:
 
 
 def _write_table(folder: Path, ids: np.ndarray, settled: Mapping[str, Outcome]) -> Path:
-    """What became of every photo, in the order of `ids`."""
+    """Outcome of every photo, in the order of `ids`."""
     path = folder.with_name(f"{folder.name}.downloads.csv")
     with atomic_path(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 class Turns:
     """Hands out tasks to many threads, each host to a limited number of them, hosts in turn.
 
-    A task is a number; `host_of` tells whose it is. A task that is to be tried again comes back after a while, and a
+    A task is a number; `host_of` names its host. A task that is to be tried again comes back after a while, and a
     host that asked for a pause gets one.
     """
 

@@ -49,7 +49,7 @@ _RECORD = np.dtype(
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """What the photos of a competition hold.
+    """Content of a competition's photos.
 
     Attributes:
         digest: 12 hexadecimal digits that name the competition: its tables, and the photos by id and content.
@@ -79,7 +79,7 @@ def identify(competition: Competition, folder: Path, jobs: int = 2, progress: Pr
         competition: As it was listed just now: its stamps are compared.
         folder: The workspace's `photos`, where stamps and digests are remembered between runs.
         jobs: Threads that read and decode.
-        progress: Told of each photo that is read.
+        progress: Reports each photo that is read.
 
     Raises:
         OSError: What is known cannot be written.

@@ -51,7 +51,7 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
-"""What Pillow's decoders raise on damaged data."""
+"""Errors that Pillow's decoders raise on damaged data."""
 _MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
 """A JPEG's marker; within a scan 0xFF is followed by 0 or is a restart."""
 _SCAN = b"\xff\xda"
@@ -123,7 +123,7 @@ def decode_photo(data: bytes, max_side: int | None = None, enough: int | None = 
     try:
         photo = _decoded(data, kind, scans, max_side, enough)
     except Image.DecompressionBombError as error:
-        least = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6  # Pillow does not tell the size
+        least = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6  # Pillow does not say the size
         raise _Unreadable(f"over {least} megapixels, more than the limit of {MAX_MEGAPIXELS}") from error
     except MemoryError as error:
         raise _Unreadable("too little memory", damaged=False) from error
@@ -232,7 +232,7 @@ def _bytes_to_decode(image: Image.Image, kind: str, whole: int, scans: int) -> i
 
 
 def _check_work(image: Image.Image, scans: int) -> None:
-    """Refuse what takes far more time or memory than its size tells: many scans, tiles larger than the image."""
+    """Refuse what takes far more time or memory than its size suggests: many scans, tiles larger than the image."""
     megapixels = image.width * image.height / 1e6
     if scans > 1 and scans * megapixels > MAX_SCANNED_MEGAPIXELS:
         raise _Unreadable(f"a JPEG of {scans} scans over {megapixels:,.0f} megapixels")
@@ -291,7 +291,7 @@ def read_file(path: Path) -> bytes:
 
 
 def _kind(data: bytes) -> str:
-    """The format that the first bytes tell."""
+    """The format by the first bytes."""
     if not data:
         raise _Unreadable("empty file")
     if data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):

@@ -27,7 +27,7 @@ def read_names(root: Path) -> dict[int, str]:
 
 
 def names_flaw(root: Path) -> str:
-    """What is wrong with the table of names in the folder `root`, in one sentence; empty where nothing is."""
+    """Fault of the table of names in the folder `root`, in one sentence; empty where nothing is."""
     try:
         _read(root)
     except (LmkError, OSError) as error:

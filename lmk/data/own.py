@@ -53,7 +53,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Made:
-    """What a competition was made of, as counts.
+    """Counts of a competition that was made of folders.
 
     Attributes:
         folder: Where it lies.
@@ -93,7 +93,7 @@ def make_competition(
         copy: Whether photos are copied; they are linked (symbolically) otherwise.
         seed: Random seed of the choice of held-out photos.
         apart: Folders below `source` that are none of its photos, such as the workspace.
-        progress: Told of each photo.
+        progress: Reports each photo.
 
     Raises:
         LmkError: `source` is no such folder, `folder` holds something else, or cannot be written.

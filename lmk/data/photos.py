@@ -137,7 +137,7 @@ def find_unreadable(
 
 @dataclass(frozen=True, eq=False)
 class _Listing:
-    """What one folder holds, by name."""
+    """Entries of one folder, by name."""
 
     folder: Path
     folders: list[Path]
@@ -159,14 +159,14 @@ def _list_folder(folder: Path) -> _Listing:
                 if entry.is_dir():
                     folders.append(folder / entry.name)
                     continue
-                stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122, a Path for each of millions is dear
+                stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122, a Path for each of millions is slow
                 if suffix.lower() in SUFFIXES and entry.is_file():
                     if safe(stem) != stem:
                         misnamed.append(folder / entry.name)
                         continue
-                    told = entry.stat()
-                    stamp = (told.st_dev, told.st_ino, told.st_mtime_ns, told.st_ctime_ns)
-                    photos.append((stem, suffix, told.st_size, stamp))
+                    status = entry.stat()
+                    stamp = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+                    photos.append((stem, suffix, status.st_size, stamp))
                 else:
                     others.append(folder / entry.name)
     except OSError as error:

@@ -37,7 +37,7 @@ def batches_ahead(
     Args:
         fill: Writes a photo's views, (*shape) uint8, into the array given; called from several threads.
         ids: (n,) str.
-        shape: Of a photo's views.
+        shape: Shape of a photo's views.
         size: Photos a batch; what the last batch lacks is zero.
         jobs: Threads; as many as there are cores if None, `READERS` at the most.
         ahead: Batches in work beside the one in use.

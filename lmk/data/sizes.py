@@ -17,24 +17,24 @@ from lmk.data.splits import HELD_OUT_LANDMARKS, HELD_OUT_PHOTOS, MOST_QUERIES, a
 from lmk.predictions import NO_LANDMARK
 
 STEEPNESS = 0.9
-"""Of the power law by which a landmark's photos fall with its rank, where only totals are published."""
+"""Exponent of the power law by which a landmark's photos fall with its rank, where only totals are published."""
 KILOBYTES = 300.0
-"""Of a photo, where nothing is known of the photos."""
+"""Kilobytes of a photo, where nothing is known of the photos."""
 SIDE = 800.0
 """Longest side of a photo in pixels, where nothing is known of the photos."""
 LOOKED_AT = 200
-"""Photos in a folder that tell how large they are."""
+"""Photos of a folder from which their size is estimated."""
 
 
 @dataclass(frozen=True, eq=False)
 class Size:
-    """What stages' costs depend on.
+    """Counts that stages' costs depend on.
 
     Attributes:
-        name: Of the competition.
+        name: Name of the competition.
         counts: (landmarks,) int, training photos of each landmark.
         distractors, test: Photos.
-        kilobytes: Of a photo, on the average.
+        kilobytes: Size of a photo, on the average.
         source: Where this is from, for people.
         by_address: Whether photos are fetched by an address each, not as archives.
         side: Longest side of a photo in pixels, the median.
@@ -70,7 +70,7 @@ class Size:
         return sum(asked_of_each_kind(held_out, held_out, self.distractors, share_without_landmark, MOST_QUERIES))
 
     def holdout_queries(self, share_without_landmark: float, queries: int) -> int:
-        """Of dev where one part is held out, as `make_holdout` chooses them: about, for landmarks are drawn."""
+        """Dev queries where one part is held out, as `make_holdout` chooses them: about, for landmarks are drawn."""
         without = round(queries * share_without_landmark)
         distractors = min(self.distractors // 2, without)
         smallest = np.sort(self.counts)[: max(1, self.landmarks // 2)]
@@ -96,18 +96,18 @@ class Size:
         """Plain values for JSON: landmarks by the number of their photos."""
         photos, landmarks = np.unique(self.counts, return_counts=True)
         by_photos = dict(zip(map(str, photos.tolist()), landmarks.tolist(), strict=True))
-        told = {"name": self.name, "source": self.source, "by_address": self.by_address}
+        values = {"name": self.name, "source": self.source, "by_address": self.by_address}
         amounts = {"distractors": self.distractors, "test": self.test}
         photo = {"kilobytes": round(self.kilobytes, 1), "side": round(self.side)}
-        return {**told, **amounts, **photo, "landmarks_by_photos": by_photos}
+        return {**values, **amounts, **photo, "landmarks_by_photos": by_photos}
 
     @classmethod
-    def of_dict(cls, told: Mapping[str, Any]) -> Size:
-        """What `to_dict` told."""
-        by_photos = told["landmarks_by_photos"]
+    def of_dict(cls, values: Mapping[str, Any]) -> Size:
+        """The size that `to_dict` wrote."""
+        by_photos = values["landmarks_by_photos"]
         counts = np.repeat([int(photos) for photos in by_photos], list(by_photos.values()))
         known = {part.name for part in fields(cls)}
-        return cls(counts=counts, **{name: told[name] for name in told if name in known})
+        return cls(counts=counts, **{name: values[name] for name in values if name in known})
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ EDITIONS = {
     "landmark-recognition-2020": Edition(1_580_470, 81_313, 10_345, 105),
     "landmark-recognition-2021": Edition(1_580_470, 81_313, 10_345, 105),
 }
-"""By slug. Of 2020 and 2021 more test photos are hidden; photos of 2018 are the originals."""
+"""Sizes by slug. In 2020 and 2021 more test photos are hidden; photos of 2018 are the originals."""
 
 
 def size_of_edition(slug: str) -> Size:

@@ -15,8 +15,8 @@ from lmk.predictions import UNSEEN as UNSEEN
 
 NEVER = -1
 MOST_QUERIES = 100_000
-"""Of dev, all folds together: the 6.9 million that the largest edition would give answer no question better, and would
-take days to verify."""
+"""Most dev queries, all folds together: the 6.9 million that the largest edition would give answer no question better,
+and would take days to verify."""
 
 HELD_OUT_LANDMARKS = 0.01
 """Share of the landmarks that a holdout takes whole: the test photos of these cannot be answered."""
@@ -64,7 +64,7 @@ class Split:
         return (self.photo_fold != fold) & (self.unseen_fold != fold), self.distractor_fold != fold
 
     def queries(self, fold: int) -> Queries:
-        """What is asked of a model that was trained on `training(fold)`."""
+        """Queries for a model that was trained on `training(fold)`."""
         held_out = self.photo_fold == fold
         unseen = (self.unseen_fold == fold) & self.asked_unseen
         distractors = (self.distractor_fold == fold) & self.asked_distractor
@@ -99,7 +99,7 @@ def make_split(
         distractor_ids: (d,) str, photos of no landmark.
         folds: Parts, at least 3. Each photo is held out in one of them and its landmark in another one.
         share_without_landmark: In (0, 1), of the dev queries; reached by asking fewer of the kind that is in excess.
-        seed: Of all random choices.
+        seed: Random seed of all random choices.
         most: Dev queries, about: of more a choice is asked, of each kind the same share. Photos that are not asked for
             their landmark stay in training.
 
@@ -225,7 +225,7 @@ def choose_galleries(ids: np.ndarray, landmarks: np.ndarray, most: int, seed: in
         ids: (n,) str, training photos.
         landmarks: (n,) int64, what they show.
         most: Photos of a landmark, at the most; which, the seed chooses.
-        seed: Of that choice.
+        seed: Random seed of that choice.
 
     Returns:
         A landmark to its photos' ids, ascending.

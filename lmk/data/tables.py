@@ -21,7 +21,7 @@ from lmk.util.errors import LmkError, quoted
 
 USAGES = ("Public", "Private", "Ignored")
 NONE_LANDMARK = "None"
-"""What some copies of the 2018 train.csv write for a photo of no landmark."""
+"""Value in some copies of the 2018 train.csv for a photo of no landmark."""
 
 MOST_LANDMARKS = 1000
 """Landmarks of one photo in a solution; the editions have at most a dozen."""
@@ -32,12 +32,12 @@ _NO_ID = r"^\s*$|^\s|\s$|[/\\\x00-\x1f]|^\.+$"  # ids become file names
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What the test photos show, as the hosts publish it; for evaluation alone.
+    """Landmarks of the test photos, as the hosts publish them; for evaluation alone.
 
     Attributes:
         ids: (n,) str, each once.
         truth: (n, m) int64, m >= 1, the landmarks that a photo shows, padded with `NO_LANDMARK`.
-        usage: (n,) str, "Public", "Private" or "Ignored"; all "Private" if the file does not tell.
+        usage: (n,) str, "Public", "Private" or "Ignored"; all "Private" if the file does not say.
     """
 
     ids: np.ndarray
@@ -237,7 +237,7 @@ def _check_none(path: Path, cells: pa.ChunkedArray, flawed: pa.ChunkedArray, nam
 
 
 def _check_unique(path: Path, ids: pa.ChunkedArray, landmarks: np.ndarray | None = None) -> None:
-    """Raise if an id stands twice; with landmarks, the text tells whether the rows agree."""
+    """Raise if an id stands twice; with landmarks, the text says whether the rows agree."""
     if pc.count_distinct(ids).as_py() == len(ids):
         return
     codes = pc.dictionary_encode(ids.combine_chunks()).indices.to_numpy()

@@ -22,7 +22,7 @@ def make_views(photo: np.ndarray, side: int, count: int, out: np.ndarray | None 
 
     Args:
         photo: (h, w, 3) uint8.
-        side: Of a view, in pixels.
+        side: Side of a view, in pixels.
         count: One of `VIEW_COUNTS`.
         out: (count, side, side, 3) uint8, contiguous, to write into, so that a batch needs no copy.
 

@@ -191,7 +191,7 @@ def make_demo(
 
 
 def _drawn(folder: Path) -> object:
-    """What `folder` was drawn from; None if it was not drawn here."""
+    """Settings that `folder` was drawn from; None if it was not drawn here."""
     try:
         return json.loads((folder / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a mason, a carpenter and a sculptor put on a wall; each piece comes out different from its neighbours."""
+"""Details of walls by masons, carpenters and sculptors; each piece comes out different from its neighbours."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ _LETTERS = "AEIOUAEIOUBCDLMNRSTVPGQFXM"
 
 @dataclass(frozen=True)
 class Style:
-    """What the parts of one building share.
+    """Style that the parts of one building share.
 
     Attributes:
         wall, trim, roof: colours.

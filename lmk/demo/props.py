@@ -1,4 +1,4 @@
-"""What stands around: trees, people, lamps, cars, plain houses. Flat pictures turned to the camera, and boxes."""
+"""Surroundings: trees, people, lamps, cars, plain houses. Flat pictures turned to the camera, and boxes."""
 
 import numpy as np
 

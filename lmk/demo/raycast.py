@@ -68,7 +68,7 @@ class Camera:
 
 
 class Texture:
-    """What a surface is covered with, in ever coarser levels.
+    """Texture of a surface, in ever coarser levels.
 
     color (h, w, 4) uint8, RGB and opacity; relief (h, w, 3) uint8: slope along u and along v (128 is flat, 64 more
     is 45 degrees) and how much the place glows at night.
@@ -94,7 +94,7 @@ class Texture:
 
 
 class Frame:
-    """What the camera sees at each pixel, still without light.
+    """Surfaces that the camera sees at each pixel, still without light.
 
     depth (h, w) float32; color (h, w, 3) uint8; normal (3, h, w) float32, nearly unit length; glow (h, w) uint8.
     """
@@ -140,7 +140,7 @@ class Frame:
 
 
 class Surface(Protocol):
-    """What can be drawn into a frame."""
+    """Shape that can be drawn into a frame."""
 
     def draw(self, frame: Frame) -> None: ...
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmk.ensemble import combine
+from lmk.ensemble.blend_rules import BLENDS, GREEDY
 from lmk.ensemble.calibrate import Calibration, fit_calibration
 from lmk.ensemble.candidates import gather
-from lmk.ensemble.climb import SEARCHES
+from lmk.ensemble.combine import combination
 from lmk.metrics import Metric
 from lmk.metrics.ranking import GAP
 from lmk.predictions import NO_LANDMARK, Predictions
@@ -19,14 +19,9 @@ BAGS = 20
 """Resamples of the queries whose weights are averaged, so that no few queries decide them."""
 SMALL = 20_000
 """Queries of which many are resampled `BAGS` times; more queries need as many times fewer resamples, but 3."""
-EQUAL = "equal"
-LEARNED_RULES = (EQUAL, *SEARCHES)
-"""Rules that need the truth of some queries: calibration with equal weights, or with weights by a search."""
-RULES = (*combine.RULES, *LEARNED_RULES)
-"""Every rule of blending by name."""
 
 Blending = Callable[[Sequence[Predictions], int], Predictions]
-"""From aligned sources and k to the k best landmarks."""
+"""Function from aligned sources and k to the k best landmarks."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Blend:
 
 
 def fit_blend(
-    sources: Sequence[Predictions], truth: np.ndarray, seed: int, search: str = "greedy", metric: Metric = GAP
+    sources: Sequence[Predictions], truth: np.ndarray, seed: int, rule: str = GREEDY, metric: Metric = GAP
 ) -> Blend:
     """Calibrations and weights that give the best metric on dev.
 
@@ -53,19 +48,20 @@ def fit_blend(
         sources: Aligned predictions of the same dev queries.
         truth: (n,) or (n, t) int64.
         seed: Random seed of the resamples.
-        search: One of `LEARNED_RULES`; a search is bagged over queries.
+        rule: A learned rule of `BLENDS`; its search is bagged over queries.
         metric: The competition's.
     """
     truth = truth[:, None] if truth.ndim == 1 else truth
     calibrations = tuple(fit_calibration(source.confidence, _right(source, truth)) for source in sources)
-    if search == EQUAL or not (truth != NO_LANDMARK).any():
+    search = BLENDS[rule].search
+    if search is None or not (truth != NO_LANDMARK).any():
         return Blend(calibrations, (1 / len(sources),) * len(sources))
     found = gather(sources, calibrations)
     rng = np.random.default_rng(seed)
     total = np.zeros(len(sources))
     for _ in range(max(3, min(BAGS, BAGS * SMALL // len(truth)))):
         rows = np.flatnonzero(rng.random(len(truth)) < 0.632)
-        total += SEARCHES[search](found.take(rows), truth[rows], metric=metric).weights
+        total += search(found.take(rows), truth[rows], metric=metric).weights
     return Blend(calibrations, tuple((total / total.sum()).tolist()))
 
 
@@ -75,9 +71,9 @@ def fit_rule(rule: str, sources: Sequence[Predictions], truth: np.ndarray, seed:
     Raises:
         ValueError: The rule is unknown.
     """
-    if rule in LEARNED_RULES:
+    if rule in BLENDS and BLENDS[rule].learned:
         return fit_blend(sources, truth, seed, rule)
-    return combine.combination(rule, sources)
+    return combination(rule, sources)
 
 
 def _right(source: Predictions, truth: np.ndarray) -> np.ndarray:

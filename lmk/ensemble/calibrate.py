@@ -1,6 +1,6 @@
-"""Calibration: a source's scores to the probability that its answer is right, as dev taught it.
+"""Calibration: a source's scores to the probability that its answer is right, fitted on dev.
 
-Sources speak different scales: a sigmoid, a softmax, a cosine. On one scale they can be added, and a
+Sources have different scales: a sigmoid, a softmax, a cosine. On one scale they can be added, and a
 query's score means something without its neighbours.
 """
 
@@ -57,6 +57,7 @@ def _transform(scores: np.ndarray, odds: bool) -> np.ndarray:
 
 def _fit(values: np.ndarray, correct: np.ndarray) -> tuple[float, float, float]:
     """Mean negative log likelihood, slope >= 0 and intercept of a logistic regression on one value."""
+    # Standardised, so that the ridge means the same for cosines and log-odds, and the optimizer starts near the end.
     centre, scale = values.mean(), max(values.std(), 1e-9)
     standard = (values - centre) / scale
 
@@ -67,6 +68,7 @@ def _fit(values: np.ndarray, correct: np.ndarray) -> tuple[float, float, float]:
         value = (np.logaddexp(0, margin) - correct * margin).mean() + RIDGE * slope**2
         return value, np.array([(error * standard).mean() + 2 * RIDGE * slope, error.mean()])
 
+    # A slope of at least 1e-3 keeps a source's order even where dev says that it is noise.
     found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(1e-3, None), (-20, 20)])
     slope, intercept = found.x
     return float(found.fun), float(slope / scale), float(intercept - slope * centre / scale)

@@ -10,7 +10,8 @@ import numpy as np
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 
 Scale = Callable[[np.ndarray], np.ndarray]
-"""From a source's scores of any shape to values >= 0 that can be added to other sources'; an empty place to 0."""
+"""Function from a source's scores of any shape to values >= 0 that can be added to other sources'; an empty place to
+0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,8 @@ class Candidates:
         rows = np.arange(len(self.ids))
         for places, scores, weight in zip(self.places, self.scores, weights, strict=True):
             if weight:
+                # Column by column: empty entries share place 0 with a real one, and += over all columns would keep one
+                # of them.
                 for column in range(places.shape[1]):
                     total[rows, places[:, column]] += weight * scores[:, column]
         return total
@@ -75,10 +78,13 @@ def gather(sources: Sequence[Predictions], scales: Sequence[Scale]) -> Candidate
 def _distinct(named: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The different landmarks of each row of (n, w), (n, m) ascending and then empty, and each one's column, (n, w)."""
     values, numbers = named, named
+    # One sort finds equal landmarks of a row and remembers where each stood: label and column share an int64, the
+    # label in the high bits. np.unique row by row would loop over the queries in Python.
     bits = int(named.shape[1]).bit_length()
     if named.max(initial=0) >> (62 - bits):  # too large to share 63 bits with a column: their ranks do
         values, numbers = np.unique(named, return_inverse=True)
         numbers = numbers.reshape(named.shape)
+    # Empty places sort behind every landmark, so that candidates fill the row from the left.
     last = np.int64(1) << (62 - bits)
     keys = np.where(named == NO_LANDMARK, last, numbers)
     keys <<= bits
@@ -86,6 +92,7 @@ def _distinct(named: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     keys.sort(axis=1)
     origin = keys & ((1 << bits) - 1)
     keys >>= bits
+    # The first of equal neighbours opens a column; how many have opened so far is the column of each.
     fresh = np.ones(keys.shape, dtype=bool)
     fresh[:, 1:] = keys[:, 1:] != keys[:, :-1]
     columns = np.cumsum(fresh, axis=1)

@@ -6,7 +6,7 @@ known before, so a trial is one line a named label, one sort of a number a query
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,15 +20,15 @@ from lmk.predictions import NO_LANDMARK
 ROUNDS = 30
 """Selections of a source in one greedy search."""
 PASSES = 8
-"""Of coordinate search over the sources, at the most."""
+"""Most passes of coordinate search over the sources."""
 SHARES = tuple(round(0.05 * step, 2) for step in range(1, 20))
-"""Of the blend that a step of hill climbing tries to give to a source."""
+"""Shares of the blend that a step of hill climbing tries to give to a source."""
 FACTORS = (0.0, 0.6, 0.8, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.25, 1.6)
-"""What coordinate search multiplies a weight with."""
+"""Factors that coordinate search tries for a weight."""
 FIRST = 0.05
 """Share of the other weights from which coordinate search lets a source without weight grow."""
 SAMPLE = 25_000
-"""Queries that tell where to start where there are many more."""
+"""Queries from which a search starts where there are many more."""
 
 _INFINITY, _ZERO = np.float32(np.inf), np.float32(0)
 
@@ -78,7 +78,7 @@ class Climb:
             self.line(int(source)).settle(weights[source])
 
     def gap(self) -> float:
-        """Of the sum as it is."""
+        """GAP of the sum as it is."""
         wrong, right = self._known()
         return self._gap(wrong.copy(), right)
 
@@ -106,7 +106,7 @@ class Climb:
         solvable = highest[: self._hits]
         right = hit > solvable
         np.maximum(solvable, hit, out=solvable)
-        keys = highest.view(np.uint32)  # of floats >= 0 the bits order as the numbers do; the last one tells hits
+        keys = highest.view(np.uint32)  # of floats >= 0 the bits order as the numbers do; the last one marks hits
         keys |= 1
         keys[: self._hits] -= right
         keys.sort()
@@ -151,7 +151,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found.
+    """Result of a search.
 
     Attributes:
         weights: (s,) >= 0, their sum is 1.
@@ -273,11 +273,3 @@ def _pass(climb: AnyClimb, weights: np.ndarray, sources: np.ndarray, idle: set[i
             idle.add(source)
         line.settle(weights[source])
     return weights, gap
-
-
-SEARCHES: dict[str, Callable[..., Found]] = {
-    "greedy": greedy,
-    "hill-climb": hill_climb,
-    "coordinate": coordinate,
-}
-"""Searches by name; each takes candidates, truth, and `metric` by name."""

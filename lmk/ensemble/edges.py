@@ -74,6 +74,8 @@ def edge_matrix(nodes: np.ndarray, probabilities: np.ndarray, size: int) -> spar
     rows = np.repeat(np.arange(count), width)
     kept = weights > 0
     matrix = sparse.csr_array((weights[kept], (rows[kept], nodes.ravel()[kept])), shape=(count, size))
+    # An edge counts for both ends, whichever found the other; gallery photos and distractors ask nothing themselves, so
+    # that only the block of queries is made symmetric. The maximum, not the sum: both directions are the same evidence.
     among = sparse.csr_array(matrix[:, :count])
     return sparse.csr_array(sparse.hstack([among.maximum(among.T), matrix[:, count:]]))
 

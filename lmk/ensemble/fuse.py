@@ -1,8 +1,8 @@
 """Fusion: recognition scores and the evidence of verification into one confidence.
 
-Three rules by name (`FUSIONS`): the two published ones of 2018, and one that is learned on dev. A rule is one function:
-from dev queries and the truth about them to a function that fuses any queries. Evidence comes as plain arrays in line
-with the predictions, so that this file does not depend on what computed it.
+The two published rules of 2018, and one that is learned on dev; `lmk.ensemble.fusion_rules.FUSIONS` names them. A rule
+is one function: from dev queries and the truth about them to a function that fuses any queries. Evidence comes as plain
+arrays in line with the predictions, so that this file does not depend on what computed it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD, Divisor
+from lmk.ensemble.fusion_rules import PUBLISHED_SUM, Divisor
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 from lmk.util.errors import LmkError
 
@@ -47,8 +47,6 @@ class Proposals:
 
 
 Fuse = Callable[[Proposals], Predictions]
-FusionRule = Callable[[Proposals, np.ndarray, Divisor], Fuse]
-"""From dev queries, their landmarks (n,) int and `Divisor` to what fuses queries."""
 
 
 def published_sum(predictions: Predictions, inliers: np.ndarray, largest: float) -> Predictions:
@@ -95,7 +93,7 @@ class LearnedFusion:
         features, right = features.reshape(-1, features.shape[2]), right.ravel()
         if right.all() or not right.any():
             raise LmkError(
-                f"Dev has {right.sum()} right ones among {len(right)} proposals, so it cannot teach how to fuse. "
+                f"Dev has {right.sum()} right ones among {len(right)} proposals, from which no fusion can be learned. "
                 f"Name a rule: --fusion {PUBLISHED_SUM}."
             )
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
@@ -115,7 +113,7 @@ def proposal_features(
     query_features: np.ndarray,
     evidence: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """What is known of each proposed landmark, (n, k, f) float.
+    """Features of each proposed landmark, (n, k, f) float.
 
     Args:
         predictions: The ensemble's, whose landmarks are the proposals.
@@ -135,6 +133,7 @@ def proposal_features(
         scores, lead = _scores_of(source, predictions.landmarks)
         columns += [scores, lead]
         named += source.landmarks[:, :1] == predictions.landmarks
+    # Counts of photos and inliers span orders of magnitude, and one more of few says more: hence logarithms.
     photos = np.vectorize(lambda landmark: photo_counts.get(landmark, 0), otypes=[float])(predictions.landmarks)
     columns += [named, np.log1p(photos)]
     columns += [np.tile(column[:, None], (1, k)) for column in query_features.T]
@@ -149,6 +148,8 @@ def _scores_of(source: Predictions, landmarks: np.ndarray) -> tuple[np.ndarray, 
 
     A landmark that the source does not name gets the lowest score that it gives the query.
     """
+    # A source that does not name a landmark may still know it, below its list: the lowest score that it gives is the
+    # closest that is known. 0 would set lists of large and of small scores apart by their scale.
     known = np.where(np.isneginf(source.scores), np.inf, source.scores).min(axis=1, initial=np.inf)
     lowest = np.where(np.isinf(known), 0.0, known)
     scores = np.tile(lowest[:, None], (1, landmarks.shape[1]))
@@ -165,6 +166,7 @@ def _lead(values: np.ndarray) -> np.ndarray:
     """(n, k), each value less the largest other one of its row; the value itself where it is alone."""
     if values.shape[1] == 1:
         return values
+    # The lead of the largest is over the second; of any other over the largest, and negative.
     ordered = np.sort(values, axis=1)
     largest, second = ordered[:, -1:], ordered[:, -2:-1]
     return values - np.where(values == largest, second, largest)
@@ -206,8 +208,3 @@ def sum_of_both(dev: Proposals, truth: np.ndarray, divisor: Divisor = "dev") -> 
 def threshold(dev: Proposals, truth: np.ndarray, divisor: Divisor = "dev") -> Fuse:
     """`published_threshold`; neither dev nor `divisor` makes a difference."""
     return lambda asked: published_threshold(asked.predictions, asked.counts)
-
-
-FUSIONS: Mapping[str, FusionRule] = {LEARNED: learned, PUBLISHED_SUM: sum_of_both, PUBLISHED_THRESHOLD: threshold}
-"""Each rule of `lmk.ensemble.rules` by name. Of these `learned` alone learns from the truth, so it alone has to be
-cross-fitted on dev."""

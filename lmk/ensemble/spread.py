@@ -81,7 +81,7 @@ def fixed_scores(scores: ClassScores, landmarks: np.ndarray, quantile: float = F
     score everywhere.
 
     Args:
-        scores: Of the queries.
+        scores: Scores of the queries.
         landmarks: (f,) int64, `NO_LANDMARK` for a distractor.
         quantile: In [0, 1].
     """
@@ -136,14 +136,14 @@ def spread(
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What one set of models answers, and the graph that its queries lie in.
+    """Answers of one set of models, and the graph that its queries lie in.
 
     A graph of dev holds the queries of one fold *and the test photos as the same fold's models answer them*: so it is
     as dense as that of test, and no photo in it was answered by a model that had seen one of the fold's queries. In
     the graph of test there are no dev queries.
 
     Attributes:
-        lists: Of the n queries of the graph: (dev queries and) test photos.
+        lists: Lists of the n queries of the graph: (dev queries and) test photos.
         photos: (size,) str, the photo of each node: queries, then gallery photos, then distractors.
         places: (size,) int64, the landmark that each node really shows, also where the fold's models do not know it;
             `NO_LANDMARK` for distractors, `UNKNOWN` for test photos.
@@ -197,13 +197,13 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class SpreadDev:
-    """What dev says of spreading.
+    """Spreading as it is fitted on dev.
 
     Attributes:
         dev: The spread lists of all dev queries, part by part, each by the setting that other parts chose.
         parts: For each part the spread lists of all queries of its graph, test photos as well, by the same settings.
         how: The settings that all of dev chooses, for test.
-        model: Of the edges, fitted on all of dev.
+        model: Model of the edges, fitted on all of dev.
         gaps: The metric on dev of each setting tried; of `OFF` that of the lists as they were.
     """
 

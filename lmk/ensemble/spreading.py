@@ -23,9 +23,9 @@ class Spreading:
 
 OFF = Spreading()
 MEANT = Spreading(0.6)
-"""What is taken unless dev says otherwise by a standard error: in the mean of five trials on dev, seeds and settings,
-no share of those tried gained more for fused lists (docs/journal/competitions.md)."""
-TRIED = (OFF, Spreading(0.3), MEANT, Spreading(0.9))
+"""Setting that is used unless another leads it on dev by a standard error: in the mean of five trials on dev, seeds and
+settings, no share of those tried gained more for fused lists (docs/journal/competitions.md)."""
+TRIED = [OFF, Spreading(0.3), MEANT, Spreading(0.9)]
 """Settings that are tried on dev, the mildest first."""
 
 
@@ -36,7 +36,7 @@ class Reason:
     Attributes:
         query: Its id.
         before, after: The landmarks answered.
-        photos: The neighbours that speak most for the new answer against the old one, the strongest first.
+        photos: The neighbours that count most for the new answer against the old one, the strongest first.
         shares: What each of them adds to the lead of the new answer, in units of the scores.
     """
 

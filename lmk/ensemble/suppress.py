@@ -1,4 +1,4 @@
-"""Suppression of queries that show no landmark, as dev taught it: by likeness to distractors, by overused labels."""
+"""Suppression of queries that show no landmark, fitted on dev: by likeness to distractors, by overused labels."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lmk.metrics.ranking import average_precision, rank
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 
 LIKENESS_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-"""Of a query's likeness to distractors, tried in units of the scores' spread over that of the likeness."""
+"""Weights of a query's likeness to distractors, tried in units of the scores' spread over that of the likeness."""
 OVERUSE_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2)
-"""Of a label's overuse, tried in units of the scores' spread."""
+"""Weights of a label's overuse, tried in units of the scores' spread."""
 
 
 @dataclass(frozen=True)
 class Suppression:
-    """What is taken off the scores: `likeness` times a query's likeness to distractors, and each label's `penalties`.
+    """Penalties on the scores: `likeness` times a query's likeness to distractors, and each label's `penalties`.
 
     With the gallery photos' likeness taken off before (`retrieval.Options.index_bias`) the first is A - B - C of the
     winners of 2019 and 2020. A label's overuse is log((1 + times it was answered) / (1 + times it was right)) on dev.
@@ -52,6 +52,7 @@ def fit_suppression(
     """
     answered = np.isfinite(found.confidence)
     spread = float(found.confidence[answered].std()) if answered.any() else 0.0
+    # Weights are tried in units of the scores' own spread, for sources' scores have no common scale.
     unit = spread / max(float(likeness.std()), 1e-9) if len(likeness) else 0.0
     labels, overuse = _overuse(found, truth)
     num_landmarks = max(1, int((truth != NO_LANDMARK).sum()))

@@ -24,9 +24,9 @@ def cross_fit(
 
     Args:
         groups: (n,) str, such as the photo behind each query: queries of one group are held out together.
-        fit: From rows (m,) int to what was fitted on them.
-        apply: From that and rows to predictions of these rows.
-        seed: Of the parts that the groups are dealt into.
+        fit: Function from rows (m,) int to what was fitted on them.
+        apply: Function from that and rows to predictions of these rows.
+        seed: Random seed of the parts that the groups are dealt into.
     """
     _, members = np.unique(groups, return_inverse=True)
     parts = np.random.default_rng(seed).permutation(members.max(initial=-1) + 1)[members] % PARTS
@@ -59,14 +59,14 @@ def parts_of_dev(folds: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray
 
 
 def fit_by_part(parts: np.ndarray, groups: np.ndarray, fit: Callable[[np.ndarray], Fitted]) -> list[Fitted]:
-    """What each part of dev is answered with: fitted on the queries whose group the part does not ask.
+    """The fit that answers each part of dev: fitted on the queries whose group the part does not ask.
 
     A photo may be asked in two folds, of its landmark and of none; neither may learn from the other.
 
     Args:
         parts: (n,) int from 0, as `parts_of_dev` gives them.
         groups: (n,) str.
-        fit: From rows (m,) int of dev to what was fitted on them.
+        fit: Function from rows (m,) int of dev to what was fitted on them.
     """
     return [
         fit(np.flatnonzero(~np.isin(groups, groups[parts == part]))) for part in range(int(parts.max(initial=-1)) + 1)
@@ -84,9 +84,9 @@ def cross_fit_parts(
 
     Args:
         parts, groups, fit: As for `fit_by_part`.
-        apply: From what was fitted and rows of dev to predictions of these rows.
-        apply_context: From what was fitted for a part, and the part, to predictions of the test photos from the lists
-            that this part's models gave for them.
+        apply: Function from what was fitted and rows of dev to predictions of these rows.
+        apply_context: Function from what was fitted for a part, and the part, to predictions of the test photos from
+            the lists that this part's models gave for them.
 
     Returns:
         Predictions of all rows of dev in their order, and the test predictions of each part.

@@ -1,4 +1,4 @@
-"""What lmk asks of Kaggle, in its own types; each request goes through the official Python client.
+"""Requests to Kaggle, in lmk's own types; each request goes through the official Python client.
 
 Requests that read are tried again after a break or a fault and wait as long as Kaggle asks; requests that change
 something are sent once, and what is not known about them is said (`faults.NoAnswer`).
@@ -36,7 +36,7 @@ EDITIONS = (
 
 @dataclass(frozen=True)
 class Competition:
-    """What Kaggle tells of a competition; `entered` is whether this account accepted its rules."""
+    """Kaggle's facts about a competition; `entered` is whether this account accepted its rules."""
 
     slug: str
     title: str
@@ -96,11 +96,11 @@ class Client:
 
     @property
     def username(self) -> str:
-        """Name of the account that is signed in, "" where the credentials do not tell."""
+        """Name of the account that is signed in, "" where the credentials do not say."""
         return self.api.config_values.get(self.api.CONFIG_NAME_USER) or ""
 
     def secrets(self) -> list[str]:
-        """What this client signs in with: never to be sent as part of anything."""
+        """Secrets that this client signs in with: never to be sent as part of anything."""
         values = self.api.config_values
         return [values[name] for name in (self.api.CONFIG_NAME_KEY, self.api.CONFIG_NAME_TOKEN) if values.get(name)]
 
@@ -165,7 +165,7 @@ class Client:
         ]
 
     def competition(self, slug: str) -> Competition:
-        """What Kaggle tells of one competition.
+        """Kaggle's facts about one competition.
 
         Raises:
             LmkError: There is none of that name, or its rules are not accepted.
@@ -235,7 +235,7 @@ class Client:
         return place.token
 
     def create_submission(self, slug: str, token: str, description: str) -> int | None:
-        """Submit an uploaded file; gives the submission's number, None where Kaggle tells none. Never sent twice here.
+        """Submit an uploaded file; gives the submission's number, None where Kaggle gives none. Never sent twice here.
 
         Raises:
             NoAnswer: It may have been submitted or not.

@@ -26,7 +26,7 @@ REPOSITORIES = {".git", ".hg", ".svn", ".bzr", ".jj", "_darcs", "cvs", "git~1"}
 """Folders of version control, in lower case: their settings name programs that are run where a person or lmk asks for
 the state of the folder. `git~1` is `.git` by its short name on Windows' disks."""
 BARE = {("head", True), ("config", True), ("objects", False)}
-"""What makes git take a folder for a repository even without `.git`: names, and whether each is a file."""
+"""Names by which git takes a folder for a repository even without `.git`, names, and whether each is a file."""
 OWN_NAMES = {".fetched.json", LOCK}
 """Files of lmk's own beside what an archive brings."""
 DAMAGE = (
@@ -40,7 +40,7 @@ DAMAGE = (
     ValueError,
     struct.error,
 )
-"""What zipfile raises on damaged archives; of `OSError` only some."""
+"""Errors that zipfile raises on damaged archives; of `OSError` only some."""
 
 
 def unpack(archive: Path, folder: Path, progress: Progress = silent) -> list[str]:

@@ -175,6 +175,6 @@ def _text_of(content: bytes) -> str:
 
 @lru_cache(maxsize=1024)  # a training pushes the same files in every session, and a search of all of lmk takes 0.6 s
 def _looks_of_secrets(content: bytes) -> tuple[tuple[str, int], ...]:
-    """What in a file looks like a secret, and where its first character is."""
+    """Text in a file that looks like a secret, and the place of its first character."""
     text = _text_of(content)
     return tuple((what, match.start()) for what, pattern in PATTERNS.items() if (match := pattern.search(text)))

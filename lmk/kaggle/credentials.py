@@ -20,7 +20,8 @@ ADVICE = (
 )
 _FITS = re.compile(r"[!-~]+")
 _AROUND = " \t\r\n\f\v\0\ufeff\u200b\u2060\xa0"
-"""What editors, shells and secret stores put around a token: blanks, ends of lines, marks that cannot be seen."""
+"""Characters that editors, shells and secret stores put around a token: blanks, ends of lines, marks that cannot be
+seen."""
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -62,7 +63,8 @@ def access_token() -> Token | None:
 
 
 def settings() -> dict[str, str]:
-    """What kaggle.json and the variables `KAGGLE_...` set, by lower-case names; the variables go first, unless empty.
+    """Settings of kaggle.json and the variables `KAGGLE_...`, by lower-case names; the variables go first, unless
+    empty.
 
     Raises:
         CredentialsError: A file is damaged, or a user name or key cannot be one.

@@ -1,4 +1,4 @@
-"""What goes wrong between here and Kaggle, in lmk's errors: what happened, and what to do.
+"""Errors between here and Kaggle as lmk's errors: what happened, and what to do.
 
 No text of an exception of requests, urllib3 or http.client goes into an error or a log: it may hold an address with a
 signature, a proxy's password or a header with a token. Exceptions are named by their kind.
@@ -36,7 +36,7 @@ FAILURES = (
     IndexError,
     RecursionError,
 )
-"""What a request may raise."""
+"""Errors that a request may raise."""
 
 
 class NoAnswer(RemoteError):

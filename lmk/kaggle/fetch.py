@@ -28,7 +28,8 @@ class Fetched:
 
 
 def already_fetched(folder: Path) -> Fetched | None:
-    """What an earlier `fetch` finished; None where none did, or where a file or folder of the archive's top is gone.
+    """Record of an earlier `fetch` that finished; None where none did, or where a file or folder of the archive's top
+    is gone.
 
     Raises:
         LmkError: The file that says so is damaged.

@@ -1,4 +1,4 @@
-"""What a kernel's script calls: where its inputs and outputs lie, and the list of what it leaves behind."""
+"""Functions that a kernel's script calls: where its inputs and outputs lie, and the list of what it leaves behind."""
 
 import os
 import platform
@@ -132,7 +132,7 @@ def scratch() -> Path:
 
 @dataclass
 class _Session:
-    """What the script has done so far: commands that ran, and the session of training that it is in."""
+    """State of the script: commands that ran, and the session of training that it is in."""
 
     commands: list[list[str]] = field(default_factory=list)
     number: int = 1

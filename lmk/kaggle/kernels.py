@@ -71,7 +71,7 @@ class Kernel:
         return read_metadata(self.folder, owner)
 
     def versions(self) -> list[Version]:
-        """What was pushed, oldest first."""
+        """Versions that were pushed, oldest first."""
         path = self.folder / MEMORY
         try:
             found = [Version(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
@@ -162,7 +162,7 @@ def new_kernel(root: Path, name: str, script: str, competition: str, **settings:
     return Kernel(folder)
 
 
-# What Kaggle tells of a kernel
+# Answers of Kaggle about a kernel
 
 
 @dataclass(frozen=True)

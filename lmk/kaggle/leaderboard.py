@@ -22,7 +22,7 @@ DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, NotImplementedError, RuntimeError),
     *(StopIteration, KeyError, ValueError, TypeError, AttributeError, OverflowError, OSError, csv.Error),
 )
-"""What reading a board may raise: a zip that is none, packed otherwise or encrypted, another table."""
+"""Errors in reading a leaderboard: a zip that is none, packed otherwise or encrypted, another table."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Team:
 
     @property
     def identity(self) -> str:
-        """What tells one team from another: names may be doubled."""
+        """What distinguishes one team from another: names may be doubled."""
         return self.team or self.name
 
 
@@ -120,7 +120,7 @@ def medal_lines(board: list[Team]) -> dict[str, float]:
 
 
 def compare(board: list[Team], seen: Iterable[Team]) -> list[Team]:
-    """The board with each team's move since `seen`; an empty `seen` tells of no move."""
+    """The board with each team's move since `seen`; with an empty `seen` there is no move."""
     before = {team.identity: team for team in seen}
     if not before:
         return board

@@ -1,4 +1,4 @@
-"""What one user has sent to Kaggle from this machine, whatever the folder of records; and one submission at a time.
+"""Submissions of one user from this machine, whatever the folder of records; and one submission at a time.
 
 Records lie beside the code, so a second folder or terminal knows nothing of the first one's. Kaggle's own list shows a
 submission only after a while, and a lost answer leaves it in doubt; so what is sent is also remembered, by its SHA-256,
@@ -73,7 +73,7 @@ class Memory:
             yield
 
     def find(self, account: str, competition: str, digest: str) -> list[Sent]:
-        """What was sent of this content, oldest first."""
+        """Submissions of this content, oldest first."""
         wanted = (account, competition, digest)
         return [entry for entry in self._all() if (entry.account, entry.competition, entry.digest) == wanted]
 

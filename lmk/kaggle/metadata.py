@@ -106,7 +106,7 @@ def read_metadata(folder: Path, owner: str) -> Metadata:
 
 
 def _problems(values: dict[str, Any], folder: Path) -> list[str]:
-    """What is wrong, the gravest first; empty if all is well."""
+    """Faults, the gravest first; empty if there are none."""
     found = [_unknown(key) for key in values if key not in KEYS]
     found += [f"`{key}` is missing." for key in ("title", "code_file") if not values.get(key)]
     if found:
@@ -114,7 +114,7 @@ def _problems(values: dict[str, Any], folder: Path) -> list[str]:
     owner, _, slug = str(values["id"]).partition("/")
     title = str(values["title"])
     if not owner:
-        found.append(f'`id` has no owner, and the credentials tell none. Write "id": "YOUR-NAME/{slug}".')
+        found.append(f'`id` has no owner, and the credentials name none. Write "id": "YOUR-NAME/{slug}".')
     if len(slug) < 5 or not SLUG.fullmatch(slug):
         found.append(f"`id` ends in '{slug}'; a slug has at least 5 of a-z, 0-9 and single hyphens, and no version.")
     if not 5 <= len(title) <= 50:

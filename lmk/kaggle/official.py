@@ -23,7 +23,7 @@ from lmk.kaggle.http import mount
 from lmk.util.errors import CredentialsError, LmkError
 
 ENDPOINT_VARIABLE = "LMK_KAGGLE_ENDPOINT"
-"""Where a stand-in for Kaggle listens; a loopback address, so that no token goes astray."""
+"""Address of a stand-in for Kaggle; a loopback address, so that no token leaves the machine."""
 
 UPLOAD_TRIES = 3
 """How often a file's upload is tried: the same bytes to the same place, so that trying again is safe."""
@@ -176,7 +176,7 @@ def sign_in(seconds: float) -> OfficialApi:
 
 
 def _lacking() -> str:
-    """What is missing or refused, and where to get it."""
+    """Text on missing or refused credentials, and where to get them."""
     found = given()
     if "KAGGLE_USERNAME" in found and "KAGGLE_KEY" not in found:
         return f"KAGGLE_USERNAME is set, but KAGGLE_KEY is not, and nothing else signs in. {ADVICE}"

@@ -25,7 +25,7 @@ def unpack_lmk(payload: str, digest: str, seconds: float) -> Path:
 
     Args:
         payload: A zip of lmk's sources, base64.
-        digest: Of the payload's bytes, SHA-256.
+        digest: Digest of the payload's bytes, SHA-256.
         seconds: The session's limit, counted from here; training stops before it.
 
     Raises:

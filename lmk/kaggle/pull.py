@@ -22,7 +22,7 @@ from lmk.util.workspace import Workspace
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 DAMAGE = (LmkError, *NPZ_DAMAGE)
-"""What reading a file may raise that does not hold what its name says: a header may claim any size."""
+"""Errors in reading a file that is not of the format of its name: a header may claim any size."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Manifest:
 
 @dataclass
 class Pulled:
-    """What came home: files that are new here, files that were here already, and by whose list."""
+    """Result of a pull: files that are new here, files that were here already, and by whose list."""
 
     manifest: Manifest
     new: list[str] = field(default_factory=list)
@@ -214,7 +214,7 @@ def take(
     for name in pulled.new:
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder / name, workspace / name)
-    Workspace(workspace).remember_maker((manifest.keras, manifest.backend))
+    Workspace(workspace).remember_library((manifest.keras, manifest.backend))
     return pulled
 
 

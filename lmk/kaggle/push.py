@@ -1,4 +1,4 @@
-"""Pushing a kernel: checked before, heard after, sent once."""
+"""Pushing a kernel: checked before, its answer read after, sent once."""
 
 import ast
 import hashlib

@@ -19,7 +19,7 @@ class Quota:
         used: Hours of sessions that ended.
         reserved: Hours that running sessions hold.
         allowed: Hours a week.
-        refresh: When the week begins anew; None where Kaggle does not tell.
+        refresh: When the week begins anew; None where Kaggle does not say.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Quota:
         return f"{self.refresh:%Y-%m-%d %H:%M} UTC" if self.refresh else "next week"
 
     def seconds_until_refresh(self, now: datetime | None = None) -> float | None:
-        """Seconds until the week begins anew, 0 if that is past; None where Kaggle does not tell."""
+        """Seconds until the week begins anew, 0 if that is past; None where Kaggle does not say."""
         if self.refresh is None:
             return None
         refresh = self.refresh if self.refresh.tzinfo else self.refresh.replace(tzinfo=UTC)
@@ -64,7 +64,7 @@ def _hours(span: Any) -> float:
 
 
 def check_hours(client: Client, kind: str) -> Quota | None:
-    """The quota of a kind of accelerator; None where Kaggle does not tell.
+    """The quota of a kind of accelerator; None where Kaggle does not say.
 
     Raises:
         LimitError: No hours are left.

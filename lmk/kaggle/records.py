@@ -22,7 +22,7 @@ from lmk.util.errors import LmkError, quoted
 from lmk.util.files import atomic_path, write_json
 
 FOLDER = Path("submissions")
-"""Where records lie unless told otherwise: `records_folder` says which folder of that name."""
+"""Where records lie unless said otherwise: `records_folder` says which folder of that name."""
 
 PATIENCE = 1.0
 """Seconds after which a command that waits for another one says so."""
@@ -70,7 +70,7 @@ class Record:
 
     @property
     def tag(self) -> str:
-        """What marks this file in the description that Kaggle keeps."""
+        """Mark of this file in the description that Kaggle keeps."""
         return f"[lmk {self.digest[:10]}]"
 
     @property
@@ -97,7 +97,7 @@ class Records:
         """`root`: The folder; `FOLDER` stands for `records_folder()`."""
         self.root = records_folder() if root == FOLDER else root
         self.damaged: list[str] = []
-        """What is wrong with the records that the last `all` could not read, a line each."""
+        """Faults of the records that the last `all` could not read, a line each."""
 
     @contextmanager
     def locked(self, tell: Callable[[str], None] = lambda line: None) -> Iterator[None]:

@@ -15,7 +15,7 @@ from lmk.util.arrays import positions
 from lmk.util.errors import LmkError
 
 KEPT_SHARE = 0.6
-"""Of the landmarks that the hidden gallery knows."""
+"""Share of the landmarks that the hidden gallery knows."""
 
 
 @dataclass(frozen=True)

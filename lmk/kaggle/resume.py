@@ -18,7 +18,7 @@ DEPTHS = ("*", "*/*", "*/*/*", "*/*/*/*")
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an earlier session left.
+    """Files that an earlier session left.
 
     Attributes:
         folder: Holds the files, by their names in a workspace or flat (`flat_name`).

@@ -57,7 +57,7 @@ def recipe_here(word: str, kernel: Path) -> str:
 
 
 def _here(option: str, place: str, manifest: Manifest, known: Sequence[Published]) -> str:
-    """What a path below /kaggle/input is on this machine."""
+    """Path on this machine for a path below /kaggle/input."""
     if option in ("--competition", "-c"):
         return manifest.competition
     slugs = place.split("/")

@@ -30,7 +30,7 @@ LONGEST_RUN = 12 * 3600.0
 PASSED_ON = ("PATH", "LANG", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "KERAS_BACKEND")
 DEAD_PROXY = "http://127.0.0.1:9"
 PARTS = ("input", "working", "home", "tmp", "root", "script.py", "log.txt", "spec.json", LOCK)
-"""What lies in the folder of a run; a folder with anything else is no run's, and is not emptied."""
+"""Names in the folder of a run; a folder with anything else is no run's, and is not emptied."""
 HIDDEN_PARTS = ("train", "test", "train.csv", "sample_submission.csv", LOCK)
 """The same for the folder of a hidden competition."""
 READ_BYTES = 1 << 16
@@ -66,19 +66,19 @@ class Stage:
 
     @property
     def log(self) -> Path:
-        """What the kernel printed."""
+        """Output of the kernel."""
         return self.root / "log.txt"
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """What this system allows: words before a command (none: nothing), and whether files are hidden, too."""
+    """Isolation that this system allows: words before a command (none: nothing), and whether files are hidden, too."""
 
     words: tuple[str, ...] = ()
     mounts: bool = False
 
     def gaps(self) -> str | None:
-        """What is not kept from a kernel, in words; None where all is."""
+        """Access of a kernel that is not blocked, in words; None where all is."""
         if self.mounts:
             return None
         if self.words:
@@ -240,7 +240,7 @@ def _play(
 
 
 def _copy_output(output: IO[bytes], log: Path, tell: Callable[[str], None]) -> str:
-    """Write all output to the log and tell it line by line, in pieces where a line is long; the last line with text."""
+    """Write all output to the log and pass on its lines, long ones in pieces; returns the last line with text."""
     last, line = "", b""
     with log.open("wb", buffering=0) as file:
         while piece := os.read(output.fileno(), READ_BYTES):

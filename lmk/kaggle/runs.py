@@ -1,4 +1,4 @@
-"""What a run's record says about the CSV it wrote, for the record of a submission."""
+"""Facts of a run's record about its submission, for the record of a submission."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ class RunFacts:
     """A run: where its submission lies and what it is made of.
 
     Attributes:
-        root: Folder of the competition's files when the run was made; None where the record does not tell.
+        root: Folder of the competition's files when the run was made; None where the record does not say.
         stage: Whose predictions the submission holds.
         models: Recipes.
         parents: What an ensemble blends, by stage and digest; empty without one.

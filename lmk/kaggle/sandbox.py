@@ -1,7 +1,7 @@
 """Runs one program apart from the rest of the machine, and ends with all that it started. Needs nothing but Python.
 
 Run as a program, in two steps. The outer one (`supervise`) starts the inner one in name spaces of its own and waits;
-it ends everything when the program ends, when it is told to by a signal, or when lmk dies, even by SIGKILL. The inner
+it ends everything when the program ends, on a signal, or when lmk dies, even by SIGKILL. The inner
 one (`enter`) builds a root of the folders that the program may see, gives up all privileges and becomes the program.
 
     python sandbox.py SPEC.json

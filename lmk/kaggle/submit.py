@@ -47,7 +47,7 @@ def submit_file(
         record: What is sent, new; its digest is that of `csv`.
         csv: The file, already checked.
         again: Send a file that was sent before.
-        tell: Told in words what goes on.
+        tell: Called with lines on what goes on.
         settle_seconds: How long to look for a submission whose answer was lost.
 
     Returns:
@@ -362,7 +362,7 @@ def wait_for_score(
 
 
 def update(records: Records, record: Record, submission: Submission) -> None:
-    """Bring a record to what Kaggle tells of it."""
+    """Bring a record to what Kaggle says of it."""
     record.ref, record.status, record.error = submission.ref, submission.status, submission.error
     record.public, record.private = submission.public, submission.private
     records.save(record)

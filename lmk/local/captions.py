@@ -55,7 +55,7 @@ def in_stamp(
 ) -> np.ndarray:
     """Which matches belong to a stamp anywhere in the photos, such as a logo in the middle, that a fit fell for.
 
-    A stamp that covers the photos cannot be told from two takes of one view, and is none.
+    A stamp that covers the photos cannot be distinguished from two takes of one view, and is none.
 
     Args:
         query, index: The local features of the photos.

@@ -1,6 +1,5 @@
 """Two photos compared by their local features."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,9 +18,6 @@ from lmk.local.spatial import Points
 STAMPS = 3
 """Stamps that one pair of photos is searched for, at the most."""
 
-
-SETTINGS: Mapping[str, Settings] = {name: kind.comparison for name, kind in LOCAL_FEATURES.items()}
-"""How two photos are compared, by the kind of their features."""
 
 PUBLISHED = Settings(
     asks="gallery",
@@ -48,11 +44,11 @@ def comparison_settings(
     """How photos are compared by a kind of local features.
 
     Args:
-        kind: A key of `SETTINGS`; of `published` it makes no difference.
+        kind: A key of `LOCAL_FEATURES`; of `published` it makes no difference.
         comparison: One of `COMPARISONS`.
         seed, enough: As in `Settings`.
     """
-    return replace(SETTINGS[kind] if comparison == "default" else PUBLISHED, seed=seed, enough=enough)
+    return replace(LOCAL_FEATURES[kind].comparison if comparison == "default" else PUBLISHED, seed=seed, enough=enough)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +71,7 @@ def compare(
 
     Args:
         query, index: The photos' features.
-        settings: Of matching and fit.
+        settings: Settings of matching and fit.
         matches: (m, 2) int, rows of both, the surest first, in place of those that `settings` would find.
     """
     if matches is None:
@@ -83,6 +79,7 @@ def compare(
     if not settings.captions:
         return _fitted(query, index, matches, settings)
     comparison = _fitted(query, index, matches[~in_captions(query, index, matches)], settings)
+    # A stamp that both photos have can win the fit. Taking it away and fitting anew leaves what the photos show.
     for _ in range(STAMPS):
         inliers = comparison.inliers
         stamp = in_stamp(query, index, comparison.matches, inliers, covered(query, inliers))

@@ -57,7 +57,7 @@ class Cells:
     """Where the cells of a feature map look at, in pixels of the image that the network was given.
 
     Attributes:
-        stride: From cell to cell.
+        stride: Distance from cell to cell.
         first: Centre of the first cell's receptive field, counted from the first pixel's centre.
         field: Side of the receptive field.
     """
@@ -108,7 +108,7 @@ class Canvases:
     """The few sizes that images are brought to with blank margins, so that a compiler sees no others.
 
     Attributes:
-        pixels: Of a batch of canvases, at most, where one canvas alone has fewer.
+        pixels: Pixels of a batch of canvases, at most, where one canvas alone has fewer.
         most: Images of a batch at most.
     """
 
@@ -134,8 +134,9 @@ class DelfOptions:
     Attributes:
         side: Longest side in pixels of what is scale 1; a smaller photo is not enlarged.
         max_features: Features kept.
-        scales: Of the photos that the network sees.
-        most_overlap: Of the receptive fields of two features, as `suppress` takes it; published models keep all.
+        scales: Scales of the photos that the network sees.
+        most_overlap: Overlap of the receptive fields of two features, as `suppress` takes it; published models keep
+            all.
         least_score: Attention that a feature has at least. Its unit is the network's own: 100 means something to the
             published DELF alone.
         square: Side of the square that a photo is resized to in place of `side`, whatever its own shape; scale 1.
@@ -164,7 +165,7 @@ PUBLISHED: Mapping[str, DelfOptions] = {
     "19th-place": DelfOptions(least_score=100.0, square=384, published=True),
     "delg": DelfOptions(least_score=357.48, published=True),
 }
-"""What is kept by the configurations that were published with weights: DELF's example, the 19th place of 2018 with the
+"""Settings of the configurations that were published with weights: DELF's example, the 19th place of 2018 with the
 module google/delf/1, and DELG with ResNet-101 trained on GLDv2."""
 
 
@@ -175,7 +176,7 @@ class Delf:
     Attributes:
         dense: The network.
         cells: Receptive fields of its feature map.
-        pca: To the dimensions that are kept; None keeps all, to fit one.
+        pca: PCA to the dimensions that are kept; None keeps all, to fit one.
         options: Which features are kept.
         at_once: Photos of one size in a pass of the network, where there are no canvases.
         threads: Passes side by side: one alone leaves a processor's cores waiting for memory. With canvases, threads
@@ -315,7 +316,7 @@ def _of_one_size(photos: Sequence[np.ndarray], most: int) -> Iterator[list[int]]
 def _ahead(
     pool: ThreadPoolExecutor, prepare: Callable[[T], np.ndarray], batches: Sequence[T], most: int
 ) -> Iterator[np.ndarray]:
-    """What `prepare` makes of each batch, in order; at most so many wait in memory beside the one in use."""
+    """Results of `prepare` for each batch, in order; at most so many wait in memory beside the one in use."""
     waiting = deque(pool.submit(prepare, batch) for batch in batches[:most])
     for place in range(len(batches)):
         ready = waiting.popleft().result()

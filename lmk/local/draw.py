@@ -58,7 +58,7 @@ def _pixel(place: np.ndarray) -> tuple[int, int]:
 
 
 def _colour(height: float) -> tuple[int, int, int]:
-    """By height in the query, so that lines that keep their order keep their colours' order, too."""
+    """Colours by height in the query, so that lines that keep their order keep their colours' order, too."""
     hue = np.array([[[round(120 * min(max(height, 0.0), 1.0)), 255, 255]]], np.uint8)
     red, green, blue = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0].tolist()
     return red, green, blue

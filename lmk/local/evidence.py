@@ -14,12 +14,12 @@ from lmk.util.files import NPZ_DAMAGE, atomic_path
 NOT_COMPARED = -1
 """The inlier count of a comparison that was not made."""
 BEST = 3
-"""Photos whose mean count is told: one lucky photo moves it less than the largest count."""
+"""Photos whose mean count is given: one lucky photo moves it less than the largest count."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What verification found for the landmarks of `Predictions`, row by row; 0 where nothing was compared.
+    """Evidence of verification for the landmarks of `Predictions`, row by row; 0 where nothing was compared.
 
     Attributes:
         ids: (n,) str, the queries.
@@ -51,7 +51,7 @@ class Evidence:
         return len(self.ids)
 
     def proposals(self) -> dict[str, np.ndarray]:
-        """The (n, k) arrays that say how well each landmark is borne out, by name."""
+        """The (n, k) arrays that say how well evidence supports each landmark, by name."""
         names = ("inliers", "mean_inliers", "inlier_ratio", "coverage", "second_best", "agreeing")
         return {name: getattr(self, name) for name in names}
 
@@ -99,6 +99,7 @@ def gather(
     """
     made = counts != NOT_COMPARED
     inliers = np.where(made, counts, 0).astype(np.int32)
+    # Only counts are ranked; ratio, area and name are those of the photo with the most inliers, the first of equals.
     ranked = -np.sort(-inliers, axis=2)
     compared = made.sum(axis=2, dtype=np.int32)
     best = inliers.argmax(axis=2)[..., None]

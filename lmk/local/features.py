@@ -46,7 +46,7 @@ class LocalFeatures:
 
 
 class Extractor(Protocol):
-    """What turns photos into local features."""
+    """Extractor of local features from photos."""
 
     @property
     def max_features(self) -> int:
@@ -171,7 +171,7 @@ def extract(
         store: Its key holds `extractor.key()` and what names the photos.
         extractor: For example `RootSift()`.
         jobs: Threads that read and extract, or a cluster's that extract; they change the time, never the features.
-        progress: Told of finished photos.
+        progress: Reports finished photos.
     """
 
     def batch(names: np.ndarray) -> list[LocalFeatures]:

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 
 ROOTSIFT, DELF = "rootsift", "delf"
 ROOTSIFT_AND_DELF = "both"
+EXTRACTOR_CODE = ("lmk.local.features", "lmk.local.suppress")
+"""Modules that the features of every kind depend on."""
+NETWORK_CODE = (
+    *EXTRACTOR_CODE,
+    "lmk.local.glue",
+    "lmk.local.learned",
+    "lmk.models.local.passes",
+    "lmk.models.local.sampling",
+    "lmk.models.torch_weights",
+)
+"""The same for features of a network."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +84,8 @@ class Kind:
         most: Features kept of a photo.
         bytes_each: Bytes that a feature takes in the store.
         about: One line for people.
-        network: Of learned features with published weights.
-        matching: Of features that a network matches, in place of their descriptors' distances.
+        network: Network of learned features with published weights.
+        matching: Matching network of features that a network matches, in place of their descriptors' distances.
         factory: `module:function` of any other extractor; the function takes `max_features`. Without either the kind is
             trained on the competition's photos, by the pipeline.
     """
@@ -89,6 +100,18 @@ class Kind:
     network: Network | None = None
     matching: Matching | None = None
     factory: str | None = None
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Modules that compute its features; none for a kind that the pipeline trains."""
+        if self.network is not None:
+            return (*NETWORK_CODE, self.network.detector.partition(":")[0])
+        return () if self.factory is None else (*EXTRACTOR_CODE, self.factory.partition(":")[0])
+
+    @property
+    def matching_code(self) -> tuple[str, ...]:
+        """Modules of the network that matches its features."""
+        return () if self.matching is None else ("lmk.models.torch_weights", self.matching.matcher.partition(":")[0])
 
     @property
     def feature_bytes(self) -> int:
@@ -117,7 +140,7 @@ class Kind:
         return getattr(import_module(module), function)(max_features=most)
 
     def glue(self, weights: str | None = None) -> Glue | None:
-        """What matches two photos' features by a network, which is loaded with the first pair; None without one.
+        """Network that matches two photos' features, which is loaded with the first pair; None without one.
 
         Args:
             weights: As for `extractor`.
@@ -141,7 +164,7 @@ ALIKED_N16 = Network(
     128,
 )
 
-LOCAL_FEATURES: Mapping[str, Kind] = {
+LOCAL_FEATURES: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind(
@@ -240,8 +263,15 @@ LOCAL_FEATURES: Mapping[str, Kind] = {
 }
 """Every kind by name."""
 
-KINDS: Mapping[str, tuple[str, ...]] = {
-    **{name: (name,) for name in LOCAL_FEATURES},
-    ROOTSIFT_AND_DELF: (ROOTSIFT, DELF),
-}
-"""What may be asked for, and the kinds of evidence that it gives; the first is the one that pictures show."""
+TOGETHER: Mapping[str, tuple[str, ...]] = {ROOTSIFT_AND_DELF: (ROOTSIFT, DELF)}
+"""Kinds that may be asked for by one name; the first is the one that pictures show."""
+
+
+def choices() -> tuple[str, ...]:
+    """All that `--local-features` takes."""
+    return (*LOCAL_FEATURES, *TOGETHER)
+
+
+def kinds_of(choice: str) -> tuple[str, ...]:
+    """The kinds of evidence that one of `choices` gives."""
+    return TOGETHER.get(choice, (choice,))

@@ -35,9 +35,9 @@ def pair_inliers(
             with the larger one.
         features: Holds every photo.
         store: Its key holds `settings.key()` and whatever names the features.
-        settings: Of the comparison.
+        settings: Settings of the comparison.
         jobs: Processes; they change the time, never the inliers.
-        progress: Told of finished pairs.
+        progress: Reports finished pairs.
         matcher: Finds matches in place of descriptors' distances, in this process alone; the store's key names it.
 
     Returns:

@@ -1,4 +1,8 @@
-"""PCA of descriptors: fewer dimensions, each of the same weight."""
+"""PCA of descriptors: fewer dimensions, each of the same weight.
+
+scikit-learn fits it. What applies it is kept here: files of published models give mean and axes alone, and a stored PCA
+is arrays, which need neither scikit-learn nor a pickle.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from lmk.util.errors import LmkError
 from lmk.util.files import NPZ_DAMAGE, atomic_path
 
 SMALLEST = 1e-9
-"""Variances and lengths below are taken for it."""
+"""Smaller variances and lengths are replaced by it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,7 @@ class Pca:
 
     @classmethod
     def fit(cls, descriptors: np.ndarray, dimensions: int, whiten: bool = True) -> Pca:
-        """The PCA of descriptors (n, c), at most c dimensions of it.
+        """The PCA of descriptors (n, c), at most n and at most c dimensions of it.
 
         Jégou and Chum, ECCV 2012, say why whitening helps: what many features share counts less.
 
@@ -37,10 +41,14 @@ class Pca:
         """
         if len(descriptors) < 2:
             raise ValueError(f"PCA needs two descriptors at least, not {len(descriptors)}.")
-        values = descriptors.astype(np.float64)
-        mean = values.mean(axis=0)
-        variances, axes = np.linalg.eigh(np.cov(values - mean, rowvar=False).reshape(len(mean), len(mean)))
-        return cls.of(mean, axes[:, ::-1].T, variances[::-1] if whiten else None, dimensions)
+        from sklearn.decomposition import PCA  # takes a second to load, and a stored PCA does without
+
+        # There are many more descriptors than dimensions, so that the covariance is cheaper than an SVD.
+        fitted = PCA(min(dimensions, *descriptors.shape), svd_solver="covariance_eigh").fit(
+            descriptors.astype(np.float64)
+        )
+        variances = fitted.explained_variance_ if whiten else None
+        return cls.of(fitted.mean_, fitted.components_, variances, dimensions)
 
     @classmethod
     def of(cls, mean: np.ndarray, rows: np.ndarray, variances: np.ndarray | None, dimensions: int) -> Pca:

@@ -24,14 +24,14 @@ TRIALS = 1000
 SQUARE = 384
 """Side of the square that the 19th place resized every photo to, in pixels."""
 KEPT, COMPARED, BEST = 48, 32, 16
-"""Of the 19th place: photos of a landmark whose features it kept, a random choice; those of them that a query was
+"""By the 19th place: photos of a landmark whose features it kept, a random choice; those of them that a query was
 compared with, a random choice; those of the most inliers whose mean it kept beside the maximum and the mean of all."""
 FEWEST = 3
 """Matches that fix an affinity. As published, three that match are three inliers."""
 RESIDUALS_AT_ONCE = 1 << 16
 """Residuals of samples to matches that are looked at together: 256 KB, which stay in a core's cache."""
 SMALLEST_AREA = 1e-3
-"""Of a sample, twice the area of its triangle in the query, in square pixels: below, it fixes no affinity. Many gallery
+"""Twice the area of a sample's triangle in the query, in square pixels: below it fixes no affinity. Many gallery
 features take the same query feature, so that samples with one place twice are common."""
 
 
@@ -68,7 +68,7 @@ def fit_by_samples(
         query, index: (m, 2) float, the places of m matches in either photo, in pixels.
         residual: The most distance of an inlier from where the affinity takes it, in pixels of the index photo.
         trials: Samples of three different matches.
-        seed: Of the samples. As published there was none, and the counts differed from run to run.
+        seed: Random seed of the samples. As published there was none, and the counts differed from run to run.
 
     Returns:
         The affinity (2, 3) float64 from query to index, fitted by least squares to its inliers, NaN if there is none;
@@ -169,7 +169,7 @@ class RandomGallery:
         kept: Photos of a landmark that are looked at: the first of the list, itself a random choice.
         compared: Those that a query is compared with in one pass.
         passes: How many times over; of each statistic the maximum of all passes counts.
-        seed: Of the choices.
+        seed: Random seed of the choices.
     """
 
     kept: int = KEPT
@@ -188,7 +188,7 @@ class RandomGallery:
 
 
 def statistics(counts: np.ndarray, best: int = BEST) -> dict[str, np.ndarray]:
-    """What the 19th place kept of a query's comparisons with a landmark.
+    """Figures that the 19th place kept of a query's comparisons with a landmark.
 
     Args:
         counts: (..., g) int, inliers of each gallery photo, negative where none was compared.

@@ -53,7 +53,7 @@ def fit(
             that was published with DELF (`lmk.local.published`).
         max_turn: The most turn between the photos in radians, of `spatial`.
         trials: Random samples: at the most so many of `magsac` and `ransac`, exactly so many of `samples`.
-        seed: Of the samples of `magsac` and `samples`.
+        seed: Random seed of the samples of `magsac` and `samples`.
 
     Returns:
         Without inliers if too few matches agree (fewer than 3 of `spatial` and `samples`, else no more than fix the

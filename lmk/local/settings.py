@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 Model = Literal["similarity", "affine", "homography", "fundamental"]
-"""What brings the matches of two photos together."""
+"""Geometric models that relate the matches of two photos."""
 Method = Literal["spatial", "magsac", "ransac", "samples"]
 """How it is fitted robustly."""
 

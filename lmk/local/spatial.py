@@ -14,7 +14,7 @@ PROPOSALS = 128
 """Matches that propose: the surest."""
 FEWEST = 3
 """Matches that a proposal needs to be refined, itself among them, and an affinity to stand: even counts of three and
-four tell right proposals from wrong ones."""
+four separate right proposals from wrong ones."""
 REFINED = 4
 """Proposals that are refined: those with the most support."""
 SLACKS = (2.0, 1.5, 1.0)

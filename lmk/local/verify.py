@@ -32,7 +32,7 @@ CHUNKS = 16
 """Parts of a shard that each process gets: none waits long for the last, and one is done every second or so."""
 
 Choose = Callable[[str, int, Sequence[str]], Sequence[str]]
-"""From a query's photo, a landmark and the photos of its gallery to those that it is compared with."""
+"""Function from a query's photo, a landmark and the photos of its gallery to those that it is compared with."""
 
 Task = tuple[int, list[int]]
 """A query's row in its table, and the rows of gallery photos in theirs, -1 for one that is left out."""
@@ -76,7 +76,7 @@ def verify(
         hidden: Gallery photos whose comparisons do not count for any query, as if they were not in the gallery. What is
             stored does not depend on it, so that it costs nothing to hide others.
         jobs: Processes; they change the time, never the evidence.
-        progress: Told of finished proposals.
+        progress: Reports finished proposals.
         matcher: Finds matches in place of descriptors' distances. It has the device, so that this process compares
             alone, and every photo: `settings.enough` saves nothing. The store's key names it.
 
@@ -113,6 +113,7 @@ def verify(
         tasks = [task(name) for name in wanted.tolist()]
         if matcher is not None:
             return _compare_all(query_features, gallery_features, tasks, settings, matcher)
+        # Several chunks a process: proposals differ in how long they take, and no process should wait for the last one.
         size = -(-len(tasks) // (CHUNKS * jobs))
         chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
         parts = (
@@ -203,7 +204,7 @@ def _compare_all(
     settings: Settings,
     matcher: Matcher | None = None,
 ) -> dict[str, np.ndarray]:
-    """What a worker does: the comparisons of some proposals, a row each."""
+    """Work of one worker: the comparisons of some proposals, a row each."""
     rows = _rows(len(tasks))
     matched: Iterator[np.ndarray] | None = None
     if matcher is not None:
@@ -213,6 +214,7 @@ def _compare_all(
             for start in range(0, len(named), AT_ONCE)
             for matches in matcher([(queries.row(a), photos.row(b)) for a, b in named[start : start + AT_ONCE]])
         )
+    # One thread of BLAS a process: matrices are small, and threads of several processes would compete for the cores.
     with threadpool_limits(1, "blas"):
         for task, (query_row, photo_rows) in enumerate(tasks):
             query = queries.row(query_row)

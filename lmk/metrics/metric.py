@@ -1,4 +1,4 @@
-"""What a metric gives: an order of the queries, a value with its interval, and the form watched in training."""
+"""Base class of metrics: an order of the queries, a value with its interval, and the form watched in training."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def rank(ids: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> np.n
         raise ValueError(f"{np.isnan(score).sum()} confidences are NaN, which has no place in a ranking.")
     order = np.argsort(-score)
     rows, score = answered[order], score[order]
-    tied = np.zeros(len(rows), bool)  # comparing ids is dear: only rows of equal confidence are put in order by it
+    tied = np.zeros(len(rows), bool)  # comparing ids is slow: only rows of equal confidence are put in order by it
     tied[1:] = score[1:] == score[:-1]
     tied[:-1] |= tied[1:]
     among = rows[tied]
@@ -83,7 +83,7 @@ def gap_interval(correct: np.ndarray, shows_landmark: np.ndarray, draws: int, se
         correct: (n,) bool, one a query in ranking order; a query without an answer is False and stands last.
         shows_landmark: (n,) bool, in the same order.
         draws: Number of resamples.
-        seed: Of the resampling.
+        seed: Random seed of the resampling.
 
     Returns:
         The 2.5 % and the 97.5 % quantile of GAP over the resamples, in [0, 1].

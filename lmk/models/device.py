@@ -11,14 +11,14 @@ import numpy as np
 POLICIES = {"auto": None, "float32": "float32", "bf16": "mixed_bfloat16"}
 """Keras' dtype policy by the name of a precision; None where the device decides."""
 GPU_PLATFORMS = ("gpu", "cuda", "rocm")
-"""What backends call GPUs; JAX has used all three names."""
+"""Names of GPUs in the backends; JAX has used all three names."""
 BFLOAT16_SINCE = (8, 0)
 """Compute capability from which NVIDIA's GPUs multiply matrices of bfloat16 in hardware."""
 BYTES_A_PIXEL = 512
 """Device memory for a pixel of input in a prediction pass: VGG16's first two maps of 64 channels in half precision take
 256 bytes, the most of all backbones; as much again is left for the workspace of a convolution."""
 MEMORY_SHARE = 0.5
-"""Of the device's memory that a pass may take: weights, the next batch and fragmentation need the rest."""
+"""Share of the device's memory that a pass may take: weights, the next batch and fragmentation need the rest."""
 
 
 class Predictor(Protocol):
@@ -111,7 +111,7 @@ def from_all_replicas(*values):
 
 
 def jit_for_device() -> bool:
-    """What `compile(jit_compile=...)` gets.
+    """Value for `compile(jit_compile=...)`.
 
     XLA makes depthwise convolutions several times slower on a CPU, so TensorFlow uses it on a GPU alone; and on one
     only, since it cannot compile the exchange of gradients between the replicas of a strategy. JAX has no other way to
@@ -149,7 +149,7 @@ def gpu_memory() -> int:
 
 
 def _of_backend(name: str, otherwise):
-    """What the backend's own module says of the GPUs; `otherwise` where there is none."""
+    """Facts of the backend's own module about the GPUs; `otherwise` where there is none."""
     modules = {"tensorflow": "device_tensorflow", "jax": "device_jax", "torch": "device_torch"}
     module = modules.get(keras.backend.backend())
     if module is None:

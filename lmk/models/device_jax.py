@@ -1,4 +1,4 @@
-"""What JAX alone says about its devices, and can do between processes."""
+"""Devices of JAX, and its communication between processes."""
 
 import jax
 import numpy as np
@@ -27,14 +27,14 @@ def _is_gpu(device: jax.Device) -> bool:
 
 
 def from_first(told: bytes) -> bytes:
-    """What the first process says, in all of them."""
+    """The first process's bytes, in all of them."""
     length = int.from_bytes(_sent(len(told).to_bytes(8, "big")), "big")
     told = told.ljust(length, b"\0")  # the others say nothing, as many bytes of it
     return b"".join(_sent(told[start : start + PIECE]) for start in range(0, length, PIECE))
 
 
 def from_all(told: bytes) -> list[bytes]:
-    """What each process says, in all of them; each says as many bytes."""
+    """The bytes of each process, in all of them; each sends as many."""
     return [row.tobytes() for row in multihost_utils.process_allgather(np.frombuffer(told, np.uint8)[None], tiled=True)]
 
 

@@ -1,4 +1,4 @@
-"""What TensorFlow alone says about its devices, and does between them."""
+"""Devices of TensorFlow, and its communication between them."""
 
 from contextlib import AbstractContextManager
 from functools import cache

@@ -1,4 +1,4 @@
-"""What torch alone says about its devices."""
+"""Devices of torch."""
 
 import torch
 

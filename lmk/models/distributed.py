@@ -1,4 +1,4 @@
-"""Training by several processes through Keras' distribution: how they meet, and what the first tells the others.
+"""Training by several processes through Keras' distribution: how they meet, and what the first sends to the others.
 
 All of them run the same program on the same photos, and all do every step together: one that took another way would
 wait for ever. So whatever a way depends on, which files there are and how good the network is on dev, comes from the
@@ -99,7 +99,7 @@ def in_step(team: Team) -> Iterator[None]:
 
 
 def _end_at_once(exit_code: int) -> None:
-    """Leave with an exit code when Python ends, before JAX is told of it."""
+    """Leave with an exit code when Python ends, before JAX notices it."""
 
     def leave() -> None:
         sys.stdout.flush()
@@ -110,14 +110,14 @@ def _end_at_once(exit_code: int) -> None:
 
 
 def share_of(team: Team) -> Share:
-    """What this process reads of each batch."""
+    """Rows of each batch that this process reads."""
     if keras.backend.backend() != "jax":  # TensorFlow's strategy deals out any batch
         return Share(team.process, team.processes)
     return Share(team.process, team.processes, max(1, len(gpus()) // team.processes))
 
 
 def from_first(team: Team, told: Callable[[], bytes]) -> bytes:
-    """What the first process says, in all of them; it alone is asked."""
+    """The first process's bytes, in all of them; it alone calls the function."""
     if team.processes == 1:
         return told()
     return importlib.import_module("lmk.models.device_jax").from_first(told() if team.process == 0 else b"")
@@ -141,7 +141,7 @@ def agree(team: Team, digest: str, what: str) -> None:
     """Check that all processes were given the same.
 
     Args:
-        digest: Of what they were given, as long in each of them.
+        digest: Digest of what they were given, as long in each of them.
         what: For the message.
 
     Raises:

@@ -42,7 +42,7 @@ def view_features(
         read: A photo's id to RGB (h, w, 3) uint8.
         ids: (n,) str, in any order, also twice.
         store: Its key holds recipe views and size, the extractor's weights, and what names the photos.
-        progress: Told of each finished shard.
+        progress: Reports each finished shard.
         jobs: Threads that read; as many as there are cores if None.
     """
 

@@ -137,8 +137,9 @@ class Head:
     """A kind of head: which layer it is, and what its outputs mean.
 
     Attributes:
-        activation: From outputs, times `scale`, to scores: `sigmoid` (each landmark by itself, so that all may score
-            low at once), `softmax` (landmarks compete), or `none` (cosines as they are, comparable between photos).
+        activation: Function from outputs, times `scale`, to scores: `sigmoid` (each landmark by itself, so that all may
+            score low at once), `softmax` (landmarks compete), or `none` (cosines as they are, comparable between
+            photos).
         centres: 0 for a dense layer, K for cosines to K centres a class.
         scale: What outputs are multiplied with before the activation; the temperature of cosines.
     """

@@ -68,7 +68,7 @@ class SummedBCE(LandmarkLoss):
         return -ops.log(ops.maximum(1 - ops.softmax(logits, axis=-1), SMALLEST))
 
     def _correction(self, classes, columns, logits):
-        """What the terms of `columns` (batch,) change by, (batch,), where they are the right classes: 0 elsewhere.
+        """Change (batch,) of the terms of `columns` (batch,), where they are the right classes: 0 elsewhere.
 
         A term is linear in its target t: that of t = 0 plus t times the difference of both. So only the column of
         the right class needs more than `_negative`.
@@ -266,10 +266,10 @@ def make_loss(
         name: One of `LOSSES`.
         head: The head whose outputs the loss takes.
         counts: (num_landmarks,) int, training photos of each landmark, for class weights and dynamic margins.
-        background: How photos of no landmark are taught.
+        background: Targets of photos of no landmark.
         label_smoothing: In [0, 1).
         weigh_classes: Weigh photos by `class_size_weights`.
-        margin: Of `arcface`, in radians, and `cosface`.
+        margin: Margin of `arcface`, in radians, and `cosface`.
 
     Raises:
         ValueError: The loss is unknown, or does not go with the head.

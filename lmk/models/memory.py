@@ -46,7 +46,7 @@ def accumulation(model: keras.Model, batch_size: int, device: int, name: str) ->
         model: What is trained.
         batch_size: Photos a device computes a step.
         device: Bytes of its memory; 0 if unknown, which is taken to be enough.
-        name: Of the recipe, for the message.
+        name: Name of the recipe, for the message.
 
     Raises:
         LmkError: Not even one photo fits.
@@ -67,7 +67,7 @@ def accumulation(model: keras.Model, batch_size: int, device: int, name: str) ->
 
 @contextmanager
 def memory_errors(name: str, batch_size: int) -> Iterator[None]:
-    """What the backend raises where its device's memory does not suffice becomes one line.
+    """Turn the backend's error for too little device memory into one line.
 
     Raises:
         LmkError: It did not.

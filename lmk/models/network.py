@@ -35,7 +35,7 @@ class Network:
         return keras.Model(views, self.top(self.extractor(views)), name=self.recipe.name.replace("-", "_"))
 
     def trained_part(self, whole: bool) -> keras.Model:
-        """What a stage trains: from views if `whole`, else from features, to outputs.
+        """Model that a stage trains: from views if `whole`, else from features, to outputs.
 
         With `sampled_classes` it also takes the photos' classes (b, 1), and its outputs are those of `SampledOutputs`.
         """
@@ -71,7 +71,7 @@ def calibrate_normalization(extractor: keras.Model, views: np.ndarray) -> None:
     """Set the statistics of batch normalization to those of `views`, (b, side, side, 3) uint8.
 
     Without it the signal of a random backbone fades from layer to layer, and all photos look alike. With it random
-    features tell textures and colours apart. Statistics of the data at hand: Li et al., arXiv:1603.04779.
+    features distinguish textures and colours. Statistics of the data at hand: Li et al., arXiv:1603.04779.
     """
     layers = [layer for layer in network_of(extractor).layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in layers]

@@ -204,7 +204,7 @@ class Recipe:
         return None
 
     def key(self) -> dict[str, object]:
-        """All that the trained network depends on, for digests; what is only told to people is left out."""
+        """All that the trained network depends on, for digests; texts for people are left out."""
         return {name: value for name, value in asdict(self).items() if name not in FOR_PEOPLE}
 
 
@@ -434,7 +434,7 @@ def read_recipe(path: Path) -> tuple[Recipe, Recipe | None]:
     """
     table = _table(path)
     base = _base(path, table.pop("base", None))
-    table = {"name": path.stem, "about": "", "reaches": ""} | table  # a base's texts tell of the base
+    table = {"name": path.stem, "about": "", "reaches": ""} | table  # a base's texts describe the base
     try:
         recipe = read_table(Recipe, table, base)
         backbone_named(recipe.backbone)

@@ -93,6 +93,7 @@ def make_optimizer(
 
     if not multipliers:
         return one(1)
+    # One optimizer a factor, not a variable: each has its own step counter and slots on the device.
     by_factor = {factor: one(factor) for factor in sorted(set(multipliers.values()))}
     chosen = {path: by_factor[factor] for path, factor in multipliers.items()}
     return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(one(1), chosen))

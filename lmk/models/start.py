@@ -72,7 +72,7 @@ def machine_has_gpu() -> bool:
 
 @contextmanager
 def _held_back() -> Iterator[Callable[[LmkError], None]]:
-    """What any code, native or not, prints in the block is shown, on stderr, only if the block raises.
+    """Show the output of any code in the block, native or not, on stderr, only if the block raises.
 
     Gives what ends the process at once with an error's line and exit code, from any thread.
     """

@@ -11,9 +11,9 @@ import numpy as np
 from lmk.util.errors import LmkError
 
 CONVOLUTION = (2, 3, 1, 0)
-"""From (out, in, height, width) to (height, width, in, out)."""
+"""Axes from (out, in, height, width) to (height, width, in, out)."""
 DEPTHWISE = (2, 3, 0, 1)
-"""From (channels, multiplier, height, width) to (height, width, channels, multiplier); the multiplier is 1."""
+"""Axes from (channels, multiplier, height, width) to (height, width, channels, multiplier); the multiplier is 1."""
 
 
 def assign_tensors(layers: Mapping[str, keras.layers.Layer], tensors: Mapping[str, np.ndarray], path: Path) -> None:
@@ -49,7 +49,7 @@ def _known(axes: tuple[int, ...], values: np.ndarray, name: str, path: Path) -> 
 
 
 def _parts(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.Variable, tuple[int, ...] | None]]:
-    """What a tensor's name ends in, the layer's variable, and the order of axes; None where both have the same."""
+    """Ending of a tensor's name, the layer's variable, and the order of axes; None where both have the same."""
     if isinstance(layer, keras.layers.BatchNormalization):
         if layer.scale:
             yield "weight", layer.gamma, None

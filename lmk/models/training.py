@@ -39,15 +39,15 @@ Best = tuple[float, list[np.ndarray] | None]
 MATCHED_PHOTOS = 512
 """Photos whose statistics batch normalization starts from where it learns."""
 BATCH_NORM_MOMENTUM = 0.9
-"""Of the moving statistics of a backbone that learns: they follow the last tens of batches. With Keras' 0.999 for
-MobileNetV2 they would be those of the weights of a thousand steps ago, which small competitions do not even have."""
+"""Momentum of the moving statistics of a backbone that learns: they follow the last tens of batches. With the 0.999 of
+Keras' MobileNetV2 they would be those of the weights of a thousand steps ago, which small competitions do not have."""
 STEPS_TO_AGREE = 16
 """Steps after which several processes ask the first one whether to stop; asking takes a message to all."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """What a network learns from.
+    """Training data of a network.
 
     Attributes:
         ids: (n,) str.
@@ -64,7 +64,7 @@ class TrainingSet:
 
 @dataclass(frozen=True, eq=False)
 class Learner:
-    """What a stage trains.
+    """Model and data of a stage of training.
 
     Attributes:
         model: Compiled.
@@ -107,12 +107,12 @@ class Trainer:
     Attributes:
         network: With its initial weights.
         data: Photos, and features where the first stages leave the backbone frozen.
-        seed: Of order, augmentation and dropout.
+        seed: Random seed of order, augmentation and dropout.
         checkpoint: File for the state; for the caller to remove once what was trained is stored.
         dev_score: The metric of the network on dev, asked after each epoch of a stage with patience; None: no stop.
         epochs: Epochs by stage in place of the recipe's, as the folds found best.
         label: For `progress`.
-        progress: Told of each batch.
+        progress: Reports each batch.
         team: The processes that train the network together; the first one's checkpoint and result on dev hold for all.
         checkpoint_minutes: Minutes between checkpoints within an epoch; one more is written after each epoch in which
             the backbone learns.
@@ -271,7 +271,7 @@ class Trainer:
         )
 
     def _fit(self, epoch: _Epoch) -> tuple[Record, list[np.ndarray] | None]:
-        """What is left of an epoch: its record; and the weights that go on learning where the model then has others.
+        """Result of an epoch: its record; and the weights that go on learning where the model then has others.
 
         Where the stage wants the average of the weights, the model has that afterwards.
         """
@@ -338,7 +338,7 @@ class Trainer:
 
         Args:
             learner: What the stage trains.
-            number: Of the stage.
+            number: Number of the stage.
             epoch: The one in work, from 0.
             done: Batches of it that are done.
             best: So far.
@@ -397,7 +397,7 @@ class Trainer:
 
 
 class _Epoch(keras.callbacks.Callback):
-    """What happens around the steps of one epoch.
+    """Work around the steps of one epoch.
 
     Attributes:
         done: Batches of the epoch that are done, also before this run of it.
@@ -481,7 +481,7 @@ def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
 
 
 def _load(checkpoint: Path) -> dict | None:
-    """What `_save` wrote; None if there is nothing whole."""
+    """State that `_save` wrote; None if there is nothing whole."""
     if not checkpoint.exists():
         return None
     with np.load(checkpoint, allow_pickle=False) as file:

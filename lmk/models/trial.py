@@ -13,12 +13,12 @@ from lmk.models.device import computing_in, gpus, jit_for_device
 
 SIDE, BATCH, CLASSES = 96, 32, 10
 SECONDS = 0.2
-"""That each of training and prediction is timed for, after the first step, which compiles."""
+"""Seconds that each of training and prediction is timed for, after the first step, which compiles."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a device did.
+    """Result of a trial on a device.
 
     Attributes:
         device: As Keras calls it, such as `gpu:0`.

@@ -17,7 +17,7 @@ from lmk.data.images import read_photo
 from lmk.data.names import read_names
 from lmk.local.evidence import Evidence
 from lmk.local.features import FeatureTable, LocalFeatures
-from lmk.local.kinds import KINDS
+from lmk.local.kinds import kinds_of
 from lmk.local.verify import verify
 from lmk.metrics.registry import find_metric
 from lmk.models.recipes import Recipe, Stage
@@ -29,7 +29,7 @@ from lmk.pipeline.building.networks import NetworkSteps
 from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import READ_SIDE, TOP_K, Config, Execution
 from lmk.pipeline.dataset import Dataset, Part, open_dataset
-from lmk.pipeline.fuse import FUSIONS, Proposed, photo_counts
+from lmk.pipeline.fuse import Proposed, fuse, photo_counts
 from lmk.pipeline.results import Answers, Neighbours, Verified
 from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, execute, networks_of
 from lmk.pipeline.verify import write_matches
@@ -66,7 +66,7 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Recognition:
-    """What a run says of a photo.
+    """A run's answer for a photo.
 
     Attributes:
         candidates: The best landmark first.
@@ -227,10 +227,10 @@ class _Asking:
             seed=config.seed,
             metric=metric,
         )
-        return FUSIONS[config.fusion](proposed).test, verified
+        return fuse(proposed, config.fusion).test, verified
 
     def _neighbours(self, stored: Neighbours) -> Neighbours:
-        """What retrieval says of the photos, beside what it said of dev."""
+        """Retrieval's answers for the photos, beside those for dev."""
 
         def found(columns: list[np.ndarray], options: Options) -> tuple[Predictions, np.ndarray]:
             joined = side_by_side(columns, options.weights, self.room)
@@ -253,7 +253,7 @@ class _Asking:
         gallery = {landmark: galleries.get(landmark, []) for landmark in wanted}
         known = np.unique(np.array([photo for photos in gallery.values() for photo in photos], dtype=str))
         found = {}
-        for kind in KINDS[config.local_features]:
+        for kind in kinds_of(config.local_features):
             comparison = self.local.comparison(kind)
             with tempfile.TemporaryDirectory() as folder:
                 found[kind] = verify(
@@ -300,7 +300,7 @@ class _Asking:
 
     def _draw(self, photo_id: str, gallery_photo: str, path: Path) -> int:
         """Write the match picture by the first kind of local features; returns the inliers."""
-        kind = KINDS[self.config.local_features][0]
+        kind = kinds_of(self.config.local_features)[0]
         comparison = self.local.comparison(kind)
         here, there = self._features(kind)[photo_id], comparison.local.of([gallery_photo])[0]
         return write_matches(path, comparison, (self._read(photo_id), here), (self.dataset.read(gallery_photo), there))
@@ -316,7 +316,7 @@ def _strongest(evidence: Mapping[str, Evidence], row: int, landmark: int) -> tup
 
 
 def _nearest_photos(described: np.ndarray, part: Part) -> list[dict[int, str]]:
-    """For each photo asked about the gallery photo of each landmark that is nearest by descriptors (n, d)."""
+    """Gallery photo, for each photo asked about, of each landmark that is nearest by descriptors (n, d)."""
     known, rest = described[: len(part.photos)], described[len(part.photos) + len(part.distractors) :]
     found = []
     for similarity in np.asarray(rest, np.float32) @ np.asarray(known, np.float32).T:

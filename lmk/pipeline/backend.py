@@ -23,7 +23,7 @@ def choose_backend(step: str, stored: Callable[[Backend], bool], execution: Exec
         execution: Workspace, which remembers the backends of pulled results, and notes.
     """
     here = backend_here()
-    known = (here, *(Backend(*one) for one in execution.workspace.makers()))
+    known = (here, *(Backend(*one) for one in execution.workspace.libraries()))
     found = next((backend for backend in known if stored(backend)), here)
     if found != here:
         execution.note(f"{step} comes from a kernel with Keras {found}; here is {here}.")
@@ -31,7 +31,7 @@ def choose_backend(step: str, stored: Callable[[Backend], bool], execution: Exec
 
 
 def refusal(step: str, backend: Backend, workspace: Workspace) -> Callable[[str], None]:
-    """What raises where something is to be computed here beside results of another backend.
+    """Function that raises where something is to be computed here beside results of another backend.
 
     Args:
         step: The network's step.
@@ -45,7 +45,7 @@ def refusal(step: str, backend: Backend, workspace: Workspace) -> Callable[[str]
             raise LmkError(
                 f"{step} comes from a kernel with Keras {backend}, but some of its {what} are not here, and Keras "
                 f"{here} would not give the same. Pull the kernel again, install that Keras, or remove "
-                f"{workspace.makers_file} to compute all of it here."
+                f"{workspace.libraries_file} to compute all of it here."
             )
 
     return may_compute

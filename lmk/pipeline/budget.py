@@ -1,4 +1,5 @@
-"""What fits a budget: fewer pairs verified where there are many queries, smaller features where disk is short."""
+"""Settings that fit a budget: fewer pairs verified where there are many queries, smaller features where disk is
+short."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from lmk.data.sizes import Size
-from lmk.local.kinds import KINDS
+from lmk.local.kinds import kinds_of
 from lmk.models.recipes import HEAD_ONLY, Recipe
 from lmk.pipeline.amounts import dev_queries, stored_bytes
 from lmk.pipeline.config import Config
@@ -60,7 +61,7 @@ def within_pairs(config: Config, size: Size) -> Config:
     """
     if config.like is not None or not config.ensemble:  # a published system verifies as published
         return config
-    queries = len(KINDS[config.local_features]) * (dev_queries(config, size) + size.test)
+    queries = len(kinds_of(config.local_features)) * (dev_queries(config, size) + size.test)
 
     def pairs(candidates: int, gallery: int) -> float:
         return queries * candidates * size.compared(gallery)

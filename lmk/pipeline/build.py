@@ -1,9 +1,10 @@
-"""From a configuration and a dataset to the list of steps, each with its key; nothing is computed, Keras not loaded."""
+"""Builder of a run: from a configuration and a dataset to the list of steps, each with its key; nothing is computed,
+Keras not loaded."""
 
 from __future__ import annotations
 
 from lmk.data.checks import check_before_run
-from lmk.local.kinds import KINDS
+from lmk.local.kinds import kinds_of
 from lmk.pipeline.building.ensemble import EnsembleSteps
 from lmk.pipeline.building.local import LocalSteps
 from lmk.pipeline.building.networks import NetworkSteps
@@ -69,7 +70,7 @@ def comparison_of(config: Config, dataset: Dataset, execution: Execution) -> Com
     """How the first kind of local features compares photos; arguments as for `build`."""
     local = LocalSteps(Shared(config, dataset, execution))
     local.local_features()
-    return local.comparison(KINDS[config.local_features][0])
+    return local.comparison(kinds_of(config.local_features)[0])
 
 
 def targets_of(config: Config) -> list[str]:

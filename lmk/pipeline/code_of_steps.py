@@ -1,12 +1,14 @@
 """The modules that make the numbers of each step; their digests stand in the step's key.
 
 An edit of their code makes the step's results stale, and those of all steps that need it. tests/test_steps.py finds a
-module that computes for a step and is not declared here.
+module that computes for a step and is not declared here. Entries of registries name further modules themselves: kinds
+of local features (`Kind.code`), fusion rules (`FusionRule.code`), and the providers of backbones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from lmk.local.kinds import EXTRACTOR_CODE
+from lmk.models.backbones.catalogue import PROVIDERS
 
 _BACKBONES = (
     "lmk.models.backbones.build",
@@ -58,6 +60,7 @@ RETRIEVAL_CODE = (
     "lmk.retrieval.whitening",
 )
 PUBLISHED_RETRIEVAL_CODE = (
+    "lmk.ensemble.blend_rules",
     "lmk.ensemble.candidates",
     "lmk.ensemble.combine",
     "lmk.pipeline.published",
@@ -80,12 +83,10 @@ SPREAD_CODE = (
     "lmk.retrieval.ridge",
     "lmk.retrieval.whitening",
 )
-MATCHER_CODE: Mapping[str, tuple[str, ...]] = dict.fromkeys(
-    ("xfeat-lighterglue", "aliked-lightglue"), ("lmk.models.local.lightglue",)
-)
 PAIRS_CODE = ("lmk.local.pairs",)
 BLEND_CODE = (
     "lmk.ensemble.blend",
+    "lmk.ensemble.blend_rules",
     "lmk.ensemble.calibrate",
     "lmk.ensemble.candidates",
     "lmk.ensemble.climb",
@@ -98,26 +99,7 @@ BLEND_CODE = (
     "lmk.pipeline.dev_parts",
     "lmk.predictions",
 )
-LOCAL_CODE: Mapping[str, tuple[str, ...]] = {
-    "rootsift": ("lmk.local.features", "lmk.local.rootsift", "lmk.local.suppress"),
-    "delf": ("lmk.local.delf", "lmk.local.features", "lmk.local.pca", "lmk.local.suppress"),
-    **{
-        kind: (
-            "lmk.local.features",
-            "lmk.local.glue",
-            "lmk.local.learned",
-            "lmk.local.suppress",
-            f"lmk.models.local.{module}",
-        )
-        for kind, module in (
-            ("xfeat", "xfeat"),
-            ("xfeat-lighterglue", "xfeat"),
-            ("aliked-t16", "aliked"),
-            ("aliked-n16", "aliked"),
-            ("aliked-lightglue", "aliked"),
-        )
-    },
-}
+DELF_FEATURES_CODE = (*EXTRACTOR_CODE, "lmk.local.delf", "lmk.local.pca")
 DELF_CODE = (
     "lmk.data.augment",
     "lmk.data.batches",
@@ -152,6 +134,7 @@ COMPARISON_CODE = (
 EVIDENCE_CODE = ("lmk.local.evidence", "lmk.pipeline.verify", "lmk.data.splits")
 FUSION_CODE = (
     "lmk.ensemble.fuse",
+    "lmk.ensemble.fusion_rules",
     "lmk.ensemble.tune",
     "lmk.metrics.metric",
     "lmk.metrics.ranking",
@@ -159,3 +142,10 @@ FUSION_CODE = (
     "lmk.pipeline.fuse",
     "lmk.predictions",
 )
+
+
+def provider_code(provider: str) -> tuple[str, ...]:
+    """Modules that build the networks of a provider of backbones and read their weights."""
+    return (
+        (PROVIDERS[provider], "lmk.models.torch_weights") if provider == "efficientnet-lite" else (PROVIDERS[provider],)
+    )

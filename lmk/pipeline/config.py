@@ -1,4 +1,4 @@
-"""What a run is asked for: `Config` determines its results, `Execution` how they are computed."""
+"""Settings of a run: `Config` determines its results, `Execution` how they are computed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Literal, NamedTuple
 
-from lmk.ensemble.rules import PUBLISHED_THRESHOLD
+from lmk.ensemble.fusion_rules import FUSIONS
 from lmk.models.recipes import Recipe, find_recipe
 from lmk.retrieval.scores import KNN
 from lmk.util import backend
@@ -40,7 +40,7 @@ GAP; that landmark with confidence 0, as the 19th place of 2018 published it; or
 
 
 class Backend(NamedTuple):
-    """What computes networks: the version of Keras, and the name of its backend."""
+    """Library that computes networks: the version of Keras, and the name of its backend."""
 
     keras: str
     name: str
@@ -50,7 +50,7 @@ class Backend(NamedTuple):
 
 
 def backend_here() -> Backend:
-    """What computes networks in this process.
+    """Library that computes networks in this process.
 
     Raises:
         LmkError: As `lmk.util.backend.backend_here`.
@@ -77,15 +77,15 @@ class Config:
         each_network: Whether retrieval by each network's descriptors alone is blended, too.
         descriptor_width: Numbers to which a network's descriptors are projected for retrieval; None keeps all.
         retrieval: How landmarks are ranked by nearest photos, one of `lmk.retrieval.scores.SCORES`.
-        fusion: Fusion rule, one of `ensemble.rules.RULES`.
-        local_features: Local features that verify, one of `lmk.local.kinds.KINDS`.
+        fusion: Fusion rule, one of `lmk.ensemble.fusion_rules.FUSIONS`.
+        local_features: Local features that verify, one of `lmk.local.kinds.choices()`.
         delf: Backbone that DELF trains on, or the folder of a published one; None takes what suits the weights.
         delf_tune: Epochs in which DELF's backbone learns before its attention does; 0 leaves it frozen.
         delf_attention: How DELF's attention learns: from vectors of a fixed length, or as published from their mean.
         like: Published system that the run follows, a name of `lmk.pipeline.likes.LIKES`; None for lmk's own way.
         comparison: How photos are compared, one of `lmk.local.compare.COMPARISONS`.
         passes: Passes of random galleries of a published system that has them.
-        divisor: What the published sum divides inliers by, one of `lmk.ensemble.rules.DIVISORS`.
+        divisor: What the published sum divides inliers by, one of `lmk.ensemble.fusion_rules.DIVISORS`.
         candidates: Landmarks verified a query.
         gallery: Photos compared a landmark, at most.
         nearest: Whether these are the ones most like the query, in place of a seeded choice.
@@ -134,14 +134,14 @@ class Config:
 
     @property
     def spreads(self) -> bool:
-        """Whether the run has the steps that spread: an ensemble of lmk's own that is not told otherwise."""
+        """Whether the run has the steps that spread: an ensemble of lmk's own unless the options say otherwise."""
         return self.spread and self.ensemble and self.like is None
 
     @property
     def spreads_fused(self) -> bool:
-        """Whether the fused lists are spread, too: under the published threshold no landmark is answered that the
-        query's own comparisons did not bear out."""
-        return self.spreads and self.fusion != PUBLISHED_THRESHOLD
+        """Whether the fused lists are spread, too: not by a rule that answers only what the query's own comparisons
+        confirm."""
+        return self.spreads and FUSIONS[self.fusion].answers_unverified
 
     def holds_out(self, train_photos: int) -> bool:
         """Whether dev is one held-out part of a competition with so many training photos."""
@@ -204,7 +204,7 @@ class Execution:
     Attributes:
         workspace: Where results are kept.
         jobs: Threads and processes for photos and pairs.
-        progress: Told of the progress of long steps.
+        progress: Reports the progress of long steps.
         note: Takes one line for the user.
         stop: Whether the run should end early; training writes a checkpoint first.
         checkpoint_minutes: Minutes between checkpoints within an epoch.

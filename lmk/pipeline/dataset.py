@@ -123,7 +123,7 @@ class Dataset:
         return read_photo(path, READ_SIDE, enough)
 
     def reader(self, enough: int) -> Callable[[str], np.ndarray]:
-        """What reads photos for a use that resizes their shorter side to `enough` pixels or fewer."""
+        """Reader of photos for a use that resizes their shorter side to `enough` pixels or fewer."""
         return partial(self.read, enough=enough)
 
     def by_part(
@@ -132,9 +132,9 @@ class Dataset:
         """Dev predictions, each part's queries by its own model, and test predictions.
 
         Args:
-            answer: From a part and queries to predictions.
+            answer: Function from a part and queries to predictions.
             label: What is computed, for `progress`.
-            progress: Told of each part.
+            progress: Reports each part.
         """
         dev, test = [], []
         with progress(label, len(self.parts), "networks") as advance:

@@ -78,7 +78,7 @@ class DelfExtractor:
         jobs: Threads that read photos, and on a CPU extract.
         precision: As in `Config`.
         may_compute: As of `Networks`.
-        progress: Told of training.
+        progress: Reports training.
     """
 
     recipe: DelfRecipe
@@ -107,7 +107,7 @@ class DelfExtractor:
         return self.options.max_features
 
     def key(self) -> dict[str, object]:
-        """What its features depend on besides photo and network."""
+        """Settings of its features, besides photo and network."""
         return self.options.key({})
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[LocalFeatures]:

@@ -20,7 +20,7 @@ NEIGHBOURS = 10
 BUDGET = 20_000
 """Pairs verified in all graphs together: all of a small competition's, of a large one's those of undecided queries."""
 NO_QUERIES = Queries(np.empty(0, str), np.empty(0, str), np.empty(0, np.int64))
-"""Those of a part that answers the test photos alone."""
+"""Queries of a part that answers the test photos alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,8 @@ def describe_part(
     Args:
         queries, test, distractors: As in `Described`.
         gallery: Its training photos (g,) str and their landmarks (g,) int64.
-        describe: From photos (n,) str to descriptors (n, d) of all networks side by side, by this part's networks.
+        describe: Function from photos (n,) str to descriptors (n, d) of all networks side by side, by this part's
+            networks.
         options: Shrinkage and power of the whitening; those of retrieval by default.
     """
     options = options or Options()

@@ -40,7 +40,7 @@ class Extractor:
         runtime, precision: As in `Config`.
         may_compute: Raises where results of another backend must not be mixed with what is computed here; its
             argument says what is lacking.
-        progress: Told of extraction.
+        progress: Reports extraction.
         jobs: Threads that read photos; as many as there are cores if None.
     """
 
@@ -75,7 +75,7 @@ class Extractor:
         return extractor
 
     def fast(self, extractor: keras.Model) -> Predictor:
-        """What predicts with an extractor's present weights."""
+        """Predictor with an extractor's present weights."""
         return predictor(extractor, self.runtime, self.precision == "bf16")
 
     def _frozen_or_refused(self) -> Predictor:

@@ -34,7 +34,8 @@ GALLERY_GAP = 0.012
 EPOCHS_GAP = 0.002
 """GAP lost by half the epochs: 20 to 11 on provence lost 0.001 of a frozen network's; a tuned one was not measured."""
 QUERIES_GAP = 0.0005
-"""Of half the dev queries, so that they are not free: GAP stays, but its interval is 1.4 times as wide."""
+"""Loss that halving the dev queries counts as, so that they are not free: GAP stays, but its interval is 1.4 times as
+wide."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run has to fit: seconds with the GPU or without one, and bytes of disk."""
+    """Limits of a run: seconds with the GPU or without one, and bytes of disk."""
 
     seconds: float
     disk: float
@@ -66,7 +67,7 @@ class Limits:
     jobs: int
 
     def over(self, costs: Sequence[Cost]) -> float:
-        """By how much the larger of time and disk exceeds its limit, as a share of it; at most 0 where both fit."""
+        """Share by which the larger of time and disk exceeds its limit, as a share of it; at most 0 where both fit."""
         stored = sum(cost.disk for cost in costs) + max(cost.scratch for cost in costs)
         return max(self.time(costs) / self.seconds, stored / self.disk) - 1
 

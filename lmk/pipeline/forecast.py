@@ -1,4 +1,4 @@
-"""What a whole run would cost at any size: seconds, GPU hours, disk and memory by stage, before anything is there.
+"""Cost of a whole run at any size: seconds, GPU hours, disk and memory by stage, before anything is there.
 
 A step's cost is a sum of products of counts (photos, views, landmarks, pairs) and rates. Where a workspace holds runs,
 the steps of a stage are scaled by what the stage took there beside what this arithmetic says of it.
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 
 from lmk.data.sizes import Size
-from lmk.local.kinds import DELF, KINDS, LOCAL_FEATURES, ROOTSIFT
+from lmk.local.kinds import DELF, LOCAL_FEATURES, kinds_of
 from lmk.local.rootsift import RootSift
 from lmk.models.backbones.catalogue import BACKBONES, backbone_named
 from lmk.models.delf.recipe import DelfTraining
@@ -55,7 +55,7 @@ TRAINING_PASSES = 3.0
 STATES = 4
 """Arrays as large as the weights that training holds: weights, gradients and two moments."""
 DELF_PASSES = 27.0
-"""What DELF's seven scales of a photo of 480 x 360 pixels cost, in passes of its backbone at 224 x 224."""
+"""Cost of DELF's seven scales of a photo of 480 x 360 pixels, in passes of its backbone at 224 x 224."""
 NEIGHBOURS_APART = 0.4
 """Training photos in the graphs, as a share of the verified pairs: popular ones are in several."""
 PROCESS = 0.8e9
@@ -70,12 +70,12 @@ FETCH, PHOTOS, SUBMISSION = "fetch", "photos", "submission"
 
 
 Factors = Mapping[str, tuple[float, str]]
-"""By stage, as a run counts its seconds: what it took beside what the rates say, and the name of the run."""
+"""Times by stage, as a run counts them: those taken beside those of the rates, and the name of the run."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step costs.
+    """Cost of a step.
 
     Attributes:
         step: Its name.
@@ -104,7 +104,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Work:
-    """What networks have to do: multiply-adds of backbones and of matrices, bytes updated, scores, photos read, and
+    """Work of networks: multiply-adds of backbones and of matrices, bytes updated, scores, photos read, and
     seconds that no GPU makes fewer."""
 
     network: float = 0.0
@@ -120,13 +120,13 @@ class Work:
         )
 
     def seconds(self, rates: Rates) -> float:
-        """On two cores; photos are read beside the work of networks."""
+        """Seconds on two cores; photos are read beside the work of networks."""
         network = self.network / rates["network"].value / 1e9
         products = self.product / rates["product"].value + self.scores / rates["choice"].value
         return self.fixed + network + (products + self.updated / rates["update"].value) / 1e9
 
     def gpu_seconds(self, rates: Rates, gpu: Gpu, kilobytes: float) -> float:
-        """On a GPU, or as long as the cores beside it need to read the photos."""
+        """Seconds on a GPU, or as long as the cores beside it need to read the photos."""
         computing = (self.network + self.product) / (gpu.peak * 1e12 / 2 * GPU_SHARE)
         computing += self.updated / gpu.bandwidth / 1e9 + self.scores / rates["choice"].value / 1e9
         reading = self.read * kilobytes / 1e3 / rates["reading"].value / GPU_CORES
@@ -155,7 +155,7 @@ def forecast(
 
 
 def measured_factors(workspace: Workspace, rates: Rates, gpu: Gpu, jobs: int) -> Factors:
-    """What the stages of a workspace's runs took, beside what the rates say of them.
+    """Times of the stages of a workspace's runs, beside what the rates say of them.
 
     A stage whose features an earlier run had stored took less than it costs, so the longest run of each counts.
     """
@@ -214,7 +214,7 @@ def _ensemble_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: in
         yield _retrieval(size, config, rates, gpu, tables)
     fitting = rates["stage"].value + asked * rates["fitting"].value
     yield Cost(ENSEMBLE, ENSEMBLE, fitting, memory=tables)
-    kinds = KINDS[config.local_features]
+    kinds = kinds_of(config.local_features)
     for kind in kinds:
         yield from _local_features(size, config, rates, gpu, jobs, kind, tables)
     if config.spreads:
@@ -253,7 +253,7 @@ def _spread(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, table
     nodes = dev_queries(config, size) + size.test * (1 + _contexts(config, size))
     pairs = min(BUDGET, nodes * NEIGHBOURS)
     further = min(NEIGHBOURS_APART * pairs, size.train + size.distractors)
-    kinds = KINDS[config.local_features]
+    kinds = kinds_of(config.local_features)
     comparing, with_gpu = _comparing(size, rates, gpu, jobs, kinds, pairs)
     seconds, on_gpu = rates["stage"].value + comparing, rates["stage"].value + (with_gpu or comparing)
     disk = 1e2 * pairs * len(kinds)
@@ -380,7 +380,7 @@ def _retrieval(size: Size, config: Config, rates: Rates, gpu: Gpu, tables: float
 
 
 def _mapped(size: float) -> float:
-    """Of an array, the bytes that go to a file and not to memory."""
+    """Bytes of an array that go to a file and not to memory."""
     return size if size > IN_MEMORY else 0.0
 
 
@@ -400,11 +400,13 @@ def _extraction(
     size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, kind: str, photos: float
 ) -> tuple[float, float]:
     """Seconds of the local features of so many photos, without and with the GPU; 0 where it does not help."""
-    if kind == ROOTSIFT:
-        return photos * pixels_searched(size) * rates["rootsift"].value / jobs, 0.0
+    found = LOCAL_FEATURES[kind]
+    if found.factory is not None:  # no network, so that a GPU does not help
+        seconds = rates[kind].value if kind in rates else found.seconds
+        return photos * pixels_searched(size) * seconds / jobs, 0.0
     # DELF sees a photo in its own size, which nothing enlarges; DELF_PASSES are of one of 480 pixels.
     delf = _delf_macs(config) * min(1.0, size.side / RootSift().side) ** 2
-    macs = delf if kind == DELF else LOCAL_FEATURES[kind].giga_macs * 1e9
+    macs = delf if kind == DELF else found.giga_macs * 1e9
     work = Work(network=photos * macs, read=photos)
     return work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lmk.data.splits import Queries
-from lmk.ensemble.fuse import FUSIONS as RULES_ON_ARRAYS
-from lmk.ensemble.fuse import LearnedFusion, Proposals, proposal_features
-from lmk.ensemble.rules import LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD, Divisor
+from lmk.ensemble.fuse import Fuse, Proposals, proposal_features
+from lmk.ensemble.fusion_rules import FUSIONS, Divisor, FusionRule
 from lmk.ensemble.tune import cross_fit, cross_fit_parts
 from lmk.local.evidence import Evidence
 from lmk.metrics import Metric
@@ -23,7 +22,7 @@ from lmk.predictions import NO_LANDMARK, Predictions
 
 @dataclass(frozen=True, eq=False)
 class Proposed:
-    """What a fusion rule reads.
+    """Inputs of a fusion rule.
 
     Attributes:
         sources: Answers of recipes and retrieval, by step name.
@@ -35,7 +34,7 @@ class Proposed:
         seed: Random seed of cross-fitting.
         divisor: As for the published sum: `dev` or `batch`.
         parts: Where answers are spread, what they are cross-fitted by; the test photos are then fused for each part.
-        metric: What optimism is told by.
+        metric: What optimism is measured by.
     """
 
     sources: Mapping[str, Answers]
@@ -50,93 +49,77 @@ class Proposed:
     metric: Metric = GAP
 
 
-def fuse_learned(proposed: Proposed) -> Fitted:
-    """A logistic regression on features of each proposal, fitted on dev and cross-fitted there."""
-    blended, truth = proposed.blended, proposed.dev.truth
+def fuse(proposed: Proposed, rule: str) -> Fitted:
+    """Answers by a rule of `lmk.ensemble.fusion_rules.FUSIONS`; those of a learned one are cross-fitted on dev."""
+    found = FUSIONS[rule]
+    return _fuse_learned(proposed, found) if found.learned else _fuse_fixed(proposed, found)
+
+
+def _fuse_learned(proposed: Proposed, rule: FusionRule) -> Fitted:
+    """Answers by a rule that is fitted on dev, and cross-fitted there."""
+    blended, truth, parts = proposed.blended, proposed.dev.truth, proposed.parts
     sources, near, verified = proposed.sources, proposed.neighbours, proposed.verified
     if near is None:
-        raise ValueError("The learned rule reads retrieval's likeness to distractors, and there is no retrieval.")
-    dev_features = proposal_features(
-        blended.dev, all_lists(sources, "dev"), proposed.photo_counts, near.likeness_dev, _proposals(verified.dev)
-    )
-    test_features = proposal_features(
-        blended.test, all_lists(sources, "test"), proposed.photo_counts, near.likeness_test, _proposals(verified.test)
-    )
+        raise ValueError("A learned rule reads retrieval's likeness to distractors, and there is no retrieval.")
+
+    def described(
+        lists: Predictions,
+        named: Sequence[Predictions],
+        likeness: np.ndarray,
+        evidence: Mapping[str, Evidence],
+    ) -> Proposals:
+        features = proposal_features(lists, named, proposed.photo_counts, likeness, _proposals(evidence))
+        return replace(_given(lists, evidence), features=features)
+
+    dev = described(blended.dev, all_lists(sources, "dev"), near.likeness_dev, verified.dev)
+    test = described(blended.test, all_lists(sources, "test"), near.likeness_test, verified.test)
     right = (blended.dev.landmarks == truth[:, None]) & (blended.dev.landmarks != NO_LANDMARK)
 
-    def fit(rows: np.ndarray) -> LearnedFusion:
-        return LearnedFusion.fit(dev_features[rows], right[rows])
+    def fit(rows: np.ndarray) -> Fuse:
+        return rule.fit(dev.take(rows), truth[rows], proposed.divisor)
 
-    def apply(fusion: LearnedFusion, rows: np.ndarray) -> Predictions:
-        return fusion(blended.dev.take(rows), dev_features[rows])
-
-    parts = proposed.parts
     context: tuple[Predictions, ...] = ()
     if parts is None:
-        dev = cross_fit(proposed.dev.photos, fit, apply, proposed.seed)
+        crossed = cross_fit(proposed.dev.photos, fit, lambda fused, rows: fused(dev.take(rows)), proposed.seed)
     else:
         folds = parts.fold_of
 
-        def fit_part(rows: np.ndarray) -> LearnedFusion | None:
+        def fit_part(rows: np.ndarray) -> Fuse | None:
             # What a part may learn from can be a handful of queries, all right or all wrong: its lists then stay.
             return fit(rows) if right[rows].any() and not right[rows].all() else None
 
-        def apply_part(fusion: LearnedFusion | None, rows: np.ndarray) -> Predictions:
-            return blended.dev.take(rows) if fusion is None else apply(fusion, rows)
+        def apply_part(fused: Fuse | None, rows: np.ndarray) -> Predictions:
+            return blended.dev.take(rows) if fused is None else fused(dev.take(rows))
 
-        def apply_context(fusion: LearnedFusion | None, part: int) -> Predictions:
+        def apply_context(fused: Fuse | None, part: int) -> Predictions:
             lists, fold = blended.context[part], folds[part]
-            if fusion is None:
+            if fused is None:
                 return lists
-            features = proposal_features(
-                lists,
-                all_context_lists(sources, fold),
-                proposed.photo_counts,
-                near.likeness_context[fold],
-                _proposals(verified.context[part]),
-            )
-            return fusion(lists, features)
+            named = all_context_lists(sources, fold)
+            return fused(described(lists, named, near.likeness_context[fold], verified.context[part]))
 
-        dev, context = cross_fit_parts(parts.of_query, proposed.dev.photos, fit_part, apply_part, apply_context)
-    fusion = fit(np.arange(len(truth)))
+        crossed, context = cross_fit_parts(parts.of_query, proposed.dev.photos, fit_part, apply_part, apply_context)
+    fused = fit(np.arange(len(truth)))
     metric = proposed.metric
-    optimism = metric.score(fusion(blended.dev, dev_features), truth) - metric.score(dev, truth)
-    return Fitted(dev, fusion(blended.test, test_features), float(optimism), context=context)
+    optimism = metric.score(fused(dev), truth) - metric.score(crossed, truth)
+    return Fitted(crossed, fused(test), float(optimism), context=context)
 
 
-def fuse_by_published_sum(proposed: Proposed) -> Fitted:
-    """`ensemble.fuse.published_sum`; the largest number of inliers is that of dev, or of the test photos for these."""
-    return _by_rule(proposed, PUBLISHED_SUM)
-
-
-def fuse_by_published_threshold(proposed: Proposed) -> Fitted:
-    """`ensemble.fuse.published_threshold`."""
-    return _by_rule(proposed, PUBLISHED_THRESHOLD)
-
-
-def _by_rule(proposed: Proposed, name: str) -> Fitted:
+def _fuse_fixed(proposed: Proposed, rule: FusionRule) -> Fitted:
     """Answers by a rule that learns nothing from the truth."""
-    rule, truth = RULES_ON_ARRAYS[name], proposed.dev.truth
-    blended, verified = proposed.blended, proposed.verified
-
-    def given(lists: Predictions, evidence: Mapping[str, Evidence]) -> Proposals:
-        first = _first(evidence)
-        return Proposals(lists, first.inliers, first.counts)
-
-    dev, test = given(blended.dev, verified.dev), given(blended.test, verified.test)
-    fuse = rule(dev, truth, proposed.divisor)
+    blended, verified, truth = proposed.blended, proposed.verified, proposed.dev.truth
+    dev, test = _given(blended.dev, verified.dev), _given(blended.test, verified.test)
+    fused = rule.fit(dev, truth, proposed.divisor)
     context = tuple(
-        fuse(given(lists, evidence)) for lists, evidence in zip(blended.context, verified.context, strict=True)
+        fused(_given(lists, evidence)) for lists, evidence in zip(blended.context, verified.context, strict=True)
     )
-    return Fitted(rule(dev, truth, "dev")(dev), fuse(test), context=context)
+    return Fitted(rule.fit(dev, truth, "dev")(dev), fused(test), context=context)
 
 
-FUSIONS: Mapping[str, Callable[[Proposed], Fitted]] = {
-    LEARNED: fuse_learned,
-    PUBLISHED_SUM: fuse_by_published_sum,
-    PUBLISHED_THRESHOLD: fuse_by_published_threshold,
-}
-"""Each rule of `ensemble.rules`."""
+def _given(lists: Predictions, evidence: Mapping[str, Evidence]) -> Proposals:
+    """Proposals with the evidence of the first kind of local features."""
+    first = _first(evidence)
+    return Proposals(lists, first.inliers, first.counts)
 
 
 def photo_counts(landmarks: np.ndarray) -> dict[int, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmk.ensemble.rules import Divisor
+from lmk.ensemble.fusion_rules import Divisor
 from lmk.local.compare import PUBLISHED, Settings
 from lmk.local.delf import PUBLISHED as PUBLISHED_DELF
 from lmk.local.delf import DelfOptions

@@ -9,16 +9,16 @@ import numpy as np
 from joblib import parallel_config
 
 from lmk.local.features import Extractor, FeatureTable, LocalFeatures, extract
-from lmk.local.kinds import KINDS, ROOTSIFT, ROOTSIFT_AND_DELF
+from lmk.local.kinds import ROOTSIFT, ROOTSIFT_AND_DELF, choices
 from lmk.models.backbones.catalogue import backbone_named, weights_file
 from lmk.pipeline.delf import DelfExtractor, default_recipe
-from lmk.util.errors import LmkError, UsageError
+from lmk.util.errors import LmkError, UsageError, did_you_mean
 from lmk.util.progress import Progress
 from lmk.util.store import ArrayStore
 
 
 def default_local_features(weights: str, delf: str | None = None) -> str:
-    """One of `KINDS`: both where DELF is named or its backbone's weights come from real photos, else RootSIFT.
+    """One of `choices()`: both where DELF is named or its backbone's weights come from real photos, else RootSIFT.
 
     Args:
         weights, delf: As in `Config`.
@@ -39,13 +39,15 @@ def default_local_features(weights: str, delf: str | None = None) -> str:
 
 
 def chosen_local_features(asked: str | None, weights: str, delf: str | None = None) -> str:
-    """One of `KINDS`: what is asked for, or the default.
+    """One of `choices()`: what is asked for, or the default.
 
     Raises:
         LmkError: Nothing has that name.
     """
-    if asked is not None and asked not in KINDS:
-        raise UsageError(f"No local features are named '{asked}'; there are {', '.join(KINDS)}.")
+    if asked is not None and asked not in choices():
+        raise UsageError(
+            f"No local features are named '{asked}'; there are {', '.join(choices())}.{did_you_mean(asked, choices())}"
+        )
     return asked or default_local_features(weights, delf)
 
 
@@ -59,7 +61,7 @@ class LocalSource:
         store: Where it lies.
         read: A photo's id to RGB (h, w, 3) uint8.
         jobs: Threads that read and extract.
-        progress: Told of each shard.
+        progress: Reports each shard.
     """
 
     kind: str

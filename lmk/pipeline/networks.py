@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 SHARD = 256
 """Photos a shard where a tuned network predicts."""
 DIRECTIONS_FROM = 4096
-"""Training photos whose descriptors tell the directions of projection: some ten a number that is kept."""
+"""Training photos whose descriptors give the directions of projection: some ten a number that is kept."""
 
 
 @dataclass(eq=False)
@@ -55,7 +55,7 @@ class Networks:
         places: Where its results lie.
         extractor: Its pretrained backbone.
         seed: Random seed of training.
-        progress: Told of training and prediction.
+        progress: Reports training and prediction.
         team: Processes that train together.
         stop, checkpoint_minutes, jobs: As in `Execution`.
         metric: What training watches, and what ends it early.
@@ -156,7 +156,7 @@ class Networks:
         return network
 
     def _trainer(self, network: Network, part: Part, classes: np.ndarray, path: Path) -> Trainer:
-        """What trains the part's network.
+        """Trainer of the part's network.
 
         A part without dev queries cannot stop early, so it trains as many epochs as the folds before it found best.
         """
@@ -222,10 +222,11 @@ class Networks:
         return store.collect(photos, compute, SHARD, f"{self.recipe.name}: prediction", self.progress)
 
     def describe(self, part: Part, fast: Predictor | None = None) -> Callable[[np.ndarray], np.ndarray]:
-        """From features of views (n, views, d) to descriptors, projected where the run keeps fewer numbers of them.
+        """Function from features of views (n, views, d) to descriptors, projected where the run keeps fewer numbers of
+        them.
 
         Args:
-            part: Its photos tell along which directions descriptors differ.
+            part: Its photos give the directions along which descriptors differ.
             fast: The extractor of a tuned network.
         """
         if self.places.descriptor_width is None:

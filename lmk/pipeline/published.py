@@ -43,7 +43,7 @@ def by_published(
         describe: Descriptors by each network, neither whitened nor side by side.
         heads: Answers of each network; a landmark's logit is the mean of its scores, which are cosines where the head
             gives cosines.
-        progress: Told of each part.
+        progress: Reports each part.
     """
     logits = [_mean([one.dev for one in heads]), _mean([one.test for one in heads])]
     folds = [part for part in dataset.parts if len(part.queries)]

@@ -21,7 +21,7 @@ class Rate:
 
 
 Rates = Mapping[str, Rate]
-"""By name."""
+"""Rates by name."""
 
 MEASURED: Rates = {
     "network": Rate(45.0, "billion multiply-adds a second of a backbone", "measured: python -m benchmarks.job"),
@@ -40,7 +40,7 @@ MEASURED: Rates = {
     "addresses": Rate(57.5, "photos a second by address", "measured, local server: python -m benchmarks.download"),
     "line": Rate(50.0, "MB a second from Kaggle", "assumed"),
 }
-"""Of two CPU cores where nothing else is said."""
+"""Rates of two CPU cores, where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ GPUS = {
         Gpu("h100", 989, 3350, 80),
     )
 }
-"""By name; peaks without sparsity."""
+"""GPUs by name; peaks without sparsity."""
 GPU_SHARE = 0.15
-"""Of the peak that a convolutional network in training or prediction reaches: an assumption."""
+"""Share of the peak that a convolutional network in training or prediction reaches: an assumption."""
 GPU_CORES = 4
 """Cores beside the GPU that read photos for it, as in a Kaggle kernel."""
 SESSION_HOURS, WEEK_HOURS = 12.0, 30.0

@@ -1,4 +1,4 @@
-"""What steps make: typed results, each with the arrays by which it is kept."""
+"""Results of steps, typed, each with the arrays by which it is kept."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Answers:
         return [self.context[fold]]
 
     def arrays(self) -> Arrays:
-        """What is kept beside the predictions."""
+        """Arrays stored beside the predictions."""
         found = {}
         for place, one in enumerate(self.context):
             found[f"context landmarks {place}"] = one.landmarks
@@ -263,7 +263,7 @@ def _count(arrays: Mapping[str, np.ndarray], start: str) -> int:
 
 
 def _reasons(arrays: Mapping[str, np.ndarray]) -> tuple[Reason, ...]:
-    """What `SpreadAnswers.arrays` kept."""
+    """Reasons as `SpreadAnswers.arrays` stored them."""
     ends = np.cumsum(arrays["reason counts"])
     counts = arrays["reason counts"].tolist()
     spans = [slice(end - count, end) for end, count in zip(ends.tolist(), counts, strict=True)]

@@ -18,9 +18,9 @@ from lmk.retrieval.neighbours import Options, find_landmarks, nearest
 from lmk.util.progress import Progress
 
 Describe = Callable[[Part, np.ndarray], np.ndarray]
-"""From a part and photos (n,) str to descriptors (n, d) by that part's network."""
+"""Function from a part and photos (n,) str to descriptors (n, d) by that part's network."""
 Room = Callable[[Sequence[int], type], np.ndarray]
-"""From a shape and a type to an array to fill, on the disk if it is large."""
+"""Function from a shape and a type to an array to fill, on the disk if it is large."""
 
 
 def retrieve(
@@ -34,7 +34,7 @@ def retrieve(
         options: How neighbours become scores.
         each: Whether each network's descriptors alone give a list, too.
         room: Makes large arrays.
-        progress: Told of each part.
+        progress: Reports each part.
     """
     likeness: dict[str, list[np.ndarray]] = {"dev": [np.empty((0, 1))], "test": [np.empty((0, 1))]}
     singles = len(describe) if each and len(describe) > 1 else 0
@@ -72,7 +72,7 @@ def retrieve(
 
 @dataclass(frozen=True, eq=False)
 class _PartAnswers:
-    """What retrieval gives for one part: the lists of its dev queries and then of the test photos, all networks
+    """Retrieval's results for one part: the lists of its dev queries and then of the test photos, all networks
     together first; their likeness to distractors (q + t, 1); cosines (q + t, 2) to the gallery; and the graph."""
 
     lists: list[Predictions]

@@ -16,11 +16,11 @@ import numpy as np
 from lmk import __version__
 from lmk.data.competitions import Competition
 from lmk.data.sizes import size_of
+from lmk.ensemble.fusion_rules import FUSIONS
 from lmk.ensemble.leads import lead_and_error
-from lmk.ensemble.rules import LEARNED
 from lmk.evaluation import check_submission
 from lmk.kaggle.records import git_state
-from lmk.local.kinds import KINDS
+from lmk.local.kinds import kinds_of
 from lmk.local.verify import GALLERY
 from lmk.metrics.registry import find_metric
 from lmk.pipeline.build import build, final_step, targets_of
@@ -134,7 +134,7 @@ def facts_of(
     answers: Mapping[str, Answers],
     final: str,
 ) -> dict[str, Any]:
-    """What spreading did, and whether dev resembles the test photos, for the record; a note where it does not.
+    """Effect of spreading, and whether dev resembles the test photos, for the record; a note where it does not.
 
     Args:
         config, dataset, execution, outcome: The run.
@@ -176,7 +176,7 @@ def _shift(config: Config, dataset: Dataset, results: Mapping[str, Any], final: 
 
 
 def stale_line(stale: Stale) -> str:
-    """What made a stored result stale, for people."""
+    """Reason why a stored result is stale, for people."""
     why = f"{', '.join(stale.modules)} changed" if stale.modules else "a step before it changed"
     return f"{stale.step} is computed again: {why}. `--keep-stale {stale.step}` takes the stored result instead."
 
@@ -260,7 +260,7 @@ def keep_record(
         versions={"lmk": __version__} | {package: version(package) for package in VERSIONS},
         backends={step.name: " ".join(step.key.facts["backend"]) for step in steps if "backend" in step.key.facts},  # type: ignore[arg-type]
         read_side=READ_SIDE,
-        comparison=comparison_settings(KINDS[config.local_features][0], config).key(),
+        comparison=comparison_settings(kinds_of(config.local_features)[0], config).key(),
         local_features=_local_stores(config, steps) if verified else {},
         facts=dict(facts or {}) | ({"commit": commit} if (commit := own_commit()) else {}),
     )
@@ -271,7 +271,7 @@ def keep_record(
         for kind, evidence in verified.dev.items():
             evidence.save(folder / f"evidence-{kind}.npz")
         if config.like is not None:
-            kind = KINDS[config.local_features][0]
+            kind = kinds_of(config.local_features)[0]
             parts = {"dev": verified.dev[kind], "test": verified.test[kind]}
             write_statistics(folder / STATISTICS, parts, GALLERY)
     if config.spreads:
@@ -311,7 +311,7 @@ def submitted_stage(
     where it is asked for, the best on dev.
 
     Args:
-        config: Of the run.
+        config: Configuration of the run.
         dev: Figures of all stages.
         answers: By stage.
         truth: (n,) int64, what the dev queries show.
@@ -328,7 +328,7 @@ def submitted_stage(
         f"Dev says that {leader} is better than {last}: {dev.gap[leader]:.5f} against {dev.gap[last]:.5f}, a lead of "
         f"{lead:.5f} with a standard error of {error:.5f}."
     )
-    if config.like is not None or config.fusion != LEARNED:
+    if config.like is not None or not FUSIONS[config.fusion].learned:
         return last, f"{said} {last} was asked for and is submitted; `--submit-best` submits {leader}."
     if lead > error:
         return leader, f"{said} It is more than one, so {leader} is submitted."
@@ -397,7 +397,7 @@ def _by_stage(steps: Sequence[Step], outcome: Outcome) -> dict[str, float]:
 
 def _local_stores(config: Config, steps: Sequence[Step]) -> dict[str, str]:
     keys = {step.name: step.key for step in steps}
-    return {kind: f"local-{kind}-{keys[local_of(kind)].digest}" for kind in KINDS[config.local_features]}
+    return {kind: f"local-{kind}-{keys[local_of(kind)].digest}" for kind in kinds_of(config.local_features)}
 
 
 def _earlier(folder: Path) -> RunRecord | None:

@@ -21,7 +21,7 @@ from lmk.predictions import NO_LANDMARK, Predictions, concatenate
 from lmk.retrieval.graph import Graph, pairs_of, worth_verifying
 
 ComparePairs = Callable[[np.ndarray], np.ndarray]
-"""From pairs of photo ids, (p, 2) str, to their inliers by kind of local features, (p, kinds)."""
+"""Function from pairs of photo ids, (p, 2) str, to their inliers by kind of local features, (p, kinds)."""
 
 
 def verified_edges(
@@ -62,8 +62,8 @@ class Spread:
     """Lists after spreading.
 
     Attributes:
-        dev: Of all dev queries, in the order of `parts` and their queries, cross-fitted.
-        test: Of the test photos, by the setting that all of dev chose.
+        dev: Answers of all dev queries, in the order of `parts` and their queries, cross-fitted.
+        test: Answers of the test photos, by the setting that all of dev chose.
         context: For each part of dev, the test lists as this part's models answer them, spread by its settings: what
             the next step needs for a graph of dev that is as dense as test.
         learned: Settings, edges and the metric on dev of each setting tried.
@@ -97,7 +97,7 @@ def spread_lists(
             models that do not know the part's queries, and whatever was fitted on dev for them (a blend, a fusion) was
             fitted without the photos that the part asks (`fit_by_part`).
         dev_rows: For each part, (m,) int, the queries that it answers among those of its graph.
-        test: Of the models that answer test; its queries are none.
+        test: Answers of the models that answer test; its queries are none.
         test_graph, test_lists: As above.
         landmarks: (n,) str and (n,) int64, all training photos and their landmarks: what edges between photos of dev
             are learned from, whether a part's models know a landmark or not.
@@ -122,7 +122,7 @@ def _asked(
     rows: np.ndarray,
     landmarks: tuple[np.ndarray, np.ndarray],
 ) -> Asked:
-    """What `ensemble.spread` reads of one part."""
+    """Inputs of `ensemble.spread` for one part."""
     found, inliers = graph
     return Asked(
         lists=lists,
@@ -190,7 +190,7 @@ def spread_answers(
     Args:
         parts: What dev is cross-fitted by.
         answers: With the test photos of each part as context.
-        graphs, inliers: Of each fold and of all photos, from `Neighbours` and `verify_graphs`.
+        graphs, inliers: Graphs and inliers of each fold and of all photos, from `Neighbours` and `verify_graphs`.
         landmarks, metric: As for `spread_lists`.
     """
     nodes = nodes_of_graphs(parts, answers.test.ids)

@@ -53,7 +53,7 @@ class Step:
         needs: Names of the steps whose results it takes.
         key: Everything that its result depends on.
         slot: Where its result is kept.
-        compute: From results by step name to its result.
+        compute: Function from results by step name to its result.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Step:
 
 @dataclass
 class Outcome:
-    """What executing a list of steps gave.
+    """Results of a list of steps.
 
     Attributes:
         results: Result of each step that was asked for or needed, by name.
@@ -104,7 +104,7 @@ class Pace:
         self.planned = self.taken = 0.0
 
     def line(self, name: str) -> str:
-        """What is said when a step begins."""
+        """Line for the user when a step begins."""
         place = f"step {self.names.index(name) + 1} of {len(self.names)}" if name in self.names else "once more"
         seconds = self.expected.get(name, 0.0) * (self.taken / self.planned if self.planned else 1.0)
         return f"{name} ... {place}" + (f", about {span(seconds)}" if seconds >= 1 else "")

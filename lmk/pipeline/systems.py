@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lmk.ensemble.rules import PUBLISHED_SUM, PUBLISHED_THRESHOLD
+from lmk.ensemble.fusion_rules import PUBLISHED_SUM, PUBLISHED_THRESHOLD
 from lmk.pipeline.config import Unreadable
 from lmk.util.errors import UsageError, did_you_mean
 
@@ -17,7 +17,7 @@ class System:
     Attributes:
         name: As `--like` takes it.
         recipe: Name of the recipe whose answers it takes.
-        rule: Fusion rule, one of `lmk.ensemble.rules.RULES`.
+        rule: Fusion rule, one of `lmk.ensemble.fusion_rules.FUSIONS`.
         unreadable: What photos that cannot be read are answered.
         about: One line for people.
     """

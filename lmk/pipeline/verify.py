@@ -69,7 +69,7 @@ def verify_proposals(
         comparisons: By kind of local features.
         nearest: Photos of a landmark compared, those most like the query; None compares the gallery in its order.
         jobs: Processes.
-        progress: Told of each shard of proposals.
+        progress: Reports each shard of proposals.
         hidden: For each context of `proposed` the gallery photos that its models do not know.
     """
     ids = photos_to_compare(proposed, gallery)

@@ -1,1 +1,1 @@
-"""What a person sees of a run: figures and one HTML page."""
+"""The report of a run: figures and one HTML page."""

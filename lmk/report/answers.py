@@ -25,7 +25,7 @@ NEXT = 2
 
 @dataclass(frozen=True)
 class Answer:
-    """What the submission says of a test photo; names are ids with names, as `lmk.data.names.label` writes them."""
+    """The submission's answer for a test photo; names are ids with names, as `lmk.data.names.label` writes them."""
 
     id: str
     answer: str
@@ -49,7 +49,7 @@ def tested_photos(record: FinishedRun, names: dict[int, str], album: Album, prog
         record: The run.
         names: Names by landmark.
         album: Makes thumbnails as long as its budget lasts.
-        progress: Told of thumbnails.
+        progress: Reports thumbnails.
     """
     folder = record.folder.parent.parent / "predictions"
     try:

@@ -1,4 +1,4 @@
-"""What each mistake costs in the metric, exactly, all at once; and what all that is lost goes to."""
+"""Cost of each mistake in the metric, exact, and the causes of all that is lost."""
 
 from dataclasses import dataclass
 
@@ -8,39 +8,39 @@ from lmk.metrics import Metric
 from lmk.metrics.ranking import GAP, rank
 from lmk.predictions import NO_LANDMARK, Predictions
 
-RIGHT, WRONG, STRANGER, SILENT, QUIET = (
+RIGHT, WRONG, DISTRACTOR, SILENT, QUIET = (
     "right",
     "wrong landmark",
     "shows no known landmark",
     "no answer",
     "rightly silent",
 )
-"""What became of a query: answered rightly; by another landmark; though it shows none that is known (a held-out one, or
+"""Outcome of a query: answered rightly; by another landmark; though it shows none that is known (a held-out one, or
 none at all); not, though it shows one; not, as it shows none."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What is lacking to a GAP of 1, by what it is lost to; the parts sum to 1 - GAP.
+    """Loss of GAP by cause; the parts sum to 1 - GAP.
 
     Attributes:
         wrong: Known landmarks named wrongly, and right answers that rank below these.
         silent: Known landmarks without an answer.
-        stranger: Right answers that rank below answers to queries without a known landmark.
+        distractor: Right answers that rank below answers to queries without a known landmark.
     """
 
     wrong: float
     silent: float
-    stranger: float
+    distractor: float
 
     @property
     def total(self) -> float:
         """1 - GAP."""
-        return self.wrong + self.silent + self.stranger
+        return self.wrong + self.silent + self.distractor
 
 
 def loss(answers: Predictions, truth: np.ndarray) -> Loss:
-    """What GAP is lost to; arguments and errors as for `mistake_costs`.
+    """Causes of lost GAP; arguments and errors as for `mistake_costs`.
 
     A right answer at rank r counts its precision, so it lacks (wrong answers above it) / r; each of these shows another
     known landmark or none. A query whose landmark is named wrongly, or not at all, lacks a whole answer.
@@ -59,13 +59,14 @@ def loss(answers: Predictions, truth: np.ndarray) -> Loss:
 
 
 def verdict(found: Loss) -> str:
-    """What is lost, the most first: `0.023 of GAP is lost: 0.012 to known landmarks named wrongly, 0.011 to ...`."""
+    """The losses in words, the largest first: `0.023 of GAP is lost: 0.012 to known landmarks named wrongly, 0.011 to
+    ...`."""
     if found.total < 5e-4:
         return "Nothing of GAP is lost."
     parts = [
         (found.wrong, "known landmarks named wrongly"),
         (found.silent, "known landmarks without an answer"),
-        (found.stranger, "photos of no known landmark ranked high"),
+        (found.distractor, "photos of no known landmark ranked high"),
     ]
     named = sorted((part for part in parts if part[0] >= 5e-4), key=lambda part: -part[0])
     return f"{found.total:.3f} of GAP is lost: " + ", ".join(f"{value:.3f} to {what}" for value, what in named) + "."
@@ -74,7 +75,7 @@ def verdict(found: Loss) -> str:
 def outcomes(answers: Predictions, truth: np.ndarray) -> np.ndarray:
     """(n,) str, what became of each query; truth (n,) int64 in the same order."""
     answered, shows = answers.best != NO_LANDMARK, truth != NO_LANDMARK
-    names = np.where(answered, np.where(shows, WRONG, STRANGER), np.where(shows, SILENT, QUIET))
+    names = np.where(answered, np.where(shows, WRONG, DISTRACTOR), np.where(shows, SILENT, QUIET))
     return np.where(answered & (answers.best == truth), RIGHT, names)
 
 

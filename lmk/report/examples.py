@@ -1,4 +1,4 @@
-"""The queries that the report shows: the dearest mistakes, and pairs that verification found."""
+"""The queries that the report shows: the costliest mistakes, and pairs that verification found."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lmk.data.splits import UNSEEN
 from lmk.local.evidence import Evidence
 from lmk.metrics import rank
 from lmk.predictions import NO_LANDMARK
-from lmk.report.costs import STRANGER, mistake_costs, outcomes
+from lmk.report.costs import DISTRACTOR, mistake_costs, outcomes
 from lmk.report.pictures import Album, Picture
 from lmk.report.record import FinishedRun
 from lmk.util.errors import LmkError
@@ -100,10 +100,10 @@ class Changed:
 
 
 def query_rows(record: FinishedRun, names: dict[int, str], most: int) -> list[Query]:
-    """The queries in words, the dearest first, then by rank; `names` are those of landmarks."""
+    """The queries in words, the costliest first, then by rank; `names` are those of landmarks."""
     answers, truth = record.final, record.truth
     outcome = outcomes(answers, truth)
-    order, costs, ranks = dearest_first(record)
+    order, costs, ranks = costliest_first(record)
     return [
         Query(
             id=str(record.photos[row]),
@@ -119,8 +119,8 @@ def query_rows(record: FinishedRun, names: dict[int, str], most: int) -> list[Qu
     ]
 
 
-def dearest_first(record: FinishedRun) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of all queries, the dearest first, then by rank; by row, their costs and their ranks (0: no answer)."""
+def costliest_first(record: FinishedRun) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of all queries, the costliest first, then by rank; by row, their costs and their ranks (0: no answer)."""
     answers = record.final
     costs = mistake_costs(answers, record.truth, record.metric)
     ranks = np.zeros(len(costs), dtype=int)
@@ -130,17 +130,17 @@ def dearest_first(record: FinishedRun) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def kind_of(query: str, truth: int) -> str:
-    """What a query shows."""
+    """The landmark that a query shows, in words."""
     if truth != NO_LANDMARK:
         return "a known landmark"
     return "a landmark held out" if query.endswith(UNSEEN) else "no landmark"
 
 
-def dearest_mistakes(
+def costliest_mistakes(
     record: FinishedRun, competition: Competition, names: dict[int, str], album: Album, progress: Progress = silent
 ) -> list[Mistake]:
-    """The mistakes that cost most of the metric, the dearest first, with pictures; `names` are those of landmarks."""
-    order, costs, _ = dearest_first(record)
+    """The mistakes that cost most of the metric, the costliest first, with pictures; `names` are those of landmarks."""
+    order, costs, _ = costliest_first(record)
     rows = [row for row in order[:MISTAKES].tolist() if costs[row] > 0]
     found = []
     with progress("Drawing mistakes", len(rows), "queries") as advance:
@@ -250,7 +250,7 @@ def _mistake(record: FinishedRun, competition: Competition, album: Album, row: i
         outcome=query.outcome,
         photo=album.thumbnail(query.id, f"Query {query.id}, which shows {query.kind}.", 260),
         proposed=_photos(competition, album, answer, query.id, PROPOSED, best),
-        right=_photos(competition, album, truth, query.id, OF_TRUTH) if query.outcome != STRANGER else [],
+        right=_photos(competition, album, truth, query.id, OF_TRUTH) if query.outcome != DISTRACTOR else [],
         evidence=_evidence(record, row, column),
         matches=matches,
         inliers=inliers,
@@ -268,10 +268,10 @@ def _column(record: FinishedRun, row: int, landmark: int) -> int | None:
 def _evidence(record: FinishedRun, row: int, column: int | None) -> list[tuple[str, str]]:
     if record.evidence is None or column is None:
         return []
-    told = _in_words(record.evidence, row, column)
+    in_words = _in_words(record.evidence, row, column)
     for kind, evidence in record.further.items():
-        told += [(f"{words}, by {kind}", value) for words, value in _in_words(evidence, row, column)]
-    return told
+        in_words += [(f"{words}, by {kind}", value) for words, value in _in_words(evidence, row, column)]
+    return in_words
 
 
 def _in_words(evidence: Evidence, row: int, column: int) -> list[tuple[str, str]]:

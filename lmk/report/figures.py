@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lmk.report.costs import RIGHT, STRANGER, WRONG
+from lmk.report.costs import DISTRACTOR, RIGHT, WRONG
 from lmk.report.record import FinishedRun
 from lmk.report.statistics import (
     DRAWN,
@@ -24,7 +24,7 @@ from lmk.report.statistics import (
 from lmk.util.errors import LmkError
 from lmk.util.files import atomic_path
 
-COLOURS = {RIGHT: "#0b62b8", WRONG: "#b8400b", STRANGER: "#6b4aa8"}
+COLOURS = {RIGHT: "#0b62b8", WRONG: "#b8400b", DISTRACTOR: "#6b4aa8"}
 SUFFIXES = (".png", ".pdf", ".svg")
 LETTER, LINE, LEAST_WIDTH = 8, 20, 320
 """Pixels: a letter's width and a line's height (10 points, 100 dots an inch), and a figure's least width."""
@@ -94,7 +94,7 @@ FIGURES: Mapping[str, Callable[[FinishedRun], Figure]] = {
     "calibration": calibration_figure,
     "scores": scores_figure,
 }
-"""What `lmk plot` draws from a record alone."""
+"""Charts of `lmk plot` that need a record alone."""
 
 
 def matches_figure(picture: np.ndarray, title: str) -> Figure:

@@ -20,7 +20,7 @@ from lmk.predictions import NO_LANDMARK
 from lmk.report import svg
 from lmk.report.answers import tested_photos
 from lmk.report.costs import loss, verdict
-from lmk.report.examples import changed_answers, dearest_mistakes, query_rows, verified_pairs
+from lmk.report.examples import changed_answers, costliest_mistakes, query_rows, verified_pairs
 from lmk.report.pictures import Album, Features, cached
 from lmk.report.record import FinishedRun
 from lmk.report.statistics import (
@@ -41,12 +41,12 @@ from lmk.util.progress import Progress, silent
 
 MOST_BYTES = 5_000_000
 PICTURE_BYTES = 3_600_000
-"""Of the pictures as they stand in the page; the rest is words and charts."""
+"""Most bytes of the pictures as they stand in the page; the rest is words and charts."""
 MOST_ROWS = (1500, 400, 100, 25)
 """Rows of a table: the first number with which the page fits, as names of landmarks and photos may be long."""
 
 Table = dict[str, Any]
-"""What the template's `table` draws: `columns` and `rows`, words and numbers."""
+"""A table of the page: `columns` and `rows`, words and numbers."""
 
 
 def write_report(record: FinishedRun, competition: Competition, path: Path, progress: Progress = silent) -> int:
@@ -56,7 +56,7 @@ def write_report(record: FinishedRun, competition: Competition, path: Path, prog
         record: The run.
         competition: The one it ran on: photos, and how many each landmark has.
         path: The page.
-        progress: Told of the examples drawn.
+        progress: Reports the examples drawn.
 
     Raises:
         LmkError: No dev query shows a landmark, or the competition is not the one that the run saw.
@@ -72,7 +72,7 @@ def write_report(record: FinishedRun, competition: Competition, path: Path, prog
     )
     scores = histogram(answers, truth)
     stages = stage_rows(record.dev, truth, record.run.recipes, record.metric)
-    mistakes = dearest_mistakes(record, competition, names, album, progress)
+    mistakes = costliest_mistakes(record, competition, names, album, progress)
     pairs = verified_pairs(record, names, album, progress)
     changed = changed_answers(record, competition, names, album, progress)
     tested = tested_photos(record, names, album, progress)
@@ -293,7 +293,7 @@ def _stages_in_order(record: FinishedRun) -> list[str]:
 
 
 def run_rows(record: FinishedRun) -> list[tuple[str, str]]:
-    """What the run was asked for and made with, in words."""
+    """Settings and versions of the run, in words."""
     facts = record.run
     made = facts.made.replace("T", " ").removesuffix("+00:00")
     rows = {"run": record.name, "competition": facts.competition, "made": f"{made} UTC", "command": facts.command}

@@ -20,7 +20,7 @@ from lmk.report.record import FinishedRun
 from lmk.util.store import ArrayStore
 
 QUALITY = 62
-"""Of WebP, from 0 to 100."""
+"""Quality of WebP, from 0 to 100."""
 MATCH_WIDTH = 640
 
 
@@ -74,7 +74,7 @@ class Album:
 
     Attributes:
         read: A photo's id to RGB (h, w, 3) uint8.
-        settings: Of comparisons, as verification used them.
+        settings: Settings of comparisons, as verification used them.
         features: Local features of photos, as verification used them.
         budget: Characters of data URIs that may be made yet.
         refused: Pictures that the budget did not allow.

@@ -102,7 +102,7 @@ def load_run(workspace: Workspace, name: str | None = None) -> FinishedRun:
 
 
 def _changes(path: Path) -> dict[str, list[Reason]]:
-    """What a run kept of the answers that spreading changed; nothing where it did not spread.
+    """Stored answers that spreading changed; none where it did not spread.
 
     Raises:
         TypeError, ValueError: The file is damaged.

@@ -10,9 +10,9 @@ import numpy as np
 from lmk.metrics import Metric
 from lmk.metrics.ranking import GAP, rank, top1_accuracy
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.report.costs import RIGHT, STRANGER, WRONG, outcomes
+from lmk.report.costs import DISTRACTOR, RIGHT, WRONG, outcomes
 
-DRAWN = (RIGHT, WRONG, STRANGER)
+DRAWN = (RIGHT, WRONG, DISTRACTOR)
 """Outcomes of queries that were answered."""
 
 
@@ -144,7 +144,7 @@ class LandmarkRow:
 
     @property
     def share(self) -> float:
-        """Of its queries, those answered rightly."""
+        """Number of its queries that are answered rightly."""
         return self.right / self.queries if self.queries else 0.0
 
 
@@ -171,7 +171,7 @@ class Difference:
 
     Attributes:
         only_first, only_second: Queries that are right in one run alone, among those that show a landmark.
-        p: Of the exact sign test on these (McNemar): how likely so uneven a split is if both runs are as good.
+        p: P-value of the exact sign test on these (McNemar): how likely so uneven a split is if both runs are as good.
     """
 
     queries: int

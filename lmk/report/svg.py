@@ -9,13 +9,13 @@ from html import escape
 import numpy as np
 
 from lmk.data.names import label
-from lmk.report.costs import RIGHT, STRANGER, WRONG
+from lmk.report.costs import DISTRACTOR, RIGHT, WRONG
 from lmk.report.statistics import DRAWN, Bin, Histogram, LandmarkRow, Ranking, within_unit
 
 WIDTH, HEIGHT = 400, 290
-"""Of every chart, in its own units; the page scales it."""
+"""Size of every chart, in its own units; the page scales it."""
 LEFT, RIGHT_SIDE, TOP, BOTTOM = 52, 10, 10, 44
-CLASS = {RIGHT: "right", WRONG: "wrong", STRANGER: "stranger"}
+CLASS = {RIGHT: "right", WRONG: "wrong", DISTRACTOR: "distractor"}
 """An outcome's class in the style sheet."""
 MOST_POINTS = 400
 """More are thinned out: the eye does not see them, and the page would grow with the queries."""
@@ -79,7 +79,7 @@ class Chart:
         )
 
     def line(self, start: tuple[float, float], end: tuple[float, float], kind: str, opacity: float = 1.0) -> None:
-        """From place to place."""
+        """A line from place to place."""
         faint = f' opacity="{opacity:.2f}"' if opacity < 1 else ""
         self.parts.append(
             f'<line class="{kind}" x1="{start[0]:g}" y1="{start[1]:g}" x2="{end[0]:g}" y2="{end[1]:g}"{faint}/>'
@@ -95,12 +95,12 @@ class Chart:
         self.parts.append(f'<polyline class="{kind}" points="{" ".join(f"{x:g},{y:g}" for x, y in places)}"/>')
 
     def dot(self, x: float, y: float, radius: float, kind: str, words: str = "") -> None:
-        """A mark, which tells `words` under the pointer."""
-        told = f"<title>{escape(words)}</title>" if words else ""
-        self.parts.append(f'<circle class="{kind}" cx="{x:g}" cy="{y:g}" r="{radius:.1f}">{told}</circle>')
+        """A mark, which shows `words` under the pointer."""
+        caption = f"<title>{escape(words)}</title>" if words else ""
+        self.parts.append(f'<circle class="{kind}" cx="{x:g}" cy="{y:g}" r="{radius:.1f}">{caption}</circle>')
 
     def bar(self, x: float, y: float, width: float, height: float, kind: str, words: str) -> None:
-        """A filled box, which tells `words` under the pointer."""
+        """A filled box, which shows `words` under the pointer."""
         self.parts.append(
             f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{max(width, 0.5):.1f}" height="{height:.1f}">'
             f"<title>{escape(words)}</title></rect>"
@@ -134,14 +134,14 @@ def precision_chart(found: Ranking, value: float, metric: str) -> str:
         per_column = max(1.0, count / (WIDTH - LEFT - RIGHT_SIDE))
         for column, marks in sorted(columns.items()):
             chart.line((column, top), (column, top + 12), f"mark {CLASS[name]}", max(0.3, min(1.0, marks / per_column)))
-        chart.text(LEFT - 6, top + 10, {RIGHT: "right", WRONG: "wrong", STRANGER: "none"}[name], "end")
+        chart.text(LEFT - 6, top + 10, {RIGHT: "right", WRONG: "wrong", DISTRACTOR: "none"}[name], "end")
     return str(chart)
 
 
 def histogram_chart(found: Histogram) -> str:
     """Three lanes on one axis of scores: right answers, wrong ones, answers to queries without a landmark.
 
-    Each lane has its own height, told beside it: wrong answers are few, and would not be seen beside the others.
+    Each lane has its own height, printed beside it: wrong answers are few, and would not be seen beside the others.
     """
     low, high = float(found.edges[0]), float(found.edges[-1])
     about = "; ".join(f"{name}: {int(counts.sum())} answers" for name, counts in found.counts.items())

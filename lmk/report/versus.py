@@ -22,8 +22,8 @@ from lmk.util.arrays import positions
 from lmk.util.errors import LmkError
 from lmk.util.progress import Progress, silent
 
-MENDED, BROKEN, OTHER, MOVED = "mended", "broken", "another answer", "moved in rank"
-"""What changed: wrong before and right now; the reverse; neither, but another answer; the same answer."""
+CORRECTED, BROKEN, OTHER, MOVED = "corrected", "broken", "another answer", "moved in rank"
+"""Kinds of change: wrong before and right now; the reverse; neither, but another answer; the same answer."""
 SHOWN = 16
 """Changes with pictures."""
 
@@ -132,7 +132,7 @@ def changed_queries(
     good = [np.isin(outcome, (RIGHT, QUIET)) for outcome in (before, after)]
     other = first.best != second.best
     changed = np.where(other, OTHER, MOVED)
-    changed = np.where(~good[0] & good[1], MENDED, np.where(good[0] & ~good[1], BROKEN, changed))
+    changed = np.where(~good[0] & good[1], CORRECTED, np.where(good[0] & ~good[1], BROKEN, changed))
     rows = np.flatnonzero(other | (np.abs(cost) > 1e-12))
     rows = rows[np.argsort(-np.abs(cost[rows]), kind="stable")]
     changes = [
@@ -151,7 +151,7 @@ def changed_queries(
 
 
 def differing(first: FinishedRun, second: FinishedRun) -> list[tuple[str, str, str]]:
-    """What the two runs were asked for or made with, where it differs."""
+    """Settings and versions in which the two runs differ."""
     a, b = dict(run_rows(first)), dict(run_rows(second))
     return [(name, a.get(name, ""), b.get(name, "")) for name in {**a, **b} if a.get(name) != b.get(name)]
 

@@ -44,6 +44,7 @@ def nearest_photos(queries: np.ndarray, gallery: np.ndarray, distractors: np.nda
         gallery, distractors: (g, d) and (r, d) of length 1; g and r may be 0.
         count: Edges a query; fewer where there are no more photos.
     """
+    # The nearest of each part suffice: no photo beyond the first `count` of its part is among the first `count` of all.
     parts = [_but_itself(nearest(queries, queries, count + 1))]
     start = len(queries)
     for others in (gallery, distractors):
@@ -76,6 +77,7 @@ def pairs_of(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
         Pairs (p, 2) int64, the smaller node first, in order; and (q * k,) int64, the pair of each edge.
     """
     ordered = np.sort(graph.edges, axis=1)
+    # Two node numbers as one integer, so that one flat sort finds equal pairs.
     keys, inverse = np.unique(ordered[:, 0] * graph.size + ordered[:, 1], return_inverse=True)
     return np.stack([keys // graph.size, keys % graph.size], axis=1), inverse.ravel()
 
@@ -84,7 +86,7 @@ def worth_verifying(graph: Graph, confidence: np.ndarray, budget: int) -> np.nda
     """The pairs on which a budget of comparisons is best spent: those of queries whose answer is undecided.
 
     Args:
-        graph: Of the queries.
+        graph: Graph of the queries.
         confidence: (q,) in [0, 1], the probability that a query's answer is right; that of 0.5 is least decided.
         budget: Pairs, at the most.
 
@@ -97,6 +99,7 @@ def worth_verifying(graph: Graph, confidence: np.ndarray, budget: int) -> np.nda
     if len(pairs) > budget:
         undecided = np.repeat(1 - np.abs(2 * confidence - 1), graph.nodes.shape[1])
         priority, cosine = np.full(len(pairs), -1.0), np.full(len(pairs), -1.0)
+        # A pair belongs to two queries where both are queries: the less decided one says what it is worth.
         np.maximum.at(priority, inverse, undecided)
         np.maximum.at(cosine, inverse, graph.cosines.ravel())
         chosen[np.lexsort((-cosine, -priority))[budget:]] = False

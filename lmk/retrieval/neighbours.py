@@ -157,7 +157,7 @@ def landmark_predictions(
 
     Args:
         ids: (n,) str.
-        neighbours: Of each query; their cosines are in [-1, 1].
+        neighbours: Neighbours of each query; their cosines are in [-1, 1].
         landmarks: (m,) int64, of each gallery row.
         k: Landmarks kept a query.
         score: As in `Options`. For `top` a photo that is not among the neighbours counts as near as the last of them.
@@ -218,9 +218,9 @@ def with_logits(found: Predictions, heads: Predictions, exponent: float, k: int)
     """Landmarks by log(sum of cosine powers * probability^exponent): both the photos and the head must agree.
 
     Args:
-        found: Of `landmark_predictions` with `powers`.
+        found: Results of `landmark_predictions` with `powers`.
         heads: A head's probabilities in (0, 1] for the same queries; a landmark that it does not name has its smallest.
-        exponent: Of the probability, >= 0.
+        exponent: Exponent of the probability, >= 0.
         k: Landmarks kept a query.
 
     Reference: the sum over neighbours that winners of 2019 and 2020 took, such as arXiv:2010.01650.

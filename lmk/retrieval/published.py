@@ -21,7 +21,7 @@ ABC_NEIGHBOURS = 3
 ABC_OF_GALLERY, ABC_OF_QUERY = 5, 10
 """Nearest non-landmarks whose mean cosine is a gallery photo's B, and a query's C."""
 QUANTILES = 1000
-"""Of the transform that makes every dimension of a descriptor a normal one."""
+"""Quantiles of the transform that makes every dimension of a descriptor a normal one."""
 
 PRODUCT_NEIGHBOURS, PRODUCT_LOGITS = 5, 5
 """Nearest photos that count, and landmarks of the highest logits that keep theirs."""
@@ -99,6 +99,7 @@ def a_minus_b_minus_c(
         part = model.map(normalize)
         bias = mean_similarity(part.gallery, part.distractors, ABC_OF_GALLERY)
         found = nearest(part.queries, part.gallery, ABC_NEIGHBOURS)
+        # The gallery photo's own likeness to non-landmarks is taken off before photos are summed: it differs by photo.
         rows.append(np.arange(len(ids)).repeat(found.rows.shape[1]))
         named.append(landmarks[found.rows].ravel())
         scores.append((np.clip(found.cosines, 0, 1) - bias[found.rows]).astype(np.float64).ravel())
@@ -119,10 +120,10 @@ def cosines_times_logits(
 
     Args:
         ids: (n,) str, of the queries.
-        model: Of all networks `side_by_side`.
+        model: Model of all networks `side_by_side`.
         landmarks: (m,) int64, of the gallery photos.
-        heads: Of the same queries, their landmarks' logits: the networks' mean cosine in (0, 1]. A landmark that is not
-            among the best five has 1e-8.
+        heads: Answers of the heads for the same queries, their landmarks' logits: the networks' mean cosine in (0, 1].
+            A landmark that is not among the best five has 1e-8.
         k: Landmarks kept a query.
 
     Reference: arXiv:2010.05350; the inference notebook of haqishen/Google-Landmark-Recognition-2020-3rd-Place-Solution.
@@ -130,6 +131,7 @@ def cosines_times_logits(
     part = model.map(normalize)
     found = nearest(part.queries, part.gallery, PRODUCT_NEIGHBOURS)
     rows = np.arange(len(ids)).repeat(found.rows.shape[1])
+    # In float64: the ninth power of a small cosine can underflow in float32.
     powers = np.maximum(found.cosines, 0).astype(np.float64).ravel() ** COSINE_POWER
     queries, named, sums = _summed(rows, landmarks[found.rows].ravel(), powers)
     best = heads.align(ids).top(PRODUCT_LOGITS)
@@ -142,6 +144,7 @@ def cosines_times_logits(
 
 def _summed(rows: np.ndarray, landmarks: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values (p,) of queries' rows and landmarks, added up where both are the same: rows, landmarks and sums (q,)."""
+    # Sorted, equal pairs are neighbours, and one reduceat sums each run of them: no (queries, landmarks) array.
     order = np.lexsort((landmarks, rows))
     rows, landmarks, values = rows[order], landmarks[order], values[order]
     first = np.ones(len(rows), bool)
@@ -152,8 +155,8 @@ def _summed(rows: np.ndarray, landmarks: np.ndarray, values: np.ndarray) -> tupl
 
 
 Retrieve = Callable[[np.ndarray, Sequence[Described], np.ndarray, Predictions, int], Predictions]
-"""From ids (n,) str of queries, the descriptors by each network, the gallery's landmarks (m,) int64, the same queries'
-landmarks by logit, and k, to the k best landmarks of each query."""
+"""Function from ids (n,) str of queries, the descriptors by each network, the gallery's landmarks (m,) int64, the same
+queries' landmarks by logit, and k, to the k best landmarks of each query."""
 
 
 def _abc(

@@ -139,6 +139,7 @@ class LeaveOut:
         rest = ~held_out
         kept = dual[rest]
         if held_out.any():
+            # Block elimination: rows and columns that leave a matrix change the inverse of the rest by this.
             block = inverse[np.ix_(held_out, held_out)]
             kept = kept - inverse[np.ix_(rest, held_out)] @ np.linalg.solve(block, dual[held_out])
         left = np.isin(self.classes, self.landmarks[rest])
@@ -151,7 +152,7 @@ def fit_ridge(descriptors: np.ndarray, landmarks: np.ndarray, penalty: float = P
     Args:
         descriptors: (n, d), of length 1.
         landmarks: (n,) int64, `NO_LANDMARK` for a distractor.
-        penalty: Of the squared length of the head's columns, > 0.
+        penalty: Weight of the squared length of the head's columns, > 0.
 
     The smaller of both systems is solved: (n, n) of few photos, (d, d) of many.
     """

@@ -6,4 +6,4 @@ SCORES = {
     ABC: "the 1st place of 2020: cosines, less likeness to non-landmarks of the photo found (B) and of the query (C)",
     PRODUCT: "the 3rd place of 2020: sum of cosine^9 * logit^10 over the 5 nearest photos",
 }
-"""What each is. `lmk.retrieval.neighbours` computes the first, `lmk.retrieval.published` the others."""
+"""Name and description of each. `lmk.retrieval.neighbours` computes the first, `lmk.retrieval.published` the others."""

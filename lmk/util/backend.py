@@ -9,7 +9,7 @@ from pathlib import Path
 from lmk.util.errors import LmkError, did_you_mean, quoted
 
 BACKENDS = ("tensorflow", "jax", "torch")
-"""What computes lmk's networks; Keras' other backends (numpy, openvino) cannot train."""
+"""Backends that compute lmk's networks; Keras' other ones (numpy, openvino) cannot train."""
 VARIABLE = "KERAS_BACKEND"
 CHANNELS, FLOATS, EPSILON = "channels_last", "float32", 1e-7
 """Order of an image's axes, number format and smallest number that lmk computes with, whatever keras.json says."""
@@ -17,7 +17,7 @@ _ALLOWED = {
     "floatx": ("float16", "float32", "float64"),
     "image_data_format": ("channels_last", "channels_first"),
 }
-"""What Keras takes in its file; anything else keeps it from being loaded."""
+"""Values that Keras takes in its file; anything else keeps it from being loaded."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def backend_here() -> Backend:
 
 def ignored_settings() -> list[str]:
     """Settings in Keras' file that lmk does not follow, as `name: value`."""
-    told = _settings()
+    given = _settings()
     wanted = {"image_data_format": CHANNELS, "floatx": FLOATS, "epsilon": EPSILON}
-    return [f"{name}: {told[name]}" for name, value in wanted.items() if told.get(name, value) != value]
+    return [f"{name}: {given[name]}" for name, value in wanted.items() if given.get(name, value) != value]
 
 
 def _named() -> Backend:
@@ -73,25 +73,25 @@ def _named() -> Backend:
 
 
 def _settings() -> dict[str, object]:
-    """What Keras' file says; empty where it is absent or no JSON, which Keras passes over."""
+    """Settings in Keras' file; empty where it is absent or no JSON, which Keras passes over."""
     path = keras_file()
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        given = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise LmkError(f"Keras' settings {path} cannot be read: {error.strerror}. Remove the file.") from error
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(told, dict):
+    if not isinstance(given, dict):
         raise LmkError(f"Keras' settings {path} are no JSON object. Remove the file.")
     for name, allowed in _ALLOWED.items():
-        if name in told and told[name] not in allowed:
+        if name in given and given[name] not in allowed:
             raise LmkError(
-                f"{path}: {name} {quoted(told[name])} is none of {', '.join(allowed)}. Correct it, or remove the file."
+                f"{path}: {name} {quoted(given[name])} is none of {', '.join(allowed)}. Correct it, or remove the file."
             )
-    if "epsilon" in told and not isinstance(told["epsilon"], float):
+    if "epsilon" in given and not isinstance(given["epsilon"], float):
         raise LmkError(
-            f"{path}: epsilon {quoted(told['epsilon'])} is no decimal number. Correct it, or remove the file."
+            f"{path}: epsilon {quoted(given['epsilon'])} is no decimal number. Correct it, or remove the file."
         )
-    return told
+    return given

@@ -86,7 +86,7 @@ def read_sealed(path: Path) -> bytes:
 
 
 def is_sealed(path: Path) -> bool:
-    """Whether the file and its seal are there; whether they agree, `verify` tells."""
+    """Whether the file and its seal are there; whether they agree, `verify` says."""
     return path.is_file() and seal_of(path).is_file()
 
 
@@ -146,7 +146,7 @@ def _open(path: Path) -> BufferedReader:
 
 def _compare(path: Path, found: str, digest: str) -> None:
     if found != digest:
-        raise DamagedFile(path, f"its content is not what {seal_of(path).name} beside it tells")
+        raise DamagedFile(path, f"its content is not what {seal_of(path).name} beside it says")
 
 
 def _damage(path: Path, error: OSError) -> Exception:

@@ -34,9 +34,10 @@ def on_cluster(address: str) -> Iterator[int]:
     """Let joblib's work run on a Dask cluster while the block runs; gives the number of its threads.
 
     Args:
-        address: Of the scheduler, as `dask scheduler` prints it: `tcp://HOST:8786`, or `tls://HOST:8786` for one that
-            was started with `--tls-ca-file`, `--tls-cert` and `--tls-key`. Certificates come from Dask's own settings
-            (`distributed.comm.tls`, in its files or in variables): https://distributed.dask.org/en/stable/tls.html
+        address: Address of the scheduler, as `dask scheduler` prints it: `tcp://HOST:8786`, or `tls://HOST:8786` for
+            one that was started with `--tls-ca-file`, `--tls-cert` and `--tls-key`. Certificates come from Dask's own
+            settings (`distributed.comm.tls`, in its files or in variables):
+            https://distributed.dask.org/en/stable/tls.html
 
     Raises:
         LmkError: Dask is not installed, or the workers' packages are not this process'.
@@ -86,7 +87,7 @@ def _certificates() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages in `SAME`, in the process that calls it."""
+    """Versions of the packages in `SAME`, in the process that calls it."""
     found = {}
     for name in SAME:
         try:

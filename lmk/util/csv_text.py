@@ -91,7 +91,7 @@ def _check_whole(path: Path, text: bytes, before: int) -> int:
         if len(odd):
             raise LmkError(
                 f'{path}, line {before + int(odd[0]) + 1}: a quote (") stands alone, so that cells and rows after it '
-                "cannot be told apart; a cell must end on its line. Remove the quote, or double it within quotes."
+                "cannot be distinguished; a cell must end on its line. Remove the quote, or double it within quotes."
             )
     blank = (ends == starts) | ((ends == starts + 1) & (letters[starts] == ord("\r")))
     return len(ends) - int(blank.sum())

@@ -17,7 +17,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
 class Deadline:
-    """The time limit of what one thread asks for; `passed` tells whether it was cut off."""
+    """The time limit of what one thread asks for; `passed` says whether it was cut off."""
 
     def __init__(self, seconds: float | None, outer: "Deadline | None" = None):
         """outer: the limit around this one, which watches the same sockets."""

@@ -51,7 +51,7 @@ _MACHINE = frozenset(
 
 
 def is_of_the_machine(error: BaseException) -> bool:
-    """Whether an error tells of the machine (memory, a disk or network that fails, rights), not of what a file holds.
+    """Whether an error is one of the machine (memory, a disk or network that fails, rights), not of what a file holds.
 
     What cannot be read for such a reason may be read the next time, so it must not be remembered as damaged.
     """

@@ -35,8 +35,8 @@ NPZ_DAMAGE = (
     lzma.LZMAError,
     zipfile.BadZipFile,
 )
-"""What numpy raises on a damaged npz file: a turned bit may name another size, kind of value or way of packing, or say
-that a member is encrypted."""
+"""Errors that numpy raises on a damaged npz file: a turned bit may name another size, kind of value or way of packing,
+or say that a member is encrypted."""
 LOCK = ".lock"
 """The file by which a process holds a folder; it stays, empty, and means nothing by itself."""
 SWEEP_SHARE = 10

@@ -1,4 +1,4 @@
-"""How a long stage reports how far it is, without knowing who listens."""
+"""How a long stage reports how far it is, whoever shows it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ def piece(advance: Advance, count: int) -> Iterator[None]:
 def advance_within(count: int) -> None:
     """Report `count` finished units of the piece that is computed now, from any thread; nothing happens outside of one.
 
-    Pieces are stored whole, and one may take minutes: whoever waits should see it move.
+    Pieces are stored whole, and one may take minutes: the user should see it move.
     """
     with _lock:
         if _pieces:

@@ -45,7 +45,7 @@ class Range:
 
 @dataclass(frozen=True)
 class FieldHelp:
-    """What people are told of a field.
+    """Documentation of a field.
 
     Attributes:
         name: Its name.

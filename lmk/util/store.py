@@ -28,7 +28,7 @@ IN_MEMORY = 2 << 30
 """Bytes of an array from which on it lies in a file that is mapped to memory."""
 
 _numbers = itertools.count()
-"""Of the files of large arrays."""
+"""Suffix of the files of large arrays."""
 
 
 def make_room(shape: Sequence[int], dtype: np.dtype | type, folder: Path) -> np.ndarray:
@@ -102,9 +102,19 @@ class ArrayStore:
         return ids[positions(self.ids(), ids) < 0]
 
     def append(self, ids: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
-        """Add a shard: ids (n,) str and arrays of n rows each, by name; an interrupted run resumes after the last."""
+        """Add a shard: ids (n,) str and arrays of n rows each, by name; an interrupted run resumes after the last.
+
+        Raises:
+            LmkError: An array holds numbers that are not finite.
+        """
         if any(len(values) != len(ids) for values in arrays.values()):
             raise ValueError(f"Each array needs {len(ids)} rows: {[values.shape for values in arrays.values()]}.")
+        for name, values in arrays.items():
+            if not _is_finite(name, values):  # reading would find it damaged, for ever
+                raise LmkError(
+                    f"{self.kind}: '{name}' as computed holds numbers that are not finite. A network that was trained "
+                    "with too high a rate gives such, and weights that are damaged; nothing is stored."
+                )
         if not (self.folder / "key.json").exists():
             write_json(self.folder / "key.json", self.key)
         number = max((int(shard.stem) for shard in self._shards()), default=-1) + 1
@@ -163,7 +173,7 @@ class ArrayStore:
             compute: Arrays by name for at most `shard_size` ids.
             shard_size: Images a shard: what a kill loses at the most.
             label: What is computed, for `progress`.
-            progress: Told of each finished shard, and within one of what `compute` reports by `advance_within`.
+            progress: Reports each finished shard, and within one of what `compute` reports by `advance_within`.
             unit: What an id is, for `progress`.
         """
         while True:
@@ -203,7 +213,8 @@ def _check_rows(arrays: Arrays) -> None:
     """Refuse arrays that are not those of a shard, whatever checksums they have.
 
     Raises:
-        KeyError, ValueError: There are no ids, they are no texts, or an array has other rows than they.
+        KeyError, ValueError: There are no ids, they are no texts, or an array has other rows than they, or numbers
+            that are not finite.
     """
     for name, values in arrays.items():
         if not isinstance(values, np.ndarray):  # numpy gives a member that does not begin as an array as bytes
@@ -214,6 +225,16 @@ def _check_rows(arrays: Arrays) -> None:
     for name, values in arrays.items():
         if values.shape[:1] != ids.shape:
             raise ValueError(f"'{name}' has shape {values.shape}, for {len(ids)} ids")
+        if not _is_finite(name, values):
+            raise ValueError(f"'{name}' holds numbers that are not finite")
+
+
+def _is_finite(name: str, values: np.ndarray) -> bool:
+    """Whether an array has neither NaN nor infinity; -inf is the score of a candidate that is not there."""
+    if values.dtype.kind != "f":
+        return True
+    sound = np.isfinite(values)
+    return bool((sound | np.isneginf(values) if name == "scores" else sound).all())
 
 
 def _is_damage(shard: Path, error: BaseException) -> bool:

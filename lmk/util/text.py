@@ -1,6 +1,8 @@
 """Text from others (names, messages, files, servers) made safe to print: literal, every control character shown."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _CONTROLS = re.compile(
     "["
@@ -36,6 +38,11 @@ def _shown(match: re.Match[str]) -> str:
         code -= 0xDC00
     short = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
     return short or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+
+
+def described(entries: Mapping[str, Any]) -> str:
+    """The entries of a registry for a help text: each name with its attribute `about`."""
+    return "; ".join(f"{name} ({entry.about})" for name, entry in entries.items())
 
 
 def span(seconds: float) -> str:

@@ -88,7 +88,7 @@ class _Mark:
 
 
 class _NotRead(Exception):
-    """What a file holds is damaged or beyond what this reader carries out."""
+    """Content of a file that is damaged or beyond this reader."""
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -115,8 +115,8 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
 
 
 DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, struct.error)
-"""What `mmap`, `zipfile` and `pickletools` raise on files that are empty, cut off or not what they say; zipfile's
-`NotImplementedError` is a `RuntimeError`."""
+"""Errors that `mmap`, `zipfile` and `pickletools` raise on files that are empty, cut off or not what they say;
+zipfile's `NotImplementedError` is a `RuntimeError`."""
 
 
 def _line(error: Exception) -> str:
@@ -308,7 +308,7 @@ class _Pickle:
         self.stack[-length:] = [tuple(self.stack[-length:])]
 
     def _from_mark(self) -> list[Any]:
-        """What lies above the last mark; both leave the stack."""
+        """The values above the last mark; both leave the stack."""
         above: list[Any] = []
         while (value := self.stack.pop()) is not _Mark:
             above.append(value)
@@ -361,7 +361,7 @@ def _global(name: str) -> _Global:
 
 
 def _call(function: Any, arguments: Any) -> object:
-    """What one of the three known functions gives."""
+    """The result of one of the three known functions."""
     if not isinstance(function, _Global) or not isinstance(arguments, tuple):
         raise _NotRead("its pickle is damaged (a call)")
     if function.name == ORDERED_DICT and arguments == ():

@@ -9,8 +9,8 @@ from pathlib import Path
 from lmk.util.errors import LmkError, quoted
 from lmk.util.files import alone_in, write_json
 
-Maker = tuple[str, str]
-"""What computed a result of a network: Keras' version, and its backend."""
+Library = tuple[str, str]
+"""Library that computed a result of a network: Keras' version, and its backend."""
 
 
 @dataclass(frozen=True)
@@ -77,32 +77,32 @@ class Workspace:
         return self.root / "submissions"
 
     @property
-    def makers_file(self) -> Path:
-        """Remembers what computed the results that came from kernels."""
+    def libraries_file(self) -> Path:
+        """File of the libraries that computed the results from kernels."""
         return self.root / "makers.json"
 
-    def makers(self) -> list[Maker]:
-        """What computed the results that came from kernels, the last first.
+    def libraries(self) -> list[Library]:
+        """Libraries that computed the results from kernels, the last first.
 
         Raises:
             LmkError: The file that remembers them is damaged.
         """
         try:
-            found = json.loads(self.makers_file.read_text(encoding="utf-8"))
-            if not isinstance(found, list) or not all(map(_is_maker, found)):
+            found = json.loads(self.libraries_file.read_text(encoding="utf-8"))
+            if not isinstance(found, list) or not all(map(_is_library, found)):
                 raise ValueError("no list of Keras' versions and backends")
             return [(keras, backend) for keras, backend in found]
         except FileNotFoundError:
             return []
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise LmkError(
-                f"{self.makers_file} cannot be read ({quoted(str(error))}). Remove it and pull again."
+                f"{self.libraries_file} cannot be read ({quoted(str(error))}). Remove it and pull again."
             ) from error
 
-    def remember_maker(self, maker: Maker) -> None:
-        """Put a maker first."""
-        write_json(self.makers_file, [maker, *(known for known in self.makers() if known != maker)])
+    def remember_library(self, library: Library) -> None:
+        """Put the library that computed results first in the file."""
+        write_json(self.libraries_file, [library, *(known for known in self.libraries() if known != library)])
 
 
-def _is_maker(value: object) -> bool:
+def _is_library(value: object) -> bool:
     return isinstance(value, list) and [type(word) for word in value] == [str, str]

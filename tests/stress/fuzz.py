@@ -112,9 +112,10 @@ def spoil_inside(whole: Sequence[bytes], words: Sequence[bytes], rng: random.Ran
     name = rng.choice(list(members))
     members[name] = spoil([members[name]], words, rng)
     with io.BytesIO() as file:
-        with zipfile.ZipFile(file, "w") as bundle:
+        with warnings.catch_warnings(), zipfile.ZipFile(file, "w") as bundle:
+            warnings.simplefilter("ignore")  # of names that stand twice
             for member, content in members.items():
-                bundle.writestr(member, content)
+                bundle.writestr(zipfile.ZipInfo(member or "/"), content)  # zipfile itself writes no empty name
         return file.getvalue()
 
 
@@ -352,7 +353,7 @@ def _read_memories(path: Path) -> None:
         kernels.MEMORY: kernel.versions,
         train_loop.MEMORY: lambda: train_loop.read_training(kernel),
         weights.MEMORY: lambda: weights.published(path.parent),
-        workspace.makers_file.name: workspace.makers,
+        workspace.libraries_file.name: workspace.libraries,
         "board.json": lambda: load_board(path.parent / "board.json"),
         "history.json": lambda: read_history(path.parent / "history.json"),
     }

@@ -1,7 +1,7 @@
 """The backbones by name, and where the files of their weights are looked for; nothing here loads Keras."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,12 +13,12 @@ Scaling = Literal["tf", "lite", "caffe", "torch", "unit", "included"]
 """How a network gets its pixels: in [-1, 1]; (x - 127) / 128; BGR minus the mean; standardised; in [0, 1]; raw, as it
 scales itself."""
 
-PROVIDERS: Mapping[str, str] = {
+PROVIDERS: dict[str, str] = {
     "keras": "lmk.models.backbones.keras_applications",
     "efficientnet": "lmk.models.backbones.efficientnet",
     "efficientnet-lite": "lmk.models.backbones.efficientnet_lite",
 }
-"""Who builds networks, by name: a module with `build_network`, `load_weights`, `SCALING`, see
+"""Libraries that build networks, by name: a module with `build_network`, `load_weights`, `SCALING`, see
 `build.provider_named`."""
 
 PACKAGE_NAMES = {f"efficientnetb{size}": f"EfficientNetB{size}" for size in range(8)}
@@ -48,7 +48,8 @@ GIGA_MACS = {
 SUFFIXES = (".weights.h5", ".h5", ".hdf5", ".keras", ".pth")
 
 TINY = Path(__file__).parent / "weights_tiny"
-"""What `tiny` names: the weights that come with lmk, of the backbones `tiny...`, learned from drawn buildings."""
+"""Folder that `tiny` names: the weights that come with lmk, of the backbones `tiny...`, learned from drawn
+buildings."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Backbone:
         build: Its constructor in `keras.applications`, or what else its provider calls it.
         image_size: Side in pixels that its weights were trained at.
         scaling: How it wants its pixels.
-        channels: Of its feature map.
+        channels: Channels of its feature map.
         published: The name of the published file of ImageNet weights; Keras' is the one without the classifier.
         stride: Pixels a cell of the feature map.
         smallest: The least side in pixels it can take.
@@ -194,7 +195,7 @@ def backbone_named(name: str) -> Backbone:
 
 
 def weights_digest(name: str, weights: str, provider: str | None = None) -> str:
-    """What names the weights in a store's key: `none`, `imagenet`, or the digest of the file's content.
+    """Name of the weights in a store's key: `none`, `imagenet`, or the digest of the file's content.
 
     Raises:
         LmkError: As `build_backbone`.

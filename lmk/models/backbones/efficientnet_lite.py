@@ -35,10 +35,10 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-"""Of each stage of EfficientNet-B0: blocks, side of the depthwise kernel, stride of the first, expansion, channels."""
+"""Stages of EfficientNet-B0: blocks, side of the depthwise kernel, stride of the first, expansion, channels."""
 STEM, HEAD = 32, 1280
 EPSILON = 1e-3
-"""Of batch normalization, as the weights were trained."""
+"""Epsilon of batch normalization, as the weights were trained."""
 
 
 @dataclass(frozen=True)

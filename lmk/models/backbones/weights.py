@@ -57,7 +57,7 @@ def load_weights(network: keras.Model, path: Path, backbone: str, file_name: str
 
 
 def load_published(build: Callable[[], keras.Model], backbone: str, file_names: Sequence[str]) -> keras.Model:
-    """What `build`, a constructor that downloads its weights, returns; nothing is printed on the way.
+    """Result of `build`, a constructor that downloads its weights; nothing is printed on the way.
 
     Raises:
         LmkError: The download fails.

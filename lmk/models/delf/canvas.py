@@ -40,8 +40,8 @@ def run_masked(network: keras.Model, maps, sizes):
     """A functional network's map of canvases, and the size of each photo's own part of it.
 
     Args:
-        network: From one map to one map, of convolutions, poolings, padding, layers that treat each cell alone, and
-            squeeze-and-excitation. Models inside it are run the same way.
+        network: Network from one map to one map, of convolutions, poolings, padding, layers that treat each cell alone,
+            and squeeze-and-excitation. Models inside it are run the same way.
         maps: (b, h, w, c).
         sizes: (b, 2) int32, height and width of what counts.
 

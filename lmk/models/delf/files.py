@@ -39,8 +39,8 @@ def published_pca(folder: Path, channels: int, dimensions: int) -> Pca | None:
     """The PCA beside a published model; None where none was published with it.
 
     Args:
-        folder: Of the model.
-        channels: Of the descriptors that the PCA is given.
+        folder: Folder of the model.
+        channels: Channels of the descriptors that the PCA is given.
         dimensions: That are kept, at the most: a matrix of fewer rows keeps what it has.
 
     Raises:

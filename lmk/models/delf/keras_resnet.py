@@ -20,7 +20,7 @@ def keras_resnet(last_units: int = 6, halved: bool = True) -> keras.Model:
     """Pixels (b, h, w, 3) in [-1, 1] to the map after the fourth stage, (b, h / 32, w / 32, 1024).
 
     Args:
-        last_units: Of the fourth stage.
+        last_units: Number of units of the fourth stage.
         halved: Whether every second cell alone is kept at the end, as TF-Slim's network has it; else the stride is 16.
 
     A layer's name is the way to it through the attributes of the scripts' model, with dots between: `l4a.conv2b`.

@@ -1,4 +1,4 @@
-"""DELF's network: a backbone cut at a feature map, and attention that says which of its cells tell landmarks apart.
+"""DELF's network: a backbone cut at a feature map, and attention that says which of its cells distinguish landmarks.
 
 Noh et al., ICCV 2017 (arXiv:1612.06321).
 """
@@ -39,7 +39,7 @@ class DelfNetwork:
     fields: Cells
 
     def dense(self, most: int) -> Dense:
-        """What `lmk.local.delf.Delf` calls: images to the `most` cells of each that attention ranks first."""
+        """Function for `lmk.local.delf.Delf`: images to the `most` cells of each that attention ranks first."""
         exact, on_canvas = self.strongest(most), self.strongest_on_canvas(most)
 
         def found(images: np.ndarray, sizes: np.ndarray | None = None) -> Strongest:

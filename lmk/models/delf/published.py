@@ -54,7 +54,7 @@ def build_published(units: int = 6, policy: str | None = None) -> DelfNetwork:
     """The network of TF-Slim's weights, before they are read: ResNet-50 or -101 to the end of its third block.
 
     Args:
-        units: Of the third block: 6 of ResNet-50, 23 of ResNet-101.
+        units: Number of units of the third block: 6 of ResNet-50, 23 of ResNet-101.
         policy: Keras' dtype policy in which it computes; that of the device if None.
     """
     with computing_in(policy):
@@ -69,7 +69,7 @@ def build_published_keras(
     """The network of the TensorFlow 2 scripts' weights, before they are read.
 
     Args:
-        units: Of the fourth stage: 6 of ResNet-50, 23 of ResNet-101.
+        units: Number of units of the fourth stage: 6 of ResNet-50, 23 of ResNet-101.
         reduced: Channels that the autoencoder leaves of the features, which attention looks at through its other half;
             None without one.
         halved: As for `keras_resnet`; no weights say so, and it is the scripts' default.

@@ -33,7 +33,7 @@ def receptive_fields(model: keras.Model) -> Cells:
 
 
 def _after(layer: keras.layers.Layer, sources: list[Cells]) -> Cells | None:
-    """What a layer's output sees, None if it is no map."""
+    """Receptive field of a layer's output, None if it is no map."""
     if not sources or isinstance(layer, (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)):
         return None
     if len({source.stride for source in sources}) > 1:

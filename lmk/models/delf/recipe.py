@@ -1,4 +1,4 @@
-"""What a DELF network is made of; nothing here loads Keras."""
+"""Settings of a DELF network; nothing here loads Keras."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class DelfTraining:
     """How DELF learns.
 
     Attributes:
-        side: Of the square views, in pixels.
+        side: Side of the square views, in pixels.
         views: Augmented views a photo, whose feature maps are kept in memory.
         photos: The most photos: those of the landmarks with the most photos.
         photos_a_landmark: The most of one landmark, so that it does not outweigh the others.
-        epochs, learning_rate, batch_size: Of attention.
-        tune_epochs, tune_rate: Of the backbone before it, which learns to name the landmark from the mean of all
-            cells, as in the paper; 0 epochs leave it frozen.
+        epochs, learning_rate, batch_size: Training of attention.
+        tune_epochs, tune_rate: Training of the backbone before it, which learns to name the landmark from the mean of
+            all cells, as in the paper; 0 epochs leave it frozen.
         normalize: Whether the vector that the classifier sees has a fixed length. As published it has not: it is the
             mean of the weighted cells, so that attention's own scale matters to the loss, and a threshold on scores
             means the same for every network that was trained so. A fixed length learns in fewer epochs.
-        seed: Of choices, views and weights.
+        seed: Random seed of choices, views and weights.
     """
 
     side: int = 256
@@ -63,7 +63,7 @@ class DelfRecipe:
     training: DelfTraining = field(default_factory=DelfTraining)
 
     def key(self) -> dict[str, object]:
-        """By name, for digests."""
+        """Settings by name, for digests."""
         return {**asdict(self), "cut": cut_of(self.backbone)}
 
 

@@ -18,7 +18,7 @@ def slim_resnet(last_units: int = 6, halved: tuple[bool, bool, bool] = (True, Tr
     """Pixels (b, h, w, 3) in [-1, 1] to the map after the third block, (b, h / 32, w / 32, 1024).
 
     Args:
-        last_units: Of the third block: 6 of ResNet-50, 23 of ResNet-101.
+        last_units: Number of units of the third block: 6 of ResNet-50, 23 of ResNet-101.
         halved: Whether each block halves the map; DELF as published in 2019 halves in all of them, stride 32.
 
     A layer's name is its scope with dots in place of slashes, such as `block1.unit_1.bottleneck_v1.conv1`; its batch

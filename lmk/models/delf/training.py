@@ -1,4 +1,4 @@
-"""DELF's training: attention learns from landmark labels alone which cells of a photo tell landmarks apart.
+"""DELF's training: attention learns from landmark labels alone which cells of a photo distinguish landmarks.
 
 The photo's vector is the sum of its cells' directions, each weighted by its attention, and a classifier has to name the
 landmark from it: to do so, attention must look away from sky, people and trees. Noh et al., ICCV 2017, section 3.2.
@@ -73,7 +73,7 @@ def train_delf(
         landmarks: (n,) int.
         read: A photo's id to RGB (h, w, 3) uint8.
         training: How.
-        progress: Told of each view and each step.
+        progress: Reports each view and each step.
         jobs: Threads that read photos; as many as there are cores if None.
 
     Returns:

@@ -29,15 +29,15 @@ SMALLEST_SCORE = 0.2
 RADIUS = 2
 """Pixels in which a keypoint is the maximum, as published."""
 TEMPERATURE = 0.1
-"""Of the softmax that places a keypoint between pixels, as published."""
+"""Temperature of the softmax that places a keypoint between pixels, as published."""
 EPSILON = 1e-5
-"""Of batch normalization: PyTorch's default."""
+"""Epsilon of batch normalization: PyTorch's default."""
 SIDE = 3
-"""Of all kernels that are larger than a cell."""
+"""Side of all kernels that are larger than a cell."""
 
 
 def detector(weights: Path, most: int) -> Detector:
-    """What finds the `most` strongest keypoints of images with sides of a multiple of 32.
+    """Detector of the `most` strongest keypoints of images with sides of a multiple of 32.
 
     Raises:
         LmkError: The weights are damaged or of another network.

@@ -26,7 +26,7 @@ from lmk.util.torch_files import read_torch
 LEAST_PROBABILITY = 0.1
 """Probability from which on a match counts, as published."""
 EPSILON = 1e-5
-"""Of layer normalization: PyTorch's default."""
+"""Epsilon of layer normalization: PyTorch's default."""
 HIDDEN = -1e9
 """Added to the logits of features that are padding."""
 STEP = 256
@@ -36,7 +36,7 @@ GPU_PAIRS = 32
 
 
 def matcher(weights: Path) -> Matcher:
-    """What matches pairs of photos by a published file of weights.
+    """Matcher of pairs of photos by a published file of weights.
 
     Raises:
         LmkError: The weights are damaged or of another network.
@@ -109,7 +109,7 @@ def build_network(dimensions: int, width: int, heads: int, rounds: int) -> keras
         dimensions: Numbers of a descriptor.
         width: Numbers of a feature inside the network.
         heads: Attention heads.
-        rounds: Of attention within each photo and across both.
+        rounds: Number of rounds of attention within each photo and across both.
 
     Returns:
         A model from `places` (b, 2, n, 2), in which the longest side of a photo spans [-1, 1] around its middle,

@@ -42,7 +42,7 @@ def gather(flat, rows, columns, height, width):
 
 
 def _weight(distance, cubic: bool):
-    """What a cell at a signed distance, in cells, counts for."""
+    """Weight of a cell at a signed distance, in cells."""
     distance = ops.abs(distance)
     if not cubic:
         return 1 - distance

@@ -23,7 +23,7 @@ SMALLEST_SCORE = 0.05
 RADIUS = 2
 """Cells in which a keypoint is the maximum, as published."""
 EPSILON = 1e-5
-"""Of batch and instance normalization: PyTorch's default."""
+"""Epsilon of batch and instance normalization: PyTorch's default."""
 
 BLOCKS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "block1": ((4, 3, 1), (8, 3, 2), (8, 3, 1), (24, 3, 2)),
@@ -41,7 +41,7 @@ LAST = {"block_fusion": 64, "heatmap_head": 1, "keypoint_head": 65}
 
 
 def detector(weights: Path, most: int) -> Detector:
-    """What finds the `most` strongest keypoints of images with sides of a multiple of 32.
+    """Detector of the `most` strongest keypoints of images with sides of a multiple of 32.
 
     Raises:
         LmkError: The weights are damaged or of another network.

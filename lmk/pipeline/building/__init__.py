@@ -1,1 +1,1 @@
-"""From settings to steps: one file a kind of steps; nothing is computed here, and Keras is not loaded."""
+"""Builders of steps from settings: one file a kind of steps; nothing is computed here, and Keras is not loaded."""

@@ -15,7 +15,7 @@ from lmk.models.delf.recipe import DelfRecipe
 from lmk.pipeline.backend import choose_backend, refusal
 from lmk.pipeline.building.handle import Handle
 from lmk.pipeline.building.shared import Shared
-from lmk.pipeline.code_of_steps import DELF_CODE, LOCAL_CODE
+from lmk.pipeline.code_of_steps import DELF_CODE, DELF_FEATURES_CODE
 from lmk.pipeline.config import Backend
 from lmk.pipeline.delf import PCA_FEATURES, PCA_PHOTOS, DelfExtractor, recipe_of
 from lmk.pipeline.histories import discard_damaged, is_history
@@ -86,12 +86,12 @@ class DelfSteps:
         return replace(recipe, training=replace(recipe.training, normalize=False))
 
     def _keys(self, facts: Mapping[str, object], options: DelfOptions, backend: Backend) -> tuple[Key, Key]:
-        """Of the network and of its features."""
+        """Keys of the network and of its features."""
         shared, dataset = self.shared, self.shared.dataset
         parent = dataset.split_key if dataset.is_holdout else dataset.photos_key
         network = shared.accepted(Key.of(DELF_NETWORK, {**facts, "backend": list(backend)}, [parent], DELF_CODE))
         parents = [network, dataset.photos_key]
-        return network, shared.accepted(Key.of(local_of(DELF), options.key({}), parents, LOCAL_CODE[DELF]))
+        return network, shared.accepted(Key.of(local_of(DELF), options.key({}), parents, DELF_FEATURES_CODE))
 
     def _extractor(self, recipe: DelfRecipe, options: DelfOptions, key: Key, backend: Backend) -> DelfExtractor:
         config, dataset, execution = self.shared.config, self.shared.dataset, self.shared.execution
@@ -118,7 +118,7 @@ class DelfSteps:
         return like.delf if Path(recipe.backbone).is_dir() else like.without_threshold
 
     def _facts(self, recipe: DelfRecipe) -> dict[str, object]:
-        """What the network depends on besides its training photos; raises as `network`."""
+        """Settings of the network besides its training photos; raises as `network`."""
         folder, weights = Path(recipe.backbone), self.shared.config.weights
         if folder.is_dir():
             return {"published": published_digest(folder), "dimensions": recipe.dimensions}

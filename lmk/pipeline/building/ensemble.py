@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lmk.ensemble.fusion_rules import FUSIONS
 from lmk.pipeline.blend import blend
 from lmk.pipeline.building.proposals import head_steps, proposals_of, proposing_step
 from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.code_of_steps import BLEND_CODE, FUSION_CODE
 from lmk.pipeline.config import TOP_K
-from lmk.pipeline.fuse import FUSIONS, Proposed, photo_counts
+from lmk.pipeline.fuse import Proposed, fuse, photo_counts
 from lmk.pipeline.key import Key
 from lmk.pipeline.results import Answers, Blended, Fitted
 from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, Step
@@ -47,7 +48,7 @@ class EnsembleSteps:
         """One confidence of recognition and evidence."""
         shared, config = self.shared, self.shared.config
         needs = (*self._sources(), proposing_step(config), VERIFICATION)
-        code = (*FUSION_CODE, *shared.metric_code)
+        code = (*FUSION_CODE, *FUSIONS[config.fusion].code, *shared.metric_code)
         facts = {"rule": config.fusion, "seed": config.seed, "divisor": config.divisor, **shared.metric_facts}
         key = shared.accepted(Key.of(FUSED, facts, [shared.keys[name] for name in needs], code))
         return shared.keep([Step(FUSED, FUSED, needs, key, shared.cache.answers(key, Fitted), self._fuse)])[0]
@@ -75,7 +76,7 @@ class EnsembleSteps:
             divisor=config.divisor,
             parts=shared.parts if config.spreads else None,
         )
-        return FUSIONS[config.fusion](proposed)
+        return fuse(proposed, config.fusion)
 
     def _sources(self) -> tuple[str, ...]:
         """Steps whose answers are blended."""
@@ -83,7 +84,7 @@ class EnsembleSteps:
         return heads if self.shared.like is not None else (*heads, RETRIEVAL)
 
     def _answers(self, results: Mapping[str, Any]) -> dict[str, Answers]:
-        """What is blended, by recipe and `retrieval`."""
+        """Answers that are blended, by recipe and `retrieval`."""
         names = [*(recipe.name for recipe in self.shared.config.recipes), RETRIEVAL]
         # A published system has no retrieval: one step fewer than names.
         return {name: results[step] for name, step in zip(names, self._sources(), strict=False)}

@@ -19,7 +19,7 @@ class Handle:
         return self.share_missing()
 
     def load(self) -> Any:
-        """What reads the arrays when they are asked for."""
+        """Reader of the arrays."""
         return self.handle()
 
     def save(self, result: Any) -> None:

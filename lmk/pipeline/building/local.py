@@ -12,12 +12,12 @@ import numpy as np
 from lmk.data.splits import choose_galleries, photo_of
 from lmk.local.features import Extractor
 from lmk.local.glue import Glue
-from lmk.local.kinds import DELF, KINDS, LOCAL_FEATURES
+from lmk.local.kinds import DELF, LOCAL_FEATURES, kinds_of
 from lmk.pipeline.building.delf import DelfSteps
 from lmk.pipeline.building.handle import Handle
 from lmk.pipeline.building.proposals import comparison_settings
 from lmk.pipeline.building.shared import Shared
-from lmk.pipeline.code_of_steps import COMPARISON_CODE, LOCAL_CODE, MATCHER_CODE, PAIRS_CODE
+from lmk.pipeline.code_of_steps import COMPARISON_CODE, PAIRS_CODE
 from lmk.pipeline.key import Key
 from lmk.pipeline.local_features import LocalSource
 from lmk.pipeline.steps import DELF_NETWORK, VERIFICATION, Step, local_of
@@ -40,7 +40,7 @@ class LocalSteps:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kinds of local features that verify."""
-        return KINDS[self.shared.config.local_features]
+        return kinds_of(self.shared.config.local_features)
 
     @cached_property
     def galleries(self) -> dict[int, list[str]]:
@@ -59,7 +59,7 @@ class LocalSteps:
             else:
                 config = shared.config
                 found = LOCAL_FEATURES[kind].extractor(_own_weights(config.weights), config.most_features)
-                key = Key.of(local_of(kind), found.key(), [shared.dataset.photos_key], LOCAL_CODE[kind])
+                key = Key.of(local_of(kind), found.key(), [shared.dataset.photos_key], LOCAL_FEATURES[kind].code)
                 steps.append(self._step(kind, found, shared.accepted(key), ()))
         return shared.keep(steps)
 
@@ -70,7 +70,7 @@ class LocalSteps:
         return Comparison(self.sources[kind], comparison_settings(kind, self.shared.config), store, self.glue(kind))
 
     def glue(self, kind: str) -> Glue | None:
-        """What matches a kind's features by a network, None where distances do."""
+        """Network that matches a kind's features, None where distances do."""
         if self.shared.like is not None:  # the published comparison matches by distances
             return None
         return LOCAL_FEATURES[kind].glue(_own_weights(self.shared.config.weights))
@@ -88,11 +88,11 @@ class LocalSteps:
             "reference": dataset.split_key.digest if dataset.is_holdout else sorted(dataset.unreadable),
         }
         parents = [self.shared.keys[local_of(kind)]]
-        return Key.of("verification-pairs", facts, parents, (*COMPARISON_CODE, *MATCHER_CODE.get(kind, ())))
+        return Key.of("verification-pairs", facts, parents, (*COMPARISON_CODE, *LOCAL_FEATURES[kind].matching_code))
 
     def graph_pairs_key(self, kind: str) -> Key:
         """Everything that the comparison of two photos depends on."""
-        code = (*COMPARISON_CODE, *PAIRS_CODE, *MATCHER_CODE.get(kind, ()))
+        code = (*COMPARISON_CODE, *PAIRS_CODE, *LOCAL_FEATURES[kind].matching_code)
         return Key.of("pairs", self._comparison_facts(kind), [self.shared.keys[local_of(kind)]], code)
 
     def _comparison_facts(self, kind: str) -> dict[str, object]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmk.models.backbones.catalogue import weights_digest
+from lmk.models.backbones.catalogue import backbone_named, weights_digest
 from lmk.models.recipes import Recipe
 from lmk.pipeline.backend import choose_backend, refusal
 from lmk.pipeline.building.handle import Handle
 from lmk.pipeline.building.shared import Shared
-from lmk.pipeline.code_of_steps import NETWORK_CODE, TRAINING_CODE
+from lmk.pipeline.code_of_steps import NETWORK_CODE, TRAINING_CODE, provider_code
 from lmk.pipeline.config import TOP_K, Backend
 from lmk.pipeline.key import Key
 from lmk.pipeline.places import Places
@@ -147,9 +147,10 @@ class NetworkSteps:
             "arithmetic": [config.precision, config.runtime],
         }
         parents = [dataset.photos_key] if weights != "none" else [dataset.split_key]  # which calibrates on training
-        features = accepted(Key.of(features_of(name), facts, parents, NETWORK_CODE))
+        network_code = (*NETWORK_CODE, *provider_code(recipe.provider or backbone_named(recipe.backbone).provider))
+        features = accepted(Key.of(features_of(name), facts, parents, network_code))
         training = {"recipe": recipe.key(), **facts, "seed": config.seed, **self.shared.metric_facts}
-        code = (*NETWORK_CODE, *TRAINING_CODE, *self.shared.metric_code)
+        code = (*network_code, *TRAINING_CODE, *self.shared.metric_code)
         networks = accepted(Key.of(networks_of(name), training, [dataset.split_key, features], code))
         return RecipeKeys(features, networks, accepted(Key.of(name, {"k": TOP_K}, [networks], code)))
 

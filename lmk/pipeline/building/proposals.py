@@ -1,4 +1,4 @@
-"""What is verified and fused, and how two photos are compared, as settings determine them."""
+"""Proposals that are verified and fused, and how two photos are compared, as settings determine them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def proposing_step(config: Config) -> str:
 
 
 def proposals_of(config: Config, results: Mapping[str, Any]) -> Answers:
-    """What is verified and fused: the best landmarks of the ensemble, spread where the run spreads."""
+    """Proposals that are verified and fused: the best landmarks of the ensemble, spread where the run spreads."""
     if not config.spreads:
         found: Answers = results[ENSEMBLE]
         return found

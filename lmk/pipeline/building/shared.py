@@ -1,4 +1,5 @@
-"""What the builders of all steps share: settings, the keys of the steps so far, and the parts that dev is fitted by."""
+"""State that the builders of all steps share: settings, the keys of the steps so far, and the parts that dev is fitted
+by."""
 
 from __future__ import annotations
 
@@ -51,12 +52,12 @@ class Shared:
 
     @cached_property
     def parts(self) -> DevParts:
-        """What dev is cross-fitted by where answers are spread."""
+        """Parts that dev is cross-fitted by where answers are spread."""
         return dev_parts(self.dataset.parts, self.dataset.dev, self.config.seed)
 
     @cached_property
     def metric(self) -> Metric:
-        """What the run is scored by."""
+        """The metric that scores the run."""
         return find_metric(self.config.metric)
 
     @property
@@ -81,6 +82,6 @@ class Shared:
         return list(steps)
 
     def on_backend(self, compute: Callable[[], Any]) -> Any:
-        """What `compute` gives, with Keras started."""
+        """The result of `compute`, with Keras started."""
         with running_backend(self.config.precision, self.execution.note, self.team):
             return compute()

@@ -66,7 +66,7 @@ class VerificationSteps:
         return verify_in_passes(results[ENSEMBLE], galleries, passes, like.gallery, execution.jobs, execution.progress)
 
     def _hidden_photos(self) -> list[frozenset[str]]:
-        """For each part of dev the gallery photos that its networks do not know."""
+        """Gallery photos, for each part of dev, that its networks do not know."""
         parts, every = self.shared.parts, set(self.shared.dataset.reference.photos.tolist())
         unknown = [frozenset(every - set(fold.photos.tolist())) for fold in parts.folds]
         return [unknown[fold] for fold in parts.fold_of]
