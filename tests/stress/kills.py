@@ -263,7 +263,7 @@ def _addresses(place: Path, address: str) -> None:
 
 def _download_words(place: Path) -> list[str]:
     words = ["data", "download", "-c", str(place), "-w", str(place / "w"), "--side", "128", "--threads", "8"]
-    return [*words, "--allow-private", "--each-host", "8", "--silence", "0.5", "--tries", "2"]
+    return [*words, "--allow-private", "--each-host", "8", "--timeout", "0.5", "--tries", "2"]
 
 
 def _downloaded(place: Path, address: str) -> tuple[dict[str, tuple[str, str]], float]:
@@ -330,7 +330,11 @@ def run(
     """
     import tiny
 
-    competition = tiny.draw_competition(folder / "walls")
+    competition = folder / "walls"
+    if fork(
+        [], folder / "walls.log", lambda: tiny.draw_competition(competition)
+    ):  # OpenCV's threads die in a fork, too
+        os.wait()
     begun = time.monotonic()
     end = begun + 60 * minutes
     quiet = Place(competition, folder / "quiet", jobs)
