@@ -92,7 +92,7 @@ def command(folder: Path) -> list[str]:
     """`lmk data download` with the benchmark's settings."""
     words = [sys.executable, "-m", "lmk.cli.main", "data", "download", "-c", str(folder), "-w", str(folder / "w")]
     words += ["--allow-private", "--side", str(SIDE), "--threads", str(THREADS), "--each-host", str(THREADS)]
-    return [*words, "--silence", str(SILENCE), "--tries", "2", "--json"]
+    return [*words, "--timeout", str(SILENCE), "--tries", "2", "--json"]
 
 
 def killed(folder: Path, address: str, count: int) -> dict[str, Any]:
