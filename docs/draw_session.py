@@ -26,7 +26,7 @@ CELL, LINE, MARGIN = 8.4, 18, 14
 """Pixels of a character's width, a line's height, and the border."""
 POLL, LETTER = 0.25, 0.06
 """Seconds between two looks at the terminal, and between two letters that are typed."""
-FASTER, SHORTEST, LONGEST, LAST = 8, 0.12, 1.5, 6.0
+FASTER, SHORTEST, LONGEST, LAST = 16, 0.25, 1.5, 6.0
 """How much faster waiting is played; least and most seconds of a frame, and seconds of the last one."""
 PROMPT = "$ "
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lmk.ensemble.stack import Stack
 from lmk.predictions import NO_LANDMARK, Predictions
+from research.stack import Stack
 
 
 def proposals(queries: int, seed: int) -> tuple[Predictions, np.ndarray, np.ndarray]:

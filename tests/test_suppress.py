@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lmk.ensemble.suppress import Suppression, fit_suppression
 from lmk.evaluation import gap_of
 from lmk.predictions import NO_LANDMARK, Predictions
+from research.suppress import Suppression, fit_suppression
 
 
 def drawn(queries: int = 300, seed: int = 0, alike: float = 0.3) -> tuple[Predictions, np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.segment import Segment
 from rich.style import Style
+from rich.table import Column
 from rich.text import Text
 
 from lmk.cli.output import filled
@@ -138,10 +139,10 @@ def _bars() -> Iterator[Progress]:
         return
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=20),  # leaves room for the time at 80 columns
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}", markup=False),
-        Clock(),
+        Clock(table_column=Column(no_wrap=True)),
     )
     with Progress(*columns, console=stderr, transient=True) as bars:
         _shown.append(bars)
