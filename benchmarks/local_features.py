@@ -114,7 +114,7 @@ def _part(
 def _fused(
     config: Config, dataset: Dataset, dev: Part, test: Part | None, kinds: Sequence[str]
 ) -> tuple[Predictions, Predictions | None]:
-    """Dev, cross-fitted, and test by what all of dev teaches."""
+    """Dev, cross-fitted, and test by what is fitted on all of dev."""
     features, truth = dev.features(dataset, kinds), dataset.dev.truth
     right = (dev.blended.landmarks == truth[:, None]) & (dev.blended.landmarks != NO_LANDMARK)
 

@@ -40,7 +40,7 @@ def plain(lab: Lab, name: str) -> Recipe:
 
 
 def losses(lab: Lab) -> dict[str, Idea]:
-    """Heads on one frozen backbone: the loss, the head, and how photos of no landmark are taught."""
+    """Heads on one frozen backbone: the loss, the head, and the target of photos of no landmark."""
     changes: dict[str, dict[str, object]] = {
         "softmax, background class (plain)": {},
         "softmax, distractors to equal targets": {"background": "uniform"},
