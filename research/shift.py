@@ -21,9 +21,10 @@ from lmk.metrics.ranking import GAP
 from lmk.pipeline.build import build
 from lmk.pipeline.config import Execution, config_of
 from lmk.pipeline.dataset import open_competition, open_dataset
+from lmk.pipeline.run import shift_features
 from lmk.pipeline.steps import ENSEMBLE, RETRIEVAL, execute
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.shift import measure_shift, query_features
+from lmk.shift import measure_shift
 from lmk.util.arrays import positions
 from lmk.util.workspace import Workspace
 
@@ -38,9 +39,7 @@ def rows(competition: str, recipes: Sequence[str], workspace: Path, **settings: 
     names = [recipe.name for recipe in config.recipes]
     results = execute(build(config, dataset, execution), [*names, RETRIEVAL, ENSEMBLE], execution).results
     near, blended = results[RETRIEVAL], results[ENSEMBLE]
-    sources = [*(results[name] for name in names), near]
-    dev = query_features(near.cosines_dev, near.likeness_dev[:, 0], blended.dev, [one.dev for one in sources])
-    test = query_features(near.cosines_test, near.likeness_test[:, 0], blended.test, [one.test for one in sources])
+    dev, test = shift_features(config, results)
     truth = dataset.dev.truth
     every_query, every_photo = np.ones(len(dev), dtype=bool), np.ones(len(test), dtype=bool)
     far = near.cosines_test[:, 0] <= np.median(near.cosines_test[:, 0])

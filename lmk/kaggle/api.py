@@ -106,7 +106,7 @@ class Client:
 
     @property
     def account(self) -> str:
-        """Whose submissions these are: the address of a stand-in, if any, and the user's name."""
+        """Account that submissions belong to: the address of a stand-in, if any, and the user's name."""
         return f"{self.api.address or ''} {self.username}".strip()
 
     def read(self, doing: str, request: Callable[[], T], competition: str | None = None) -> T:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from lmk.local.features import LocalFeatures
 from lmk.local.kinds import Matching
 from lmk.util.errors import LmkError
 from lmk.util.files import digest_of_file, installed_file
+from lmk.util.late import Late
 
 Matcher = Callable[[Sequence[tuple[LocalFeatures, LocalFeatures]]], list[np.ndarray]]
 """Pairs of photos, query and index, to matches (k, 2) int, rows of both, the surest first."""
@@ -48,8 +48,7 @@ class Glue:
 
     @cached_property
     def _matcher(self) -> Matcher:
-        module, _, function = self.matching.matcher.partition(":")
-        return getattr(import_module(module), function)(self.weights)
+        return Late(self.matching.matcher)(self.weights)
 
 
 def glue(kind: str, matching: Matching, weights: str | None) -> Glue:

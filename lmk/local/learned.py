@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
@@ -21,6 +20,7 @@ from lmk.local.features import LocalFeatures
 from lmk.local.glue import weights_of
 from lmk.local.kinds import Network
 from lmk.util.files import digest_of_file
+from lmk.util.late import Late
 
 MULTIPLE = 32
 """Sides of what a network gets are multiples of it, in pixels: what is brought to its smallest map and back."""
@@ -84,8 +84,7 @@ class Learned:
 
     @cached_property
     def _detector(self) -> Detector:
-        module, _, function = self.network.detector.partition(":")
-        return getattr(import_module(module), function)(self.weights, self.network.most)
+        return Late(self.network.detector)(self.weights, self.network.most)
 
     def _size(self, photo: np.ndarray) -> tuple[int, int]:
         """Width and height of what the network gets of a photo."""

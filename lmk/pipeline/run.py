@@ -162,17 +162,25 @@ def facts_of(
 
 def _shift(config: Config, dataset: Dataset, results: Mapping[str, Any], final: Predictions) -> Shift | None:
     """How dev differs from test; None where there are too few photos, or gallery photos, to say."""
-    from lmk.shift import PARTS, measure_shift, query_features  # loads scikit-learn
+    from lmk.shift import PARTS, measure_shift  # loads scikit-learn
 
-    near, blended, dev = results[RETRIEVAL], results[ENSEMBLE], dataset.dev
+    near, dev = results[RETRIEVAL], dataset.dev
     if min(len(np.unique(dev.photos)), len(dataset.test_ids)) < PARTS or near.cosines_dev.shape[1] < 2:
         return None
-    sources = [*(results[recipe.name] for recipe in config.recipes), near]
-    asked = query_features(near.cosines_dev, near.likeness_dev[:, 0], blended.dev, [source.dev for source in sources])
-    test = query_features(
-        near.cosines_test, near.likeness_test[:, 0], blended.test, [source.test for source in sources]
-    )
+    asked, test = shift_features(config, results)
     return measure_shift(asked, test, dev.photos, final, dev.truth, find_metric(config.metric))
+
+
+def shift_features(config: Config, results: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Features of dev queries (n, 6) and of test photos (m, 6) that need no label, from a run's recipes, retrieval and
+    blend."""
+    from lmk.shift import query_features  # loads scikit-learn
+
+    near, blended = results[RETRIEVAL], results[ENSEMBLE]
+    sources = [*(results[recipe.name] for recipe in config.recipes), near]
+    dev = query_features(near.cosines_dev, near.likeness_dev[:, 0], blended.dev, [one.dev for one in sources])
+    test = query_features(near.cosines_test, near.likeness_test[:, 0], blended.test, [one.test for one in sources])
+    return dev, test
 
 
 def stale_line(stale: Stale) -> str:
