@@ -85,7 +85,8 @@ def load_run(workspace: Workspace, name: str | None = None) -> FinishedRun:
         changes = _changes(folder / CHANGES)
     except (AttributeError, TypeError, LmkError, *NPZ_DAMAGE) as error:
         raise LmkError(
-            f"The record in {folder} is not whole ({reason_of(error)}). Run `lmk make-submission` again: what is stored is reused."
+            f"The record in {folder} is not whole ({reason_of(error)}). Run `lmk make-submission` again: what is "
+            "stored is reused."
         ) from error
     first, *others = evidence or [None]
     return FinishedRun(

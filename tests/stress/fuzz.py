@@ -26,6 +26,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -367,13 +368,13 @@ def _read_memories(path: Path) -> None:
 
 
 def _read_checkpoint(path: Path) -> None:
-    from lmk.pipeline.histories import discard_damaged
+    """A checkpoint with the right digest of what it holds, if it can have one: else nothing but the digest is read."""
+    from lmk.models.checkpoints import read_checkpoint
+    from lmk.util.checked import seal_inside
 
-    checkpoint = path.replace(path.with_name("r.checkpoint.npz"))
-    discard_damaged(path.with_name("r.weights.h5"), path.with_name("r.json"))
-    if checkpoint.exists():
-        with np.load(checkpoint, allow_pickle=False) as file:
-            json.loads(str(file["said"]))
+    with suppress(ValueError, OSError):
+        seal_inside(path)
+    read_checkpoint(path)
 
 
 def _read_board(path: Path) -> None:
