@@ -76,6 +76,7 @@ def new(
     The internet is off in kernels, so that weights must be attached: --dataset or --model.
     """
     from lmk.cli.console import next_steps
+    from lmk.cli.weights import weights_here
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.templates import make_kernel
     from lmk.models.recipes import find_recipe, is_recipe_file
@@ -89,7 +90,9 @@ def new(
         words.append(Path(word).name if is_recipe_file(word) else word)
         if is_recipe_file(word):
             files[words[-1]] = Path(word).expanduser().read_text(encoding="utf-8")
-    made = make_kernel(kernels_root(), name, kind, words, kaggle_slug(competition), dataset, gpu, model, files, like)
+    place = weights_here([find_recipe(word).backbone for word in recipe]) or Path("FOLDER")
+    slug = kaggle_slug(competition)
+    made = make_kernel(kernels_root(), name, kind, words, slug, dataset, gpu, model, files, like, place)
     say(str(made.folder))
     next_steps(f"lmk kernel run {name}  (here, as Kaggle would)", f"lmk kernel push {name} --wait --pull")
 
@@ -387,7 +390,9 @@ def command_of(pulled: Pulled, workspace: Path) -> str | None:
 
 
 def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> dict[str, Path]:
-    """Where each of the kernel's sources lies here: as `--input` says, else where lmk keeps it."""
+    """Where each of the kernel's sources lies here: as `--input` says, else where lmk keeps it, or sent it from."""
+    from lmk.kaggle.kernels import kernels_root
+    from lmk.kaggle.weights import published
     from lmk.util.errors import UsageError
 
     named = dict(entry.partition("=")[::2] for entry in given)
@@ -397,6 +402,8 @@ def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> d
     found |= {
         ref.split("/")[1]: workspace / "kernels" / ref.split("/")[1].removeprefix("lmk-") / "working" for ref in others
     }
+    sent = {entry.ref.split("/")[1]: Path(entry.folder) for entry in published(kernels_root())}
+    found |= {slug: folder for slug, folder in sent.items() if slug in found and folder.is_dir()}
     for name, folder in named.items():
         if not folder:
             raise UsageError(f"`--input {name}` names no folder; write --input {name}=FOLDER.")

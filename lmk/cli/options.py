@@ -7,7 +7,7 @@ import inspect
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -43,6 +43,7 @@ from lmk.util.text import described
 if TYPE_CHECKING:
     from lmk.pipeline.config import Config, Execution
     from lmk.pipeline.dataset import Dataset
+    from lmk.util.workspace import Workspace
 
 DEMO_RECIPES = ("tinymobilenetv2-gem", "tinymobilenet-gem")
 CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
@@ -91,11 +92,23 @@ OF_LIKE = (
 
 @dataclass(frozen=True)
 class Opened:
-    """Inputs of a command: the configuration, the competition as it sees it, and how it computes."""
+    """Inputs of a command.
+
+    Attributes:
+        config: What decides its results.
+        dataset: The competition as it sees it.
+        execution: How it computes.
+        words: The options of the run that were given, so that the next command can be printed whole.
+    """
 
     config: Config
     dataset: Dataset
     execution: Execution
+    words: str = ""
+
+    def then(self, command: str, *further: str) -> str:
+        """A command line of `command` with the options that were given and `further` ones."""
+        return " ".join(filter(None, ("lmk", command, self.words, *further)))
 
 
 @contextmanager
@@ -363,11 +376,21 @@ def open_run(
     stop = Stop(parse_duration(stop_after) if stop_after else None)
     with place.alone() if computes else nullcontext(), _workers(cluster, jobs) as workers, stop.listening():
         execution = Execution(place, workers, progress, note, stop, checkpoint_minutes)
+        _say_that_it_is_the_demo(competition, place)
         opened = open_competition(competition, place.competitions, progress)
         config = within_budget(asked, size_of(opened), disk_budget(disk, place.stores))
         for line in changes(asked, config):
             note(line)
         yield Opened(config, open_dataset(config, opened, execution), execution)
+
+
+def _say_that_it_is_the_demo(competition: str, place: Workspace) -> None:
+    """Print which other competitions are here before the demo is drawn: a person may have forgotten `-c`."""
+    from lmk.data.competitions import competitions_here
+
+    here = competitions_here(place.competitions)
+    if competition == DEFAULT_COMPETITION and here and DEFAULT_COMPETITION not in here:
+        note(f"This is the demo. {place.competitions} holds {', '.join(here)}, to be named by -c.")
 
 
 def disk_budget(disk: str | None, stores: Path) -> float:
@@ -558,7 +581,7 @@ def run_command(
     def call(options: dict[str, Any], own: dict[str, Any]) -> None:
         options["computes"] = computes and not own.get("dry_run", False)
         with open_run(**options) as opened:
-            function(opened, **own)
+            function(replace(opened, words=command_of(options)), **own)
 
     return _with_options(function, call, instead=instead)
 

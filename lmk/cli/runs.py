@@ -96,7 +96,10 @@ def _table(found: list[RunRecord], sent: dict[str, Record]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("run", "competition", "recipes", "made (UTC)"):
         # A name broken in two is not found again; on a narrow terminal all others are folded, never cut.
-        table.add_column(name, no_wrap=name == "run", overflow="fold")
+        longest = max((len(recipe) + 1 for record in found for recipe in record.recipes), default=0)
+        table.add_column(
+            name, no_wrap=name == "run", overflow="fold", min_width=min(longest, 30) if name == "recipes" else None
+        )
     others = {record.metric for record in found} - {"gap"}
     table.add_column("dev" if others else "dev GAP", justify="right", no_wrap=True)
     any_sent = any(record.run in sent for record in found)
