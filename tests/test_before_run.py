@@ -145,7 +145,7 @@ def test_a_table_cut_in_its_last_number_is_a_finding(root):
     ("table", "reason"),
     [
         ("id,landmark_id\na,12\nb,12\nd,345\nc,34", "c stands in no other row but begins"),
-        ("id,landmark_id\na,12\nb,12\nc,34", "photos in train/ have no row .1; first: d"),
+        ("id,landmark_id\na,12\nb,12\nc,34", "photos in train/ have no row (1; first: d)"),
         ("id,landmark_id\na,12\nb,12\nd,345\nc,34\n", None),  # an ended line was not cut
         ("id,landmark_id\na,12\nb,12\nd,345\nc,12", None),
         ("id,landmark_id\na,12\nb,12\nd,345\nc,45", None),
