@@ -9,17 +9,16 @@ import pytest
 import tiny
 
 from lmk.data.competitions import read_competition
-from lmk.local.evidence import gather
 from lmk.local.kinds import LOCAL_FEATURES
 from lmk.models.backbones.catalogue import PROVIDERS
 from lmk.pipeline import code_of_steps
 from lmk.pipeline.build import build
-from lmk.pipeline.cache import Cache, DamagedResult, EvidenceSlot, Files
+from lmk.pipeline.cache import Cache, DamagedResult
 from lmk.pipeline.code import code_digests, source_digest
 from lmk.pipeline.config import Config, Execution, config_of
 from lmk.pipeline.dataset import Dataset, open_dataset
 from lmk.pipeline.key import Key
-from lmk.pipeline.results import Answers, Blended, Verified
+from lmk.pipeline.results import Answers, Blended
 from lmk.pipeline.run import make_submission
 from lmk.pipeline.steps import Step, execute, stale_steps
 from lmk.predictions import Predictions
@@ -334,16 +333,3 @@ def test_a_published_system_has_one_network_and_nothing_else_in_its_blend(folder
     np.testing.assert_allclose(fused.confidence, expected)
     assert (fused.best == network.dev.best).all()
     assert make_submission(config, dataset, execution).submission.is_file()
-
-
-def test_evidence_is_kept_in_the_same_bytes_whatever_its_ids_were_taken_from(tmp_path):
-    wide = np.array(["a", "b", "a name that is longer"])[:2]
-    kept = []
-    for ids in (wide, np.array(["a", "b"])):
-        counts = np.zeros((2, 1, 1), np.int16)
-        found = gather(ids, np.ones((2, 1), np.int64), [["x"], ["y"]], counts, counts * 1.0, counts * 1.0, agreeing=1)
-        slot = EvidenceSlot(Files(tmp_path / str(ids.dtype), Key.of("verification", {})), ("rootsift",))
-        slot.save(Verified({"rootsift": found}, {"rootsift": found}))
-        kept.append([path.read_bytes() for path in sorted((tmp_path / str(ids.dtype)).glob("*.npz"))])
-    assert kept[0] == kept[1]
-    assert len(kept[0]) == 2
