@@ -122,3 +122,12 @@ def test_a_log_counts_what_has_no_unit(clock, capsys):
         advance(3)
         advance(1)
     assert capsys.readouterr().err.splitlines() == ["All steps: 3 of 4, 20 s", "All steps: 4 of 4 in 20 s"]
+
+
+def test_commands_that_may_follow_are_printed_but_within_a_kernel(monkeypatch, capsys):
+    monkeypatch.setattr(console, "stderr", Console(stderr=True))
+    console.next_steps("lmk check", "lmk submit RUN")
+    assert capsys.readouterr().err == "Next: lmk check\n      lmk submit RUN\n"
+    monkeypatch.setenv("LMK_BUNDLE", "0123456789ab")
+    console.next_steps("lmk check")
+    assert capsys.readouterr().err == ""

@@ -1,6 +1,7 @@
 """Progress and notes of a command: rich on a terminal, plain lines in logs; on stderr, always literal."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -76,7 +77,12 @@ def _print_literally(text: str) -> None:
 
 
 def next_steps(*lines: str) -> None:
-    """Print commands that a person may call next, a line each, on stderr; no line is broken: it can be copied."""
+    """Print commands that a person may call next, a line each, on stderr; no line is broken: it can be copied.
+
+    Within a kernel nothing is printed: nobody can type there, and its paths are gone when its log is read.
+    """
+    if os.environ.get("LMK_BUNDLE"):
+        return
     for place, line in enumerate(lines):
         _print_literally(safe(f"{'Next:' if place == 0 else '     '} {line}"))
 

@@ -98,7 +98,7 @@ class Opened:
         config: What decides its results.
         dataset: The competition as it sees it.
         execution: How it computes.
-        words: The options of the run that were given, so that the next command can be printed whole.
+        words: The options of the run that were typed, so that the next command can be printed whole.
     """
 
     config: Config
@@ -107,7 +107,7 @@ class Opened:
     words: str = ""
 
     def then(self, command: str, *further: str) -> str:
-        """A command line of `command` with the options that were given and `further` ones."""
+        """A command line of `command` with the options that were typed and `further` ones."""
         return " ".join(filter(None, ("lmk", command, self.words, *further)))
 
 
@@ -556,8 +556,13 @@ def refuse_overridden(context: typer.Context, like: str) -> None:
 
 def _on_command_line(context: typer.Context, names: Sequence[str]) -> str:
     """Which of the options were given on the command line, for people."""
-    given = [name for name in names if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    given = [name for name in names if _is_typed(context, name)]
     return ", ".join(f"--{name.replace('_', '-')}" for name in given)
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    """Whether a parameter's value stands on the command line, not in the environment or in lmk.toml."""
+    return str(context.get_parameter_source(name)).endswith("COMMANDLINE")
 
 
 @dataclass(frozen=True)
@@ -578,10 +583,10 @@ def run_command(
     command's context says that a command below it does the work, or where `instead`, which is given all options, does.
     """
 
-    def call(options: dict[str, Any], own: dict[str, Any]) -> None:
+    def call(options: dict[str, Any], own: dict[str, Any], typed: Mapping[str, Any]) -> None:
         options["computes"] = computes and not own.get("dry_run", False)
         with open_run(**options) as opened:
-            function(replace(opened, words=command_of(options)), **own)
+            function(replace(opened, words=command_of(typed)), **own)
 
     return _with_options(function, call, instead=instead)
 
@@ -596,7 +601,7 @@ def config_command(
         without_effect: A command whose own options it takes, too, and leaves alone, so that its line can be pasted.
     """
 
-    def call(options: dict[str, Any], own: dict[str, Any]) -> None:
+    def call(options: dict[str, Any], own: dict[str, Any], typed: Mapping[str, Any]) -> None:
         every = {name: part.default for name, part in inspect.signature(open_run).parameters.items()} | options
         function(Asked(config_from(every), every), **own)
 
@@ -630,7 +635,7 @@ def command_of(options: Mapping[str, Any]) -> str:
 
 def _with_options(
     function: Callable[..., None],
-    call: Callable[[dict[str, Any], dict[str, Any]], None],
+    call: Callable[[dict[str, Any], dict[str, Any], Mapping[str, Any]], None],
     further: Sequence[inspect.Parameter] = (),
     instead: Callable[..., bool] | None = None,
 ) -> Callable[..., None]:
@@ -638,7 +643,7 @@ def _with_options(
 
     Args:
         function: Its parameters after the first are its own options.
-        call: Gets the options of a run, and the function's own, by name.
+        call: Gets the options of a run, the function's own, and those of a run that were typed, by name.
         further: Number of other names.
         instead: Gets all options first, and says whether it did the work in place of the command.
     """
@@ -662,7 +667,8 @@ def _with_options(
             refuse_without_effect(given["context"], given["ensemble"])
         if options["like"] is not None:
             refuse_overridden(given["context"], options["like"])
-        call(options, {name: given[name] for name in names})
+        typed = {name: value for name, value in options.items() if _is_typed(given["context"], name)}
+        call(options, {name: given[name] for name in names}, typed)
 
     if "context" not in names | {part.name for part in ignored}:  # which option was given, the context alone knows
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
