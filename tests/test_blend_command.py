@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import lmk.cli.blend  # noqa: F401, registers the command
 from lmk.cli.app import app
+from lmk.cli.blend import after_blend
 from lmk.predictions import read_submission
 from lmk.util.errors import LmkError
 
@@ -112,3 +112,13 @@ def test_mistakes_are_told_in_one_line(files, tmp_path):
     with pytest.raises(LmkError, match="one of the submissions"):
         run(first, second, "--out", first)
     assert not out.exists()
+
+
+def test_the_commands_that_follow_name_the_file_and_ask_for_a_competition_that_nothing_says(
+    files, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert after_blend(files, Path("a blend.csv")) == [
+        "lmk check 'a blend.csv' -c COMPETITION",
+        "lmk submit 'a blend.csv' -c COMPETITION --wait",
+    ]

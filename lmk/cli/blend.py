@@ -101,15 +101,17 @@ def after_blend(submissions: Sequence[Path], out: Path) -> list[str]:
     """Commands that follow a blend, for the competition of the run that made one of its parts, if any did."""
     from shlex import quote
 
+    from lmk.data.competitions import SOLUTIONS
     from lmk.runs import all_records
     from lmk.util.workspace import Workspace
 
     parts = {path.resolve() for path in submissions}
     made = all_records(Workspace(DEFAULT_WORKSPACE).runs)
-    of_parts = (record.competition for record in made if Path(record.submission).resolve() in parts)
-    competition = quote(next(of_parts, "COMPETITION"))
-    file = quote(str(out))
-    return [f"lmk check {file} -c {competition}", f"lmk submit {file} -c {competition} --wait"]
+    run = next((record for record in made if Path(record.submission).resolve() in parts), None)
+    competition, file = quote(run.competition) if run else "COMPETITION", quote(str(out))
+    solved = run is not None and any((Path(run.root) / name).is_file() for name in SOLUTIONS)
+    last = f"lmk evaluate {file} -c {competition}" if solved else f"lmk submit {file} -c {competition} --wait"
+    return [f"lmk check {file} -c {competition}", last]
 
 
 def _aligned(paths: list[Path]) -> list[Predictions]:
