@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
@@ -73,6 +73,8 @@ def note(text: object) -> None:
 
 
 def _print_literally(text: str) -> None:
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()  # in a log of both streams a result stands before the notes that follow it
     stderr.print(text, markup=False, emoji=False, soft_wrap=True)
 
 
