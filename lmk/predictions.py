@@ -6,7 +6,6 @@ import csv
 import io
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from lmk.util.arrays import positions
 from lmk.util.csv_text import check_is_text, check_lines
 from lmk.util.errors import LmkError, is_of_the_machine, quoted
 from lmk.util.files import atomic_path
+from lmk.util.parquet import Declared, declared_by
 
 NO_LANDMARK = -1
 """The landmark of a query that shows none, and of an empty place in a list."""
@@ -27,6 +27,8 @@ MOST_ID_BYTES = 255
 """Bytes of a photo's id, which is a file's name; numpy gives every id the room of the longest."""
 MOST_VALUES = 50_000_000
 """Pairs of query and landmark in a file of predictions; the largest edition has 20 for each of 217,000 queries."""
+MOST_BYTES = 32 * MOST_VALUES
+"""Bytes of a file of predictions, and of what it holds once unpacked."""
 
 _LANDMARK = re.compile(r"0|[1-9][0-9]{0,18}")
 _SCORE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -119,9 +121,10 @@ class Predictions:
         import pyarrow.parquet
 
         try:
-            _check_parquet(path)
-            file = pyarrow.parquet.ParquetFile(path, read_dictionary=["id"])  # one long text in every row stays one
-            _check_amounts(file.metadata)
+            content = _content_of(path)
+            _check_amounts(declared_by(content))
+            source = pyarrow.BufferReader(content)  # the bytes that were checked
+            file = pyarrow.parquet.ParquetFile(source, read_dictionary=["id"])  # one long text in every row stays one
             table = file.read(["id", "landmarks", "scores"])
             ids = _ids_of(table["id"])
             landmarks = _values_of(table["landmarks"], np.int64).reshape(len(ids), -1)
@@ -138,21 +141,18 @@ class Predictions:
         return loaded
 
 
-def _check_parquet(path: Path) -> None:
+def _content_of(path: Path) -> bytes:
     if path.exists() and not path.is_file():
         raise ValueError("no file, but a folder, device or pipe")
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"it has {path.stat().st_size:,} bytes")
+    return path.read_bytes()
 
 
-def _check_amounts(metadata: Any) -> None:
+def _check_amounts(declared: Declared) -> None:
     """Refuse, before any page is decoded, a file that declares more than predictions are: a few kB may ask for GB."""
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    values: Counter[str] = Counter()
-    for group in groups:
-        for column in (group.column(number) for number in range(metadata.num_columns)):
-            values[column.path_in_schema] += column.num_values
-    most, declared = max(values.values(), default=0), sum(group.total_byte_size for group in groups)
-    if max(most, metadata.num_rows) > MOST_VALUES or declared > 32 * MOST_VALUES:
-        raise ValueError(f"it declares {most:,} values and {declared:,} bytes")
+    if max(declared.values, declared.rows) > MOST_VALUES or declared.unpacked > MOST_BYTES:
+        raise ValueError(f"it declares {declared.values:,} values and {declared.unpacked:,} bytes")
 
 
 def _ids_of(column: Any) -> np.ndarray:

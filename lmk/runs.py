@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lmk.util.errors import LmkError, did_you_mean, quoted
+from lmk.util.errors import LmkError, did_you_mean, reason_of
 from lmk.util.files import write_json
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ def read_record(path: Path) -> RunRecord:
         record = RunRecord.of_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LmkError(
-            f"{path} is no record of a run ({_reason(error)}). Run `lmk make-submission` again: what is stored is "
+            f"{path} is no record of a run ({reason_of(error)}). Run `lmk make-submission` again: what is stored is "
             "reused."
         ) from error
     return _where_they_lie(record, path.parent.parent.parent)
@@ -179,11 +179,19 @@ def _where_they_lie(record: RunRecord, workspace: Path) -> RunRecord:
     or since the workspace was moved, files of the workspace that the record lies in take their place.
     """
     root, submission = Path(record.root), Path(record.submission)
-    if not root.exists() and (found := workspace / "competitions" / root.name).is_dir():
+    if not _is_there(root) and _is_there(found := workspace / "competitions" / root.name):
         record = replace(record, root=str(found))
-    if not submission.exists() and (found := workspace / "submissions" / submission.name).is_file():
+    if not _is_there(submission) and _is_there(found := workspace / "submissions" / submission.name):
         record = replace(record, submission=str(found))
     return record
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a path of a record can be found; a damaged record may hold a name that no system takes."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def all_records(runs: Path) -> list[RunRecord]:
@@ -225,12 +233,3 @@ def _check(record: RunRecord) -> None:
         raise TypeError("a name is no text")
     for stage in record.stages:
         _ = record.predictions[stage]
-
-
-MOST_REASON = 200
-"""Letters of a reason at the most: a damaged record may hold any text."""
-
-
-def _reason(error: Exception) -> str:
-    text = f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-    return text if len(text) <= MOST_REASON and text.isprintable() else quoted(text, MOST_REASON)

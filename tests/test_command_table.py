@@ -84,11 +84,18 @@ def test_help_of_what_is_no_command_is_a_usage_error(lmk):
         ["blend", "a.csv", "b.csv", "--rule", "nonsense", "-o", "c.csv"],
         ["submit"],
         ["config", "set", "nonsense", "1"],
-        ["check", "elsewhere.csv"],
+        ["check", "here.csv"],
+        ["evaluate", "here.csv"],
+        ["make-submission", "--metric", "nonsense"],
+        ["kernel", "new", "x", "--kind", "nonsense"],
+        ["kernel", "new", "x"],
+        ["config", "set", "seed", "x"],
+        ["predict", "."],
     ],
 )
 def test_what_an_option_does_not_know_is_a_usage_error(arguments, lmk, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.csv").write_text("id,landmarks\n")
     code, _, err = lmk(*arguments)
     assert code == 2, err
 

@@ -1,6 +1,8 @@
 """Rows and photos are brought together in every layout; what does not fit is an error or a counted, listed finding."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -355,6 +357,19 @@ def test_status_as_json_holds_every_item(root):
     assert facts["solution"] is None
     stray = next(finding for finding in facts["findings"] if finding["kind"] == "train-photos-without-row")
     assert (stray["count"], len(stray["items"])) == (7, 7)
+
+
+def test_status_without_a_name_tells_of_what_came_last(root, monkeypatch):
+    monkeypatch.delenv("LMK_COMPETITION", raising=False)
+    place = root.parent / "workspace" / "competitions"
+    for number, name in enumerate(("fetched-first", "fetched-last")):
+        shutil.copytree(root, place / name)
+        os.utime(place / name, (1_000_000 + number, 1_000_000 + number))
+    done = CliRunner().invoke(app, ["data", "status", "-w", str(place.parent)])
+    assert done.stdout.startswith("fetched-last  ")
+    assert "also holds fetched-first" in done.stderr.replace("\n", " ")
+    assert "-c fetched-last --dry-run" in done.stderr
+    assert not (place / "demo").exists()
 
 
 def test_status_of_nothing_is_one_line_and_exit_code_1(tmp_path):

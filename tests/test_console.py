@@ -106,3 +106,28 @@ def test_lmk_alone_prints_its_help_and_where_to_begin(capsys, monkeypatch):
         main()
     shown = capsys.readouterr().out
     assert left.value.code == 2 and "make-submission" in shown and shown.endswith("A first run: lmk demo\n")
+
+
+def test_what_is_counted_without_a_unit_has_neither_rate_nor_time_left(terminal, clock, capsys):
+    with progress("All steps", 4, "") as advance:
+        clock[0] += 20
+        advance(3)
+        assert re.search(r"3/4 +\d:\d\d so far", shown(terminal).splitlines()[-1])
+    assert speed(3, 20.0, "") == ""
+
+
+def test_a_log_counts_what_has_no_unit(clock, capsys):
+    with progress("All steps", 4, "") as advance:
+        clock[0] += 20
+        advance(3)
+        advance(1)
+    assert capsys.readouterr().err.splitlines() == ["All steps: 3 of 4, 20 s", "All steps: 4 of 4 in 20 s"]
+
+
+def test_commands_that_may_follow_are_printed_but_within_a_kernel(monkeypatch, capsys):
+    monkeypatch.setattr(console, "stderr", Console(stderr=True))
+    console.next_steps("lmk check", "lmk submit RUN")
+    assert capsys.readouterr().err == "Next: lmk check\n      lmk submit RUN\n"
+    monkeypatch.setenv("LMK_BUNDLE", "0123456789ab")
+    console.next_steps("lmk check")
+    assert capsys.readouterr().err == ""

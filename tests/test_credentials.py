@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -108,6 +109,15 @@ def test_a_damaged_kaggle_json_is_one_line_with_its_name(home, monkeypatch, text
         Client(2.0)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("name", ["kaggle.json", "credentials.json"])
+def test_a_pipe_or_a_folder_in_place_of_a_file_of_credentials_is_named_at_once(home, monkeypatch, make, name):
+    make(home / ".kaggle" / name)
+    monkeypatch.setenv("LMK_KAGGLE_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(CredentialsError, match=f"{name} is no file"):
+        Client(2.0)
+
+
 def test_a_damaged_kaggle_json_does_not_matter_beside_a_token(kaggle, home, monkeypatch):
     (home / ".kaggle" / "kaggle.json").write_text("[]")
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
@@ -162,6 +172,7 @@ ELSEWHERE = [
     "http://127.0.0.1\t.evil.example",
     "http://127.0.0.1%2eevil.example",
     "http://127.0.0.1:80:90",
+    "http://127.0.0.1:99999",
     "http://[::1]evil.example",
     "http://[::ffff:8.8.8.8]",
     "http://１２７.0.0.1",

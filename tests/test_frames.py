@@ -1,15 +1,18 @@
 """Submissions, runs and boards as tables of pandas, and as the CSV files that commands write of them."""
 
+import io
 import json
 from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Console
 
+from lmk.cli.runs import _table
 from lmk.kaggle.frames import leaderboard_frame, runs_frame, submissions_frame, write_csv
 from lmk.kaggle.leaderboard import Team
 from lmk.kaggle.records import FOLDER, Record, Records, records_folder
-from lmk.runs import DevFigures, RunRecord, write_record
+from lmk.runs import DevFigures, RunRecord, all_records, write_record
 
 
 def records(root: Path) -> Records:
@@ -94,3 +97,12 @@ def test_records_lie_at_the_top_of_a_checkout_wherever_in_it_one_stands(tmp_path
     monkeypatch.chdir(tmp_path)
     assert Records().root == FOLDER
     assert (Path(__file__).parents[1] / FOLDER / "README.md").is_file()  # lmk's own checkout has one
+
+
+def test_on_a_narrow_terminal_what_belongs_to_a_run_stands_unbroken_below_its_name(tmp_path):
+    run(tmp_path, "one", 0.75)
+    console = Console(width=46, file=io.StringIO())
+    console.print(_table(all_records(tmp_path / "runs"), {}, is_narrow=True))
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert lines[1].split() == ["one", "0.75000"]
+    assert lines[2:4] == ["demo", "tinymobilenet-gem"]

@@ -52,3 +52,15 @@ def test_a_reader_that_raises_something_else_is_found():
 def test_a_line_of_the_journal_with_an_endless_cell_counts_as_none():
     line = b"a,stored,5,4,3,00ff\n"
     assert fuzz.attempt(BY_NAME["journal"], b"x" * 200_000 + b",stored,5,4,3,00ff\n" + line) is None
+
+
+def test_an_input_that_ends_the_process_is_found_at_once(tmp_path, monkeypatch):
+    worker = fuzz._Worker()
+    try:
+        current = tmp_path / "current"
+        current.write_bytes(b"killer")
+        worker._process.kill()
+        [(problem, data)] = worker.do(("journal", 0, str(current)))
+        assert (problem, data) == ("died, exit code -9", b"killer")
+    finally:
+        worker.end()

@@ -165,7 +165,7 @@ def test_a_board_without_us_says_how_to_be_on_it():
 
 
 def test_trust_is_said_in_words_with_its_limits():
-    assert trust_words(trust([0.5], [0.4])).startswith("1 scored submission(s): too few")
+    assert trust_words(trust([0.5], [0.4])).startswith("1 scored submission: too few")
     words = trust_words(trust([0.1, 0.2, 0.3, 0.4], [0.1, 0.3, 0.2, 0.4]))
     assert "5 of 6 pairs" in words
     assert "+0.80 over 4" in words

@@ -8,11 +8,14 @@ from pathlib import Path
 import kaggle_server
 import pytest
 
+from lmk.cli.kernel import attached_folders
 from lmk.kaggle import kernels
 from lmk.kaggle.inside import weights_folder
 from lmk.kaggle.pull import Entry, Manifest
+from lmk.kaggle.push import prepare
 from lmk.kaggle.reuse import reuse_command
 from lmk.kaggle.weights import Published
+from lmk.models.backbones.catalogue import TINY
 from lmk.util.errors import LmkError
 
 SLUG = "tiny-landmarks"
@@ -118,6 +121,8 @@ def test_a_kernel_without_weights_is_refused_when_it_is_made_and_when_it_is_push
     new = ("kernel", "new", "mine", "--recipe", "mobilenet-gem", "-c", SLUG)
     code, _, err = lmk(*new)
     assert code == 1 and "would have no weights" in err and not Path("kernels", "mine").exists()
+    tiny = " ".join(lmk("kernel", "new", "mine", "--recipe", "tinymobilenet-gem", "-c", SLUG)[2].split())
+    assert f"`lmk weights push {TINY}`, then this command with --dataset lmk-backbones" in tiny
     assert lmk(*new, "--dataset", "lmk-backbones")[0] == 0
     code, _, err = lmk("kernel", "push", "mine")
     assert code == 1 and "attaches dataset tester/lmk-backbones, which is not on Kaggle" in err
@@ -152,6 +157,15 @@ def test_weights_are_sent_once_versioned_when_they_change_and_attached(kaggle, b
     lmk("kernel", "push", "mine", "--check")
     body = json.loads(Path("kernels", "mine", "kernel-metadata.json").read_text())
     assert (body["machine_shape"], body["model_sources"]) == ("NvidiaTeslaT4", [model])
+
+
+def test_weights_that_were_sent_from_here_are_read_from_their_folder_when_the_kernel_runs_here(
+    kaggle, rows, backbones, lmk, tmp_path
+):
+    assert lmk("weights", "push", str(backbones), "--attach", "rows")[0] == 0
+    prepared = prepare(rows, "local", [])
+    assert attached_folders(prepared, [], tmp_path)["lmk-backbones"] == backbones.resolve()
+    assert attached_folders(prepared, [f"lmk-backbones={tmp_path}"], tmp_path)["lmk-backbones"] == tmp_path
 
 
 @pytest.mark.parametrize("source", ["a/b/c", "a/", "", "a/b/c/d/e/f"])

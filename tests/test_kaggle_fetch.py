@@ -212,6 +212,7 @@ def test_names_that_stand_twice_are_refused(tmp_path):
         ("photos/.GIT/hooks/post-checkout", "version control"),
         ("photos/.git. /config", "version control"),
         ("git~1/config", "version control"),
+        ("a/.git::$INDEX_ALLOCATION/config", "version control"),
         ("a/.hg/hgrc", "version control"),
         (".fetched.json", "lmk uses itself"),
     ],
@@ -227,6 +228,19 @@ def test_a_folder_that_git_would_take_for_a_repository_is_refused(tmp_path, plac
     members = {f"{place}{name}": b"x" for name in ("HEAD", "config", "objects/ab/cd", "refs/heads/main")}
     with pytest.raises(LmkError, match="repository of git"):
         unpack(archive_of(tmp_path / "bare.zip", **members), tmp_path / "folder")
+
+
+def test_a_repository_whose_settings_lie_in_another_folder_is_refused(tmp_path):
+    members = dict.fromkeys(["x/HEAD", "x/commondir", "y/config", "y/objects/1", "y/refs/1"], b"x")
+    with pytest.raises(LmkError, match="'x' in it is a repository of git"):
+        unpack(archive_of(tmp_path / "bare.zip", **members), tmp_path / "folder")
+
+
+@pytest.mark.parametrize(("first", "second", "says"), [("a", "a/b.jpg", "a file and a folder"), ("a", "./a", "twice")])
+def test_one_name_for_two_things_is_refused_before_anything_is_written(tmp_path, first, second, says):
+    with pytest.raises(LmkError, match=says):
+        unpack(archive_of(tmp_path / "two.zip", **{first: b"x", second: b"y"}), tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
 
 
 def test_names_that_only_resemble_a_repository_are_unpacked(tmp_path):

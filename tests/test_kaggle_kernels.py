@@ -427,6 +427,26 @@ SECRETS = [
     "-----BEGIN OPENSSH PRIVATE KEY-----",
     "-----BEGIN PGP PRIVATE KEY BLOCK-----",
     f"hf_{MADE_UP}",
+    f"kaggle_key: {HEX32}",
+    f"kaggle_key = '{HEX32.upper()}'",
+    f'KAGGLE_KEY: str = "{HEX32}"',
+    f'os.environb[b"KAGGLE_KEY"] = b"{HEX32}"',
+    f'api.config_values["key"] = "{HEX32}"',
+    f'KAGGLE_KEY = ("{HEX32}")',
+    f"ENV KAGGLE_KEY {HEX32}",
+    "eyJ1c2VybmFtZSI6Im1lIiwia2V5IjoiYTFiMmMzZDRlNWY2MDcx",
+    f"!wandb login {HEX40}",
+    f"machine api.wandb.ai login user password {HEX40}",
+    f"Authorization: token {MADE_UP}",
+    f"aws_secret_access_key = {'Ab1/' * 10}",
+    f"sk_live_{MADE_UP}",
+    f"https://discord.com/api/webhooks/123456789012345678/{MADE_UP}",
+    f"AccountKey={MADE_UP}==",
+    f"gsk_{MADE_UP}",
+    f"SG.{MADE_UP[:22]}.{MADE_UP}",
+    f'COMET_API_KEY = "{MADE_UP}"',
+    'password = "correct-horse"',
+    "MLFLOW_TRACKING_PASSWORD=hunter2hunter2",
 ]
 
 
@@ -451,6 +471,11 @@ def test_secrets_of_many_services_are_found_in_many_forms_and_not_repeated(text,
         'digest = "' + "0123456789abcdef" * 4 + '"',
         'mask-rcnn-with-a-long-name-of-parts = "task-specific-heads-of-the-network"',
         'keys = ["key", "value"]',
+        'password = getpass("Password: ")',
+        "export WANDB_API_KEY=$WANDB_API_KEY",
+        'token: str = os.getenv("TOKEN", "")',
+        'tokenizer = "bert-base-multilingual-cased-v2"',
+        'secret = client.get_secret("label-of-a-secret-2026")',
     ],
 )
 def test_what_only_resembles_a_secret_goes_through(text):
@@ -458,7 +483,17 @@ def test_what_only_resembles_a_secret_goes_through(text):
 
 
 @pytest.mark.parametrize(
-    "name", ["kaggle.json", "Kaggle.JSON", "kaggle (1).json", "kaggle-me.json", "kaggle.json.bak", "id_ed25519", ".env"]
+    "name",
+    [
+        "kaggle.json",
+        "Kaggle.JSON",
+        "kaggle (1).json",
+        "kaggle-me.json",
+        "kaggle.json.bak",
+        "id_ed25519",
+        ".env",
+        "secrets.toml",
+    ],
 )
 def test_files_that_hold_credentials_by_their_names_are_refused(name):
     with pytest.raises(LmkError, match="by its name"):

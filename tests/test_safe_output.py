@@ -79,6 +79,10 @@ def test_control_characters_are_written_as_python_writes_them():
     )
 
 
+def test_letters_that_nobody_sees_are_shown():
+    assert safe("a\xad\u180e\u200b\u2060\u3164\uffa0\U0001d173b") == (r"a\xad\u180e\u200b\u2060\u3164\uffa0\U0001d173b")
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("terminal", [False, True])
 def test_whatever_prints_shows_a_hostile_name_literally(name, terminal, monkeypatch, capsys):

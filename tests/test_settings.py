@@ -113,3 +113,13 @@ def test_paths_start_from_the_folder_of_the_file(folder, lmk, monkeypatch):
     (folder / "below").mkdir()
     monkeypatch.chdir(folder / "below")
     assert f"No submission is recorded in {folder / 'sent'}" in lmk("submissions")[2].replace("\n", "")
+
+
+def test_a_value_that_no_command_takes_is_neither_set_nor_read(folder, lmk):
+    code, _, err = lmk("config", "set", "seed", "soon")
+    assert code == 2 and "--seed" in err
+    assert not (folder / NAME).exists()
+    for text in ('seed = "soon"\n', "[make-submission]\nfolds = 1\n"):
+        (folder / NAME).write_text(text)
+        code, _, err = lmk("runs")
+        assert code == 1 and err.startswith(f"error: {folder / NAME}: `{text.split()[-3]} = ")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmk.cli.app import DEFAULT_METRIC, JsonOption, MetricOption, SeedOption, app, print_json
+from lmk.cli.app import DEFAULT_METRIC, DEFAULT_WORKSPACE, JsonOption, MetricOption, SeedOption, app, print_json
 from lmk.cli.complete import blend_rule_names
 from lmk.cli.output import say
 from lmk.ensemble.blend_rules import BLENDS, fixed_rules, learned_rules
@@ -53,6 +54,7 @@ def blend(
     json: JsonOption = False,
 ) -> None:
     """Blend submissions by a rule; with --dev weights are learned, with --solution the blend is scored."""
+    from lmk.cli.console import next_steps
     from lmk.ensemble.combine import combination
     from lmk.metrics.registry import find_metric
     from lmk.predictions import write_submission
@@ -92,6 +94,22 @@ def blend(
         print_json(facts)
     else:
         _print(facts, scored_by)
+        next_steps(*after_blend(submissions, out))
+
+
+def after_blend(submissions: Sequence[Path], out: Path) -> list[str]:
+    """Commands that follow a blend, for the competition of the run that made one of its parts, if any did."""
+    from shlex import quote
+
+    from lmk.runs import all_records
+    from lmk.util.workspace import Workspace
+
+    parts = {path.resolve() for path in submissions}
+    made = all_records(Workspace(DEFAULT_WORKSPACE).runs)
+    of_parts = (record.competition for record in made if Path(record.submission).resolve() in parts)
+    competition = quote(next(of_parts, "COMPETITION"))
+    file = quote(str(out))
+    return [f"lmk check {file} -c {competition}", f"lmk submit {file} -c {competition} --wait"]
 
 
 def _aligned(paths: list[Path]) -> list[Predictions]:

@@ -67,6 +67,7 @@ def set_setting(
 
     A command line's own option and its environment variable go before the setting.
     """
+    from lmk.cli.defaults import refusal
     from lmk.util.errors import UsageError, did_you_mean
     from lmk.util.settings import NAME, set_value, settings_path
 
@@ -75,8 +76,11 @@ def set_setting(
         raise UsageError(f"No command has an option --{key}.{did_you_mean(key, known)}")
     values = [_parsed(word) for word in value]
     path = settings_path() or Path.cwd() / NAME
-    set_value(path, key, values[0] if len(values) == 1 else values)  # type: ignore[arg-type]
-    say(f"{key} = {_text(values[0] if len(values) == 1 else values)}  ({path})")
+    chosen = values[0] if len(values) == 1 else values
+    if why := refusal(typer.main.get_command(app), key, chosen, path.parent):  # it would stop every command
+        raise UsageError(f"--{key} does not take {_text(chosen)}: {why}.")
+    set_value(path, key, chosen)  # type: ignore[arg-type]
+    say(f"{key} = {_text(chosen)}  ({path})")
 
 
 @config.command()

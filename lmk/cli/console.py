@@ -1,6 +1,7 @@
 """Progress and notes of a command: rich on a terminal, plain lines in logs; on stderr, always literal."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -76,7 +77,12 @@ def _print_literally(text: str) -> None:
 
 
 def next_steps(*lines: str) -> None:
-    """Print commands that a person may call next, a line each, on stderr; no line is broken: it can be copied."""
+    """Print commands that a person may call next, a line each, on stderr; no line is broken: it can be copied.
+
+    Within a kernel nothing is printed: nobody can type there, and its paths are gone when its log is read.
+    """
+    if os.environ.get("LMK_BUNDLE"):
+        return
     for place, line in enumerate(lines):
         _print_literally(safe(f"{'Next:' if place == 0 else '     '} {line}"))
 
@@ -90,14 +96,15 @@ def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
 
 
 class Clock(ProgressColumn):
-    """The one time of a bar, with its name: what is left by the pace so far, or the time so far where none is known."""
+    """The one time of a bar, with its name: what is left by the pace so far, or the time so far where none is known or
+    a pace says nothing (no unit)."""
 
     max_refresh = 0.5
 
     def render(self, task: Task) -> Text:
         """`about 1:20 left`, or `0:05 so far`."""
         left = task.time_remaining
-        if left is not None and task.completed:
+        if left is not None and task.completed and task.fields["rate"]:
             return Text(f"about {clock(left)} left")
         return Text(f"{clock(task.elapsed or 0.0)} so far")
 
@@ -153,7 +160,9 @@ def _bars() -> Iterator[Progress]:
 
 
 def speed(done: int, seconds: float, unit: str) -> str:
-    """`7.9 photos/s`, or `12 s each` of what takes seconds."""
+    """`7.9 photos/s`, or `12 s each` of what takes seconds; nothing without a unit."""
+    if not unit:
+        return ""
     rate = done / max(seconds, 1e-9)
     return f"{rate:,.1f} {unit}/s" if rate >= 0.5 or not done else f"{seconds / done:,.0f} s each"
 
@@ -169,10 +178,11 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
         now = time.monotonic()
         if now - last >= LINE_SECONDS and done < total:
             last = now
-            rate = speed(done, now - start, unit)
-            print(f"{label}: {done:,} of {total:,} {unit}, {rate}", file=sys.stderr, flush=True)
+            rate = f" {unit}, {speed(done, now - start, unit)}" if unit else f", {now - start:,.0f} s"
+            print(f"{label}: {done:,} of {total:,}{rate}", file=sys.stderr, flush=True)
 
     yield advance
     seconds = time.monotonic() - start
     if seconds >= QUIET_SECONDS:
-        print(f"{label}: {done:,} {unit} in {seconds:,.0f} s", file=sys.stderr, flush=True)
+        count = f"{done:,} {unit}" if unit else f"{done:,} of {total:,}"
+        print(f"{label}: {count} in {seconds:,.0f} s", file=sys.stderr, flush=True)

@@ -26,6 +26,7 @@ UNREADABLE = "unreadable-photos"
 
 @data.command()
 def status(
+    context: typer.Context,
     competition: CompetitionOption = DEFAULT_COMPETITION,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     unreadable: Annotated[bool, typer.Option("--unreadable", help="Decode every photo; list those that fail.")] = False,
@@ -34,15 +35,24 @@ def status(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Count a competition's photos and landmarks, and list what is missing, doubled, left over or unreadable."""
+    """Count a competition's photos and landmarks, and list what is missing, doubled, left over or unreadable.
+
+    Without --competition: of the one that came last into the workspace; of the demo where there is none.
+    """
     from shlex import quote
 
-    from lmk.cli.console import next_steps, progress
+    from lmk.cli.console import next_steps, note, progress
+    from lmk.data.competitions import competitions_here
     from lmk.pipeline.dataset import open_competition
     from lmk.util.errors import LmkError
     from lmk.util.workspace import Workspace
 
-    opened = open_competition(competition, Workspace(workspace).competitions, progress)
+    folder = Workspace(workspace).competitions
+    if str(context.get_parameter_source("competition")).endswith(".DEFAULT") and (here := competitions_here(folder)):
+        competition = here[0]
+        if len(here) > 1:
+            note(f"{competition} came last; {folder} also holds {', '.join(here[1:])}, to be named by -c.")
+    opened = open_competition(competition, folder, progress)
     findings = list(opened.findings)
     if unreadable:
         findings += _unreadable(opened)

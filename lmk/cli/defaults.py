@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,28 @@ def default_map(command: Any, settings: Settings) -> dict[str, Any]:
     (`[make-submission]`, `[kernel.push]`) holds for that command and goes before the top.
 
     Raises:
-        LmkError: A key is no option, or a table no command.
+        LmkError: A key is no option, a table no command, or a value one that no command takes.
     """
     general = {key: value for key, value in settings.values.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in settings.values.items() if isinstance(value, dict)}
     known = {name for leaf in _leaves(command) for name in _options(leaf)}
-    for key in general:
+    for key, value in general.items():
         if key not in known:
             raise LmkError(f"{settings.path}: no command has an option --{key}.{did_you_mean(key, known)}")
+        if flaw := refusal(command, key, value, settings.folder):
+            raise LmkError(_no_value(settings, key, value, flaw))
     return _defaults(command, general, tables, settings, "")
 
 
 def option_names(command: Any) -> list[str]:
     """Names of all options below `command`, without dashes: the keys that `lmk.toml` may hold."""
     return sorted({name for leaf in _leaves(command) for name in _options(leaf)})
+
+
+def refusal(command: Any, key: str, value: Any, folder: Path) -> str:
+    """Why no command below `command` takes a value of the option `key`; empty where one does."""
+    flaws = [_flaw(leaf, key, value, folder) for leaf in _leaves(command) if key in _options(leaf)]
+    return flaws[0] if all(flaws) else ""
 
 
 def _defaults(
@@ -44,6 +53,8 @@ def _defaults(
             raise LmkError(f"{settings.path}: there is no command `lmk {where}{key}`.{did_you_mean(key, children)}")
         if key not in options:
             raise LmkError(f"{settings.path}: `lmk {where.strip()}` has no option --{key}.{did_you_mean(key, options)}")
+        if flaw := _flaw(command, key, value, settings.folder):
+            raise LmkError(_no_value(settings, key, value, flaw))
     found = {
         options[key].name: _value(options[key], value, settings.folder)
         for key, value in {**general, **own}.items()
@@ -71,6 +82,23 @@ def _options(command: Any) -> dict[str, Any]:
         for word in option.opts
         if word.startswith("--")
     }
+
+
+def _flaw(command: Any, key: str, value: Any, folder: Path) -> str:
+    """Why a command's option does not take a value; empty if it does."""
+    from typer import BadParameter, Context
+
+    option = _options(command)[key]
+    try:
+        option.process_value(Context(command), _value(option, value, folder))
+    except BadParameter as error:
+        return str(error.message).rstrip(".")
+    return ""
+
+
+def _no_value(settings: Settings, key: str, value: Any, flaw: str) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return f"{settings.path}: `{key} = {text}` is no value of --{key}: {flaw}. Correct the line, or remove it."
 
 
 def _value(option: Any, value: Any, folder: Path) -> Any:

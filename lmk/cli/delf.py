@@ -22,6 +22,7 @@ app.add_typer(delf, name="delf")
 @run_command
 def train(opened: Opened, json: JsonOption = False) -> None:
     """Train attention on the competition's training photos, and fit the PCA to their features."""
+    from lmk.cli.console import next_steps
     from lmk.pipeline.build import local_steps
     from lmk.pipeline.steps import DELF_NETWORK, execute
     from lmk.util.errors import LmkError
@@ -40,6 +41,7 @@ def train(opened: Opened, json: JsonOption = False) -> None:
         return
     say(f"DELF on {found.recipe.backbone}: {last['accuracy']:.1%} of the views named after {len(history)} epochs")
     say(f"Weights and PCA: {weights}, {pca}")
+    next_steps(f"{opened.then('delf extract')}  (its features of all photos)", verified_by_delf(opened))
 
 
 @delf.command("extract")
@@ -48,6 +50,7 @@ def extract(opened: Opened, json: JsonOption = False) -> None:
     """Extract the features of all photos; those that are stored are not computed again."""
     import time
 
+    from lmk.cli.console import next_steps
     from lmk.pipeline.build import local_steps
     from lmk.pipeline.steps import DELF_NETWORK, execute, local_of
 
@@ -63,3 +66,12 @@ def extract(opened: Opened, json: JsonOption = False) -> None:
         print_json(values | {"features": count, "photos_per_second": missing / seconds})
         return
     say(f"{count:,} features of {len(ids):,} photos, {missing:,} of them computed now: {source.store.folder}")
+    next_steps(verified_by_delf(opened))
+
+
+def verified_by_delf(opened: Opened) -> str:
+    """The command that verifies by DELF's features, which are stored."""
+    from lmk.local.kinds import kinds_of
+
+    stored = "delf" in kinds_of(opened.config.local_features)
+    return opened.then("make-submission", *(() if stored else ("--local-features delf",)))

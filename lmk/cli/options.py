@@ -7,7 +7,7 @@ import inspect
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -43,6 +43,7 @@ from lmk.util.text import described
 if TYPE_CHECKING:
     from lmk.pipeline.config import Config, Execution
     from lmk.pipeline.dataset import Dataset
+    from lmk.util.workspace import Workspace
 
 DEMO_RECIPES = ("tinymobilenetv2-gem", "tinymobilenet-gem")
 CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
@@ -91,11 +92,23 @@ OF_LIKE = (
 
 @dataclass(frozen=True)
 class Opened:
-    """Inputs of a command: the configuration, the competition as it sees it, and how it computes."""
+    """Inputs of a command.
+
+    Attributes:
+        config: What decides its results.
+        dataset: The competition as it sees it.
+        execution: How it computes.
+        words: The options of the run that were typed, so that the next command can be printed whole.
+    """
 
     config: Config
     dataset: Dataset
     execution: Execution
+    words: str = ""
+
+    def then(self, command: str, *further: str) -> str:
+        """A command line of `command` with the options that were typed and `further` ones."""
+        return " ".join(filter(None, ("lmk", command, self.words, *further)))
 
 
 @contextmanager
@@ -363,11 +376,21 @@ def open_run(
     stop = Stop(parse_duration(stop_after) if stop_after else None)
     with place.alone() if computes else nullcontext(), _workers(cluster, jobs) as workers, stop.listening():
         execution = Execution(place, workers, progress, note, stop, checkpoint_minutes)
+        _say_that_it_is_the_demo(competition, place)
         opened = open_competition(competition, place.competitions, progress)
         config = within_budget(asked, size_of(opened), disk_budget(disk, place.stores))
         for line in changes(asked, config):
             note(line)
         yield Opened(config, open_dataset(config, opened, execution), execution)
+
+
+def _say_that_it_is_the_demo(competition: str, place: Workspace) -> None:
+    """Print which other competitions are here before the demo is drawn: a person may have forgotten `-c`."""
+    from lmk.data.competitions import competitions_here
+
+    here = competitions_here(place.competitions)
+    if competition == DEFAULT_COMPETITION and here and DEFAULT_COMPETITION not in here:
+        note(f"This is the demo. {place.competitions} holds {', '.join(here)}, to be named by -c.")
 
 
 def disk_budget(disk: str | None, stores: Path) -> float:
@@ -535,8 +558,13 @@ def refuse_overridden(context: typer.Context, like: str) -> None:
 
 def _on_command_line(context: typer.Context, names: Sequence[str]) -> str:
     """Which of the options were given on the command line, for people."""
-    given = [name for name in names if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    given = [name for name in names if _is_typed(context, name)]
     return ", ".join(f"--{name.replace('_', '-')}" for name in given)
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    """Whether a parameter's value stands on the command line, not in the environment or in lmk.toml."""
+    return str(context.get_parameter_source(name)).endswith("COMMANDLINE")
 
 
 @dataclass(frozen=True)
@@ -557,10 +585,10 @@ def run_command(
     command's context says that a command below it does the work, or where `instead`, which is given all options, does.
     """
 
-    def call(options: dict[str, Any], own: dict[str, Any]) -> None:
+    def call(options: dict[str, Any], own: dict[str, Any], typed: Mapping[str, Any]) -> None:
         options["computes"] = computes and not own.get("dry_run", False)
         with open_run(**options) as opened:
-            function(opened, **own)
+            function(replace(opened, words=command_of(typed)), **own)
 
     return _with_options(function, call, instead=instead)
 
@@ -575,7 +603,7 @@ def config_command(
         without_effect: A command whose own options it takes, too, and leaves alone, so that its line can be pasted.
     """
 
-    def call(options: dict[str, Any], own: dict[str, Any]) -> None:
+    def call(options: dict[str, Any], own: dict[str, Any], typed: Mapping[str, Any]) -> None:
         every = {name: part.default for name, part in inspect.signature(open_run).parameters.items()} | options
         function(Asked(config_from(every), every), **own)
 
@@ -609,7 +637,7 @@ def command_of(options: Mapping[str, Any]) -> str:
 
 def _with_options(
     function: Callable[..., None],
-    call: Callable[[dict[str, Any], dict[str, Any]], None],
+    call: Callable[[dict[str, Any], dict[str, Any], Mapping[str, Any]], None],
     further: Sequence[inspect.Parameter] = (),
     instead: Callable[..., bool] | None = None,
 ) -> Callable[..., None]:
@@ -617,7 +645,7 @@ def _with_options(
 
     Args:
         function: Its parameters after the first are its own options.
-        call: Gets the options of a run, and the function's own, by name.
+        call: Gets the options of a run, the function's own, and those of a run that were typed, by name.
         further: Number of other names.
         instead: Gets all options first, and says whether it did the work in place of the command.
     """
@@ -641,7 +669,8 @@ def _with_options(
             refuse_without_effect(given["context"], given["ensemble"])
         if options["like"] is not None:
             refuse_overridden(given["context"], options["like"])
-        call(options, {name: given[name] for name in names})
+        typed = {name: value for name, value in options.items() if _is_typed(given["context"], name)}
+        call(options, {name: given[name] for name in names}, typed)
 
     if "context" not in names | {part.name for part in ignored}:  # which option was given, the context alone knows
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -11,7 +11,7 @@ import typer
 from lmk.cli.app import COMMON, JsonOption, app, print_json
 from lmk.cli.complete import photos_or_recipes, run_names
 from lmk.cli.options import run_command
-from lmk.cli.output import fail, say
+from lmk.cli.output import fail, say, say_text
 from lmk.cli.stages import run_to
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def _asks_about_photos(**given: Any) -> bool:
     """Answer photos where the arguments are photos; whether that was so."""
     names, context = given["recipe"], given["context"]
     if given["run"] is None and given["out"] is None and not any(map(_looks_like_photo, names)):
+        if Path(names[0]).is_dir():
+            raise typer.BadParameter(f"{names[0]} is a folder. Name photos in it, such as {Path(names[0]) / '*.jpg'}.")
         if len(names) != 1:
             raise typer.BadParameter("Name one recipe, or photos (.jpg, .png, .webp).")
         return False
@@ -192,7 +194,7 @@ def _answer(photo: Path, found: Recognition, picture: Path, json: bool) -> dict[
 def _print(photo: Path, found: Recognition, picture: Path, inliers: int | None) -> None:
     best = found.candidates[0]
     unlikely = found.is_probability and best.confidence < PROBABLE
-    say(f"{photo}: {'probably none of the landmarks' if unlikely else best.name or best.landmark}")
+    say_text(f"{photo}: {'probably none of the landmarks' if unlikely else best.name or best.landmark}", "  ")
     for one in found.candidates[:SHOWN]:
         verified = "" if one.inliers is None else f"  {one.inliers} inliers with {one.gallery_photo or 'no photo'}"
         say(f"  {one.confidence:.3f}  {one.name or one.landmark}{verified}")

@@ -56,7 +56,10 @@ def runs(
         of = f" on {name}" if name else ""
         note(f"{workspace / 'runs'} holds no run{of}. `lmk make-submission` makes one.")
         return
-    stdout().print(_table(found, sent))
+    console = stdout()
+    wide = _table(found, sent)
+    is_narrow = console.measure(wide, options=console.options.update(max_width=1000)).maximum > console.width
+    console.print(_table(found, sent, is_narrow) if is_narrow else wide)
     next_steps(f"lmk report {quote(found[0].run)} --open")
 
 
@@ -88,13 +91,15 @@ def _facts(record: RunRecord, submission: Record | None) -> dict[str, object]:
     }
 
 
-def _table(found: list[RunRecord], sent: dict[str, Record]) -> Table:
+def _table(found: list[RunRecord], sent: dict[str, Record], is_narrow: bool = False) -> Table:
+    """The runs, a row each; on a narrow terminal with competition, recipes and time below the name."""
     from rich.table import Table
 
     from lmk.metrics.registry import find_metric
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "competition", "recipes", "made (UTC)"):
+    names = ("run", "competition", "recipes", "made (UTC)")
+    for name in (", ".join(names),) if is_narrow else names:
         # A name broken in two is not found again; on a narrow terminal all others are folded, never cut.
         table.add_column(name, no_wrap=name == "run", overflow="fold")
     others = {record.metric for record in found} - {"gap"}
@@ -107,11 +112,16 @@ def _table(found: list[RunRecord], sent: dict[str, Record]) -> Table:
     for record in found:
         gap = record.dev.gap.get(record.submitted)
         submission = sent.get(record.run)
-        row = [
+        about = [
             record.run,
             record.competition,
-            f"{record.submitted}: {', '.join(record.recipes)}",
+            ", ".join(record.recipes)
+            if [record.submitted] == record.recipes
+            else f"{record.submitted}: {', '.join(record.recipes)}",
             record.made[:16].replace("T", " "),
+        ]
+        row = [
+            *(["\n".join(about)] if is_narrow else about),
             _number(gap) + (f" {find_metric(record.metric).title}" if others else ""),
         ]
         if any_sent:

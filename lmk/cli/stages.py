@@ -82,7 +82,7 @@ def train(
     title = find_metric(opened.config.metric).title
     columns = ("network", "epochs", "loss", f"{title} in training", f"{title} on dev")
     print_table(f"{recipe}: last epochs", columns, rows)
-    next_steps(f"lmk make-submission -r {recipe}, with the same options: its networks are not trained again")
+    next_steps(f"{opened.then('make-submission')}  (its networks are not trained again)")
 
 
 @app.command()
@@ -138,4 +138,4 @@ def _print_figures(
     interval = f"95 % interval {low:.3f} to {high:.3f}"
     say(f"{step.name}: {metric.title} {value:.5f} on dev ({len(dataset.dev):,} queries, {interval})")
     say(f"Predictions of dev and test: {files[0]}, {files[1]}")
-    next_steps("lmk make-submission, with the same options: what is stored is not computed again")
+    next_steps(f"{opened.then('make-submission')}  (what is stored is not computed again)")

@@ -57,7 +57,10 @@ def verify_all(opened: Opened, context: typer.Context, json: JsonOption = False)
         ("evidence", *(f"ROC area by {kind}, right against wrong" for kind in kinds)),
         [(name, *(f"{area[kind][name]:.4f}" for kind in kinds)) for name in area[kinds[0]]],
     )
-    next_steps("lmk make-submission, with the same options: what is stored is not computed again")
+    next_steps(
+        f"{opened.then('make-submission')}  (what is stored is not computed again)",
+        opened.then("verify show QUERY GALLERY") + "  (two photos by their ids)",
+    )
 
 
 @verify.command()
@@ -69,6 +72,7 @@ def show(
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture, PNG or JPEG.")] = Path("matches.png"),
 ) -> None:
     """Draw two photos side by side and the inliers between them."""
+    from lmk.cli.console import next_steps
     from lmk.pipeline.build import comparison_of
     from lmk.pipeline.verify import draw_comparison
     from lmk.util.errors import LmkError
@@ -80,3 +84,17 @@ def show(
     comparison = comparison_of(opened.config, opened.dataset, opened.execution)
     inliers = draw_comparison(opened.dataset.read, comparison, query, other, out)
     say(f"{inliers} inliers: {out}")
+    next_steps(*after_picture(opened))
+
+
+def after_picture(opened: Opened) -> list[str]:
+    """What to look at after two photos: the report of the competition's newest run, or how to make a run."""
+    from shlex import quote
+
+    from lmk.runs import all_records
+
+    name = opened.dataset.competition.name
+    runs = [record for record in all_records(opened.execution.workspace.runs) if record.competition == name]
+    if not runs:
+        return [opened.then("make-submission")]
+    return [f"lmk report {quote(max(runs, key=lambda record: record.made).run)} --open  (such pairs of its mistakes)"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -119,6 +121,27 @@ def attach(
     for entry in kernels:
         say(f"{entry.name}: {'attached' if entry.name in changed else 'attached before'}")
     next_steps(*(f"lmk kernel push {entry.name} --wait --pull" for entry in kernels))
+
+
+def weights_here(backbones: Sequence[str]) -> Path | None:
+    """The folder of lmk, of an installed package or of Keras' downloads that holds weights of all the backbones; None
+    where there is none."""
+    files = [published_file(name) for name in backbones]
+    folders = {None if file is None else file.parent for file in files}
+    return folders.pop() if len(folders) == 1 else None
+
+
+def published_file(backbone: str) -> Path | None:
+    """The file on this machine with a backbone's published weights, or those that come with lmk; nothing is fetched."""
+    from lmk.models.backbones.catalogue import TINY, backbone_named
+    from lmk.util.files import installed_file
+
+    known = backbone_named(backbone)
+    if known.package is not None:
+        return installed_file(known.package, f"models/{known.published}")
+    downloads = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser()) / "models"
+    places = (TINY / f"{backbone}.weights.h5", downloads / known.published)
+    return next((path for path in places if path.is_file()), None)
 
 
 def _backbones_in(folder: Path) -> dict[str, str]:

@@ -140,6 +140,12 @@ def find_competition(name: str, competitions: Path) -> tuple[str, Path]:
     )
 
 
+def competitions_here(competitions: Path) -> list[str]:
+    """Names of the competitions in a workspace's folder, the last made first."""
+    folders = (path.parent for path in competitions.glob("*/train.csv"))
+    return [folder.name for folder in sorted(folders, key=lambda folder: (-folder.stat().st_mtime_ns, folder.name))]
+
+
 def photo_addresses(root: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Ids and addresses of the photos, by part ("train", "test"); a part whose table gives none is absent.
 

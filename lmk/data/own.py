@@ -182,10 +182,11 @@ def _find(source: Path, apart: Collection[Path], progress: Progress) -> tuple[li
         photos += [Photo(path, landmark, kind == TEST_FOLDER) for path in paths]
     landmarks = sorted({photo.landmark for photo in photos if photo.landmark is not None})
     if len(landmarks) < 2:
+        found = f"photos of one landmark only ({landmarks[0]})" if landmarks else "no folder of photos"
         raise LmkError(
-            f"{source} has folders with photos of {len(landmarks)} landmark(s)"
-            f"{f' ({landmarks[0]})' if landmarks else ''}, and two are needed. Make a folder for each landmark in it, "
-            "called by the landmark's name, with its photos (.jpg, .png, .webp)."
+            f"{source} holds {found}, "
+            "and two landmarks are needed. Make a folder for each landmark in it, called by the landmark's name, with "
+            "its photos (.jpg, .png, .webp)."
         )
     return photos, others
 

@@ -24,9 +24,10 @@ LONGEST_NAME = 255
 """Bytes of a file's or a folder's name."""
 REPOSITORIES = {".git", ".hg", ".svn", ".bzr", ".jj", "_darcs", "cvs", "git~1"}
 """Folders of version control, in lower case: their settings name programs that are run where a person or lmk asks for
-the state of the folder. `git~1` is `.git` by its short name on Windows' disks."""
-BARE = {("head", True), ("config", True), ("objects", False)}
-"""Names by which git takes a folder for a repository even without `.git`, names, and whether each is a file."""
+the state of the folder. `git~1` is `.git` by its short name on Windows' disks, where a colon ends a name."""
+BARE = ({("head", True), ("config", True), ("objects", False)}, {("head", True), ("commondir", True)})
+"""Names by which git takes a folder for a repository even without `.git` (the second: one whose settings lie in the
+folder that `commondir` names), in lower case, and whether each is a file."""
 OWN_NAMES = {".fetched.json", LOCK}
 """Files of lmk's own beside what an archive brings."""
 DAMAGE = (
@@ -94,12 +95,17 @@ def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     if len(members) > MOST_FILES:
         raise LmkError(f"{archive.name} claims {len(members):,} files; lmk unpacks at the most {MOST_FILES:,}.")
     seen: set[str] = set()
+    folders: set[str] = set()
     for member in members:
         if problem := _problem(member):
             raise LmkError(f"{archive.name} is not unpacked: {quoted(member.filename)} {problem}.")
-        if member.filename in seen:
-            raise LmkError(f"{archive.name} is not unpacked: it holds {quoted(member.filename)} twice.")
-        seen.add(member.filename)
+        path = PurePosixPath(member.filename)
+        if str(path) in seen:
+            raise LmkError(f"{archive.name} is not unpacked: it holds {quoted(str(path))} twice.")
+        seen.add(str(path))
+        folders.update(map(str, path.parents))
+    if both := sorted(seen & folders):
+        raise LmkError(f"{archive.name} is not unpacked: {quoted(both[0])} in it is a file and a folder.")
     if repository := _bare_repository(seen):
         raise LmkError(f"{archive.name} is not unpacked: {quoted(repository)} in it is a repository of git.")
     unpacked = sum(member.file_size for member in members)
@@ -117,7 +123,7 @@ def _problem(member: zipfile.ZipInfo) -> str | None:
         return "has no name, or one that is too long"
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in path.parts[0] or not name.isprintable():
         return "leads outside the folder"
-    if any(part.rstrip(". ").lower() in REPOSITORIES for part in path.parts):
+    if any(part.partition(":")[0].rstrip(". ").lower() in REPOSITORIES for part in path.parts):
         return "is of a version control's folder, whose settings may run programs"
     if path.name in OWN_NAMES:
         return "is a name that lmk uses itself"
@@ -136,9 +142,9 @@ def _bare_repository(names: set[str]) -> str | None:
         path = PurePosixPath(name.lower())
         for depth, part in enumerate(path.parts):
             entry = (part, depth == len(path.parts) - 1)
-            if entry in BARE:
+            if any(entry in names for names in BARE):
                 inside.setdefault("/".join(path.parts[:depth]) or ".", set()).add(entry)
-    return next((folder for folder, found in inside.items() if found == BARE), None)
+    return next((folder for folder, found in inside.items() if any(names <= found for names in BARE)), None)
 
 
 def _check_space(folder: Path, members: list[zipfile.ZipInfo]) -> None:

@@ -21,18 +21,23 @@ SIZE_LIMIT = 1_000_000
 _WIDTH = 120
 """Characters of a line of the encoded archive."""
 
-_VALUE = r"[\\\"']*(?=[A-Za-z_-]*[0-9])[0-9A-Za-z_\-]{16,}[\\\"']"
+_QUOTED = r"(?:\b[A-Za-z]{1,2})?[\\\"']+"
+"""The beginning of a literal, its prefix with it (b"...", f"...")."""
+_IS = r"[\\\"'\])]*\s*(?::\s*(?:str|bytes)\s*)?[=:,]\s*\(?\s*"
+"""What may stand between the name of a secret and its value in Python, JSON, YAML and shells."""
+_VALUE = rf"{_QUOTED}(?=[A-Za-z_.-]*[0-9])[0-9A-Za-z_.\-]{{16,}}[\\\"']"
 """A value between quotes, with a digit: neither the call that gets one nor the name of a variable."""
-_HEX = r"[\\\"']*[0-9a-f]{32,}\b"
+_HEX = rf"(?:{_QUOTED})?[0-9a-fA-F]{{32,}}\b"
 PATTERNS = {
-    "a Kaggle token": re.compile(r"KGAT_[0-9A-Za-z]{16,}"),
+    "a Kaggle token": re.compile(r"KGAT_[0-9A-Za-z]{16,}", re.IGNORECASE),
     "a Kaggle key": re.compile(
-        rf"[\\\"']key[\\\"']+\s*[:,]\s*{_HEX}|\bkey\s*=\s*[\"']{_HEX}"
-        rf"|KAGGLE_(?:KEY|API_TOKEN)[\\\"'\])]*\s*[=:,]\s*(?:{_VALUE}|{_HEX})"
+        rf"[\\\"']key[\\\"'\]]+\s*[:,=]\s*{_HEX}|\bkey\s*=\s*{_QUOTED}{_HEX}"
+        rf"|(?i:kaggle[_-]?(?:api[_-]?)?(?:key|token))(?:{_IS}(?:{_VALUE}|{_HEX})|\s+{_HEX})"
+        r"|\beyJ1c2VybmFtZSI6[0-9A-Za-z+/]{30,}"  # kaggle.json in base64
     ),
     "a key of Weights & Biases": re.compile(
         r"(?i:wandb[\w.\"'\](\s]{0,30}(?:key|token)?[\"'\]]*\s*[=:,(]\s*(?:key\s*=\s*)?)[\\\"']*[0-9a-f]{40}\b"
-        r"|\bwandb_v1_[0-9A-Za-z_]{20,}"
+        r"|\bwandb_v1_[0-9A-Za-z_]{20,}|wandb(?:\.ai\b.{0,60}|\s+login\s.{0,40})\b[0-9a-f]{40}\b"
     ),
     "an OpenAI or Anthropic key": re.compile(r"\bsk-[0-9A-Za-z]*-?[0-9A-Za-z_-]{20,}"),
     "a Slack token": re.compile(r"\bxox[a-z](?:\.xox[a-z])?-[0-9A-Za-z-]{10,}|\bxapp-[0-9]-[0-9A-Za-z-]{10,}"),
@@ -42,21 +47,38 @@ PATTERNS = {
         r"\bAIza[0-9A-Za-z_-]{35}|\bya29\.[0-9A-Za-z_-]{20,}|\bGOCSPX-[0-9A-Za-z_-]{20,}|\b1//0[0-9A-Za-z_-]{40,}"
     ),
     "a bearer token": re.compile(r"\b[Bb]earer\s+(?=[^\s\"']*[0-9])[0-9A-Za-z._~+/=-]{20,}"),
-    "a password in a header": re.compile(r"\bAuthorization[\"']?\s*[:=,]\s*[\"']?Basic\s+[0-9A-Za-z+/=]{8,}"),
+    "a password in a header": re.compile(
+        r"\bAuthorization[\"']?\s*[:=,]\s*[\"']?(?:Basic\s+[0-9A-Za-z+/=]{8,}|[Tt]oken\s+[0-9A-Za-z._-]{20,})"
+    ),
     "a JSON web token": re.compile(r"\beyJ[0-9A-Za-z_-]{10,}\.eyJ[0-9A-Za-z_-]{10,}\.[0-9A-Za-z_-]{10,}"),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----"),
     "a GitHub token": re.compile(r"\bgh[pousr]_[0-9A-Za-z]{36}|\bgithub_pat_[0-9A-Za-z_]{40,}"),
     "a Hugging Face token": re.compile(r"\bhf_[0-9A-Za-z]{30,}"),
     "an AWS key": re.compile(
-        r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|(?i:aws_secret_access_key)[\"'\])]*\s*[=:,]\s*[\"']?[0-9A-Za-z/+=]{40}\b"
+        r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|(?i:aws_secret_access_key)[\"'\])]*\s*[=:,]\s*[\"']?[0-9A-Za-z/+=]{40}(?![0-9A-Za-z/+=])"
     ),
     "a package index's token": re.compile(r"\bpypi-[0-9A-Za-z_-]{50,}|\bnpm_[0-9A-Za-z]{36}\b"),
-    "a password in an address": re.compile(r"[a-z]+://[^\s/:@\"'{}]+:[^\s/@\"'{}]+@[a-z0-9]"),
+    "a Stripe key": re.compile(r"\b[sr]k_(?:live|test)_[0-9A-Za-z]{20,}"),
+    "a Discord or Telegram token": re.compile(
+        r"discord(?:app)?\.com/api/webhooks/[0-9]{10,}/[0-9A-Za-z_-]{30,}|\b[0-9]{8,10}:AA[0-9A-Za-z_-]{33}\b"
+    ),
+    "an Azure key": re.compile(r"\b(?:Account|SharedAccess)Key=[0-9A-Za-z+/]{40,}"),
+    "a token of a service": re.compile(
+        r"\b(?:SG\.[0-9A-Za-z_-]{16,}\.|dop_v1_|r8_|gsk_|dapi|lin_api_|xai-|pplx-|nvapi-|shpat_|fw_|sl\.)"
+        r"(?=[A-Za-z_-]*[0-9])[0-9A-Za-z_-]{24,}"
+    ),
+    "a value that its name calls a secret": re.compile(
+        rf"(?i:api_?key|token|secret|access_?key){_IS}{_VALUE}"
+        rf"|(?i:password|passwd){_IS}{_QUOTED}[^\s\"'\\{{}}$]{{8,}}[\\\"']"
+        r"|(?:API_?KEY|TOKEN|SECRET|ACCESS_?KEY|PASSWORD)=(?=[^\s\"']*[0-9])[^\s\"'$(){}\[\]<>]{8,}"
+    ),
+    "a password in an address": re.compile(r"\b[a-z]{2,20}://[^\s/:@\"'{}]{1,200}:[^\s/@\"'{}]{1,200}@[a-z0-9]"),
 }
 """Looks of secrets of services whose keys lie in people's scripts. A net, no proof: a secret may look like anything."""
 FORBIDDEN_NAMES = re.compile(
-    r"kaggle[^/]*\.json(\..*|~)?|access_token(\.txt)?|credentials\.json|client_secret.*\.json|\.env(\..*)?|\.netrc|_netrc"
-    r"|\.git-credentials|\.pypirc|id_(rsa|dsa|ecdsa|ed25519)",
+    r"kaggle[^/]*\.json(\..*|~)?|access_token(\.txt)?|.*credentials\.json|client_secret.*\.json|service[-_]?account.*\.json"
+    r"|.*\.env(\..*)?|[._]netrc|\.git-credentials|\.pypirc|\.npmrc|secrets?\.(toml|json|ya?ml|py)|id_(rsa|dsa|ecdsa|ed25519)"
+    r"|.*\.(pem|p12|pfx|ppk)",
     re.IGNORECASE,
 )
 """Names of files that hold credentials."""

@@ -135,6 +135,8 @@ def _is_file(path: str) -> bool:
 
 def _text(path: Path, source: str) -> str:
     """A small file's text by its byte order mark, else UTF-8."""
+    if path.exists() and not path.is_file():  # a pipe may never end
+        raise CredentialsError(f"{source} is no file. {ADVICE}")
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE)

@@ -69,7 +69,7 @@ def endpoint() -> str | None:
     address = os.environ.get(ENDPOINT_VARIABLE, "").strip()
     if not address:
         return None
-    if not _ENDPOINT.fullmatch(address) or not _is_loopback(parse_url(address).host or ""):
+    if not _ENDPOINT.fullmatch(address) or not _is_loopback(address):
         raise LmkError(
             f"{ENDPOINT_VARIABLE} names another machine; only a loopback address in plain form, such as "
             "http://127.0.0.1:PORT, is taken, since the token goes there."
@@ -77,10 +77,12 @@ def endpoint() -> str | None:
     return address.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def _is_loopback(address: str) -> bool:
+    """Whether the client's own parser finds a host of this machine in an address, and a port that there can be."""
     try:
+        host = parse_url(address).host or ""
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
+    except ValueError:  # as urllib3's errors about addresses are
         return False
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.util.arrays import positions
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, reason_of
 
 KEPT_SHARE = 0.6
 """Share of the landmarks that the hidden gallery knows."""
@@ -93,7 +93,7 @@ def _train_rows(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [(row["id"], int(row["landmark_id"])) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise LmkError(f"{path} cannot be read as `id,landmark_id` ({error!r}).") from error
+        raise LmkError(f"{path} cannot be read as `id,landmark_id` ({reason_of(error)}).") from error
     return np.array([name for name, _ in rows], dtype=str), np.array([number for _, number in rows], dtype=np.int64)
 
 

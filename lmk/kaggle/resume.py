@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, reason_of
 from lmk.util.files import atomic_path
 
 MANIFEST = "lmk-kernel.json"
@@ -62,7 +62,7 @@ def earlier_session(root: Path, kernel: str) -> Earlier | None:
                     raise ValueError("a name leads outside the workspace")
                 found.append(Earlier(path.parent, int(values["session"]), files))
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                print(f"{path} is no list of a session's files ({error!r}) and is not used", flush=True)
+                print(f"{path} is no list of a session's files ({reason_of(error)}) and is not used", flush=True)
     return max(found, key=lambda earlier: earlier.session, default=None)
 
 

@@ -1,10 +1,12 @@
 """The scripts that `lmk kernel new` writes: short, to be read and changed."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lmk.kaggle.kernels import Kernel, new_kernel
-from lmk.util.errors import LmkError, did_you_mean
+from lmk.kaggle.weights import DATASET
+from lmk.util.errors import LmkError, UsageError, did_you_mean
 
 TRAIN = '''"""Train {recipes} on {competition}.
 
@@ -77,6 +79,7 @@ def make_kernel(
     models: Sequence[str] = (),
     files: Mapping[str, str] | None = None,
     like: str | None = None,
+    weights: Path = Path("FOLDER"),
 ) -> Kernel:
     """Make a kernel of one of `KINDS`.
 
@@ -91,18 +94,22 @@ def make_kernel(
         models: Kaggle models with weights, "owner/model/framework/variation/version".
         files: Text of each recipe file by its name; they are put beside the script and bundled with it.
         like: Published system that a submission follows, as `--like` takes it; None for lmk's own way.
+        weights: Folder here whose weights could be sent, for the error where none are attached.
 
     Raises:
-        LmkError: The kind is unknown, a recipe or weights are missing, the name is taken, or a published system is
-            asked for by a kernel of another kind or with several recipes.
+        UsageError: The kind is unknown, a recipe is missing, or a published system is asked for by a kernel of another
+            kind or with several recipes.
+        LmkError: Weights are missing, or the name is taken.
     """
     if kind not in KINDS:
-        raise LmkError(f"No kind of kernel is named '{kind}'; there are {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
+        raise UsageError(
+            f"No kind of kernel is named '{kind}'; there are {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}"
+        )
     wanted = {"train": "one recipe", "delf": "no recipe", "submission": "one recipe or more"}[kind]
     if not {"train": len(recipes) == 1, "delf": not recipes, "submission": bool(recipes)}[kind]:
-        raise LmkError(f"A kernel of kind {kind} takes {wanted} (--recipe NAME; `lmk recipes` lists them).")
+        raise UsageError(f"A kernel of kind {kind} takes {wanted} (--recipe NAME; `lmk recipes` lists them).")
     if like is not None and (kind != "submission" or len(recipes) > 1):
-        raise LmkError(f"--like {like} goes with --kind submission and one recipe.")
+        raise UsageError(f"--like {like} goes with --kind submission and one recipe.")
     files = files or {}
     words = [f'bundled("{recipe}")' if recipe in files else f'"{recipe}"' for recipe in recipes]
     values = {
@@ -117,8 +124,9 @@ def make_kernel(
     script = {"train": TRAIN, "delf": DELF, "submission": SUBMISSION}[kind].format(**values)
     if not datasets and not models:
         raise LmkError(
-            f"Kernel {name} would have no weights, and must fail: the internet is off. Add --dataset OWNER/SLUG "
-            "(`lmk weights push FOLDER` makes lmk-backbones) or --model OWNER/MODEL/FRAMEWORK/VARIATION/VERSION."
+            f"Kernel {name} would have no weights, and must fail: the internet is off, and they are too large for the "
+            f"script. Run `lmk weights push {shlex.quote(str(weights))}`, then this command with --dataset "
+            f"{DATASET}; or add --model OWNER/MODEL/FRAMEWORK/VARIATION/VERSION."
         )
     settings: dict[str, object] = {"dataset_sources": list(datasets), "model_sources": list(models), "enable_gpu": gpu}
     if gpu:

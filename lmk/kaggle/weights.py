@@ -11,7 +11,7 @@ from lmk.kaggle.kernels import Kernel
 from lmk.kaggle.metadata import FILE_NAME, SLUG
 from lmk.kaggle.records import now
 from lmk.kaggle.resume import sha256_of
-from lmk.util.errors import LmkError, quoted
+from lmk.util.errors import LmkError, quoted, reason_of
 from lmk.util.files import write_json
 from lmk.util.schema import check_types
 
@@ -123,7 +123,7 @@ def attach(kernel: Kernel, source: str) -> bool:
         values = json.loads(path.read_text(encoding="utf-8"))
         names = list(values.get(key, []))
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise LmkError(f"{path} cannot be read ({error}).") from error
+        raise LmkError(f"{path} cannot be read ({reason_of(error)}).") from error
     if source in names or (len(parts) == 2 and parts[1] in names):
         return False
     values[key] = [*names, source]
@@ -137,4 +137,4 @@ def attached_sources(kernel: Kernel) -> list[str]:
         values = json.loads((kernel.folder / FILE_NAME).read_text(encoding="utf-8"))
         return [str(name) for key in ("dataset_sources", "model_sources") for name in values.get(key, [])]
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise LmkError(f"{kernel.folder / FILE_NAME} cannot be read ({error}).") from error
+        raise LmkError(f"{kernel.folder / FILE_NAME} cannot be read ({reason_of(error)}).") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from lmk.metrics.gains import TOP1, MeanAveragePrecision
 from lmk.metrics.metric import Metric
 from lmk.metrics.ranking import GAP
-from lmk.util.errors import LmkError, did_you_mean
+from lmk.util.errors import UsageError, did_you_mean
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in (GAP, TOP1)}
 """Metrics by name; GAP is the default."""
@@ -21,7 +21,7 @@ def find_metric(name: str) -> Metric:
     """The metric of that name, such as `gap` or `map@5`.
 
     Raises:
-        LmkError: There is none; the text names those there are.
+        UsageError: There is none; the text names those there are.
     """
     family, _, depth = name.partition("@")
     if family in FAMILIES and depth.isdecimal() and depth.isascii() and 1 <= int(depth) <= DEEPEST:
@@ -29,5 +29,5 @@ def find_metric(name: str) -> Metric:
     if name not in METRICS:
         known = [*METRICS, *(f"{one}@k (k from 1 to {DEEPEST})" for one in FAMILIES)]
         hint = did_you_mean(name, [*METRICS, *(f"{one}@5" for one in FAMILIES)])
-        raise LmkError(f"No metric is named '{name}'; there are {', '.join(known)}.{hint}")
+        raise UsageError(f"No metric is named '{name}'; there are {', '.join(known)}.{hint}")
     return METRICS[name]

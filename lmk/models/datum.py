@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, reason_of
 
 LENGTH = 2
 """The kind of a field that is a run of bytes: the only one that occurs."""
@@ -29,7 +29,7 @@ def read_datum(path: Path) -> np.ndarray:
         return values.reshape(shape).copy()
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise LmkError(
-            f"{path} cannot be read as an array of DELF's PCA ({error}). Unpack the archive again."
+            f"{path} cannot be read as an array of DELF's PCA ({reason_of(error)}). Unpack the archive again."
         ) from error
 
 

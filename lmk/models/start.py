@@ -22,7 +22,8 @@ def start_keras(team: Team = ALONE) -> None:
 
     With a team it waits until all processes are there.
 
-    TensorFlow's notices of its CPU and of absent GPUs have no switch that leaves its speed alone. Its hints on
+    TensorFlow's notices of its CPU and of absent GPUs have no switch that leaves its speed alone; what fails raises an
+    exception besides the line that it logs (TF_CPP_MIN_LOG_LEVEL=2 shows these lines). Its hints on
     functions compiled again are dropped, too: a network for each fold is meant.
 
     Whatever Keras' file says, images have their channels last and numbers are float32: results depend on both.
@@ -32,7 +33,7 @@ def start_keras(team: Team = ALONE) -> None:
         RemoteError: They did not meet.
     """
     backend_here()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors are still shown
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _held_back() as leave:
         from lmk.models.device import has_gpu

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ import numpy as np
 from lmk.data.batches import FeatureBatches, PhotoBatches, WithClasses, count_batches
 from lmk.models.backbones.build import network_of, set_trainable
 from lmk.models.batch_metrics import TrainingMetric
+from lmk.models.checkpoints import read_checkpoint, write_checkpoint
 from lmk.models.device import jit_for_device
 from lmk.models.distributed import file_of_first, from_first, share_of, together
 from lmk.models.extract import Read
@@ -27,7 +27,6 @@ from lmk.models.normalization import match_normalization
 from lmk.models.recipes import Stage
 from lmk.models.schedules import depth_multipliers, make_optimizer, warmup_cosine
 from lmk.util.errors import StoppedEarly
-from lmk.util.files import atomic_path
 from lmk.util.progress import Progress, silent
 from lmk.util.stopping import Stop
 from lmk.util.team import ALONE, Team
@@ -147,7 +146,7 @@ class Trainer:
             LmkError: The device's memory does not suffice.
         """
         file_of_first(self.team, self.checkpoint)
-        stored = _load(self.checkpoint)
+        stored = read_checkpoint(self.checkpoint)
         self._saved = time.monotonic()
         with self.stop.deferred():
             for number in range(len(self.network.recipe.stages)):
@@ -371,18 +370,16 @@ class Trainer:
         self._saved = time.monotonic()
         if self.team.process > 0:
             return
-        arrays = {f"model{place:04d}": variable.numpy() for place, variable in enumerate(learner.state())}
-        arrays |= {f"best{place:04d}": weight for place, weight in enumerate(best[1] or ())}
-        said: dict[str, object] = {
+        facts = {
             "stage": number,
             "epoch": epoch,
             "done": done,
             "parts": learner.parts,
             "best": best[0],
+            "history": self.history,
         }
-        said |= {"history": self.history}
-        with atomic_path(self.checkpoint) as draft, draft.open("wb") as file:
-            np.savez(file, allow_pickle=False, said=np.array(json.dumps(said)), **arrays)
+        state = [variable.numpy() for variable in learner.state()]
+        write_checkpoint(self.checkpoint, facts, state, best[1] or ())
 
     def _restore(self, learner: Learner, stored: dict) -> tuple[int, int, Best]:
         """Take up a checkpoint's state; returns its epoch, the batches of it that are done, and the best yet."""
@@ -478,15 +475,3 @@ def _twin(model: keras.Model) -> keras.Model:
 def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _load(checkpoint: Path) -> dict | None:
-    """State that `_save` wrote; None if there is nothing whole."""
-    if not checkpoint.exists():
-        return None
-    with np.load(checkpoint, allow_pickle=False) as file:
-        stored = json.loads(str(file["said"]))
-        names = sorted(file.files)
-        stored["model"] = [file[name] for name in names if name.startswith("model")]
-        stored["best_weights"] = [file[name] for name in names if name.startswith("best")]
-    return stored

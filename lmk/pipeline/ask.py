@@ -38,7 +38,7 @@ from lmk.retrieval.descriptors import side_by_side
 from lmk.retrieval.neighbours import Options, find_landmarks
 from lmk.retrieval.scores import KNN
 from lmk.runs import RunRecord
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, reason_of
 from lmk.util.store import ArrayStore
 
 if TYPE_CHECKING:  # loads Keras
@@ -93,7 +93,7 @@ def config_of_run(record: RunRecord) -> Config:
         return Config(recipes, **{name: value for name, value in settings.items() if name in known})
     except (KeyError, TypeError) as error:
         raise LmkError(
-            f"{record.run} was made by another version of lmk ({error}). Run it again: {record.command}"
+            f"{record.run} was made by another version of lmk ({reason_of(error)}). Run it again: {record.command}"
         ) from error
 
 

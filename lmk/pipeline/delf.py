@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,9 +18,9 @@ from lmk.local.pca import Pca
 from lmk.models.delf.recipe import DelfRecipe, cut_of
 from lmk.models.start import start_keras
 from lmk.pipeline.dataset import Part
+from lmk.pipeline.histories import discard_damaged, is_history, read_history, write_history
 from lmk.util.checked import is_sealed, is_whole, seal
 from lmk.util.errors import LmkError
-from lmk.util.files import write_json
 from lmk.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -116,16 +115,18 @@ class DelfExtractor:
 
     def is_trained(self) -> bool:
         """Whether nothing has to be trained."""
-        return self.published is not None or all(is_sealed(path) for path in self.files)
+        stored = all(is_sealed(path) for path in self.files) and is_history(history_of(self.files[0]))
+        return self.published is not None or stored
 
     def train(self) -> list[Record]:
         """Train what is not trained yet, fit the PCA, and keep both; the history, empty for a published model."""
         if self.published is not None:
             return []
         network, _ = self.files
+        discard_damaged(network, history_of(network))
         if not self.is_trained():
             self._ready  # noqa: B018  - builds, trains and keeps
-        return json.loads(_history(network).read_text(encoding="utf-8"))
+        return read_history(history_of(network))
 
     @cached_property
     def _ready(self) -> Delf:
@@ -166,7 +167,7 @@ class DelfExtractor:
             training = self.recipe.training
             part = self.part
             history = train_delf(network, part.photos, part.landmarks, self.read, training, self.progress, self.jobs)
-            write_json(_history(weights), history)
+            write_history(history_of(weights), history)
             save_delf(network, weights)
             seal(weights)
         return self._with(network, self._own_pca(network))
@@ -193,6 +194,6 @@ class DelfExtractor:
         return Pca.fit(np.concatenate(chosen), self.recipe.dimensions)
 
 
-def _history(weights: Path) -> Path:
+def history_of(weights: Path) -> Path:
     """The file of a network's history beside its weights."""
     return weights.with_name(weights.name.replace(".weights.h5", ".json"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,17 +25,16 @@ from lmk.models.training import Record, Trainer, TrainingSet, best_epochs
 from lmk.pipeline.config import TOP_K
 from lmk.pipeline.dataset import Asked, Dataset, Part
 from lmk.pipeline.features import Extractor
+from lmk.pipeline.histories import history_of_whole, write_history
 from lmk.pipeline.places import Places
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.retrieval.descriptors import in_blocks, normalize, photo_descriptors
-from lmk.util.checked import discard, is_whole, seal, seal_of
+from lmk.util.checked import is_whole, seal, seal_of
 from lmk.util.files import atomic_path, write_json
 from lmk.util.progress import Progress
 from lmk.util.stopping import Stop
 from lmk.util.store import ArrayStore, make_room
 from lmk.util.team import ALONE, Team
-
-log = logging.getLogger(__name__)
 
 SHARD = 256
 """Photos a shard where a tuned network predicts."""
@@ -135,23 +132,20 @@ class Networks:
         network = build_network(self.recipe, extractor, len(classes))
         path, history = self.places.network(part.name)
         key = path.with_name(path.name.replace(".weights.h5", ".key.json"))
-        for file in (path, seal_of(path), key, history):
+        for file in (path, seal_of(path), key, history, seal_of(history)):
             file_of_first(self.team, file)
-        if history.exists() and is_whole(path):
-            try:
-                self.histories[part.name] = json.loads(history.read_text(encoding="utf-8"))
-                load_network(network, path)
-                return network
-            except ValueError as damage:
-                log.warning("%s", damage)
-                discard(path)
+        known = history_of_whole(path, history)
+        if known is not None:
+            self.histories[part.name] = known
+            load_network(network, path)
+            return network
         self.extractor.may_compute("networks")
         trainer = self._trainer(network, part, classes, path)
         self.histories[part.name] = trainer.run()
         save_network(network, path)
         seal(path)
         write_json(key, self.places.networks.to_dict())
-        write_json(history, self.histories[part.name])
+        write_history(history, self.histories[part.name])
         trainer.checkpoint.unlink(missing_ok=True)  # not before: a kill in between would lose the training
         return network
 

@@ -64,7 +64,7 @@ class Places:
         return float(np.mean([is_sealed(path) and is_history(history) for path, history in map(self.network, names)]))
 
     def discard_damaged(self, parts: Sequence[Part]) -> None:
-        """Remove what is damaged of the parts' networks and cannot be seen by its seal, so that it is trained again."""
+        """Remove networks of the parts whose history is damaged, so that they are trained again."""
         for part in parts:
             discard_damaged(*self.network(part.name))
 

@@ -102,10 +102,14 @@ class Pace:
     def __init__(self, names: Sequence[str], expected: Mapping[str, float]):
         self.names, self.expected = list(names), expected
         self.planned = self.taken = 0.0
+        self.begun = 0
 
     def line(self, name: str) -> str:
         """Line for the user when a step begins."""
-        place = f"step {self.names.index(name) + 1} of {len(self.names)}" if name in self.names else "once more"
+        place = "once more"
+        if name in self.names:  # numbered as they are computed: a step waits for those that it needs
+            self.begun += 1
+            place = f"step {self.begun} of {len(self.names)}"
         seconds = self.expected.get(name, 0.0) * (self.taken / self.planned if self.planned else 1.0)
         return f"{name} ... {place}" + (f", about {span(seconds)}" if seconds >= 1 else "")
 
@@ -130,7 +134,7 @@ def execute(
     by_name = {step.name: step for step in steps}
     outcome = Outcome()
     pace = Pace(steps_to_compute(steps, targets), expected or {})
-    with execution.progress("All steps", len(pace.names), "steps") as advance:
+    with execution.progress("All steps", len(pace.names), "") as advance:
         for target in targets:
             before = len(outcome.results) - len(outcome.stored)
             _provide(by_name[target], by_name, outcome, execution, pace)

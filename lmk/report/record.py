@@ -15,7 +15,7 @@ from lmk.metrics import Metric
 from lmk.metrics.registry import find_metric
 from lmk.predictions import Predictions
 from lmk.runs import CHANGES, RunRecord, find_record
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, reason_of
 from lmk.util.files import NPZ_DAMAGE
 from lmk.util.workspace import Workspace
 
@@ -85,7 +85,8 @@ def load_run(workspace: Workspace, name: str | None = None) -> FinishedRun:
         changes = _changes(folder / CHANGES)
     except (AttributeError, TypeError, LmkError, *NPZ_DAMAGE) as error:
         raise LmkError(
-            f"The record in {folder} is not whole ({error}). Run `lmk make-submission` again: what is stored is reused."
+            f"The record in {folder} is not whole ({reason_of(error)}). Run `lmk make-submission` again: what is "
+            "stored is reused."
         ) from error
     first, *others = evidence or [None]
     return FinishedRun(

@@ -3,6 +3,9 @@
 Parquet and HDF5 files carry no checksum of all their bytes: a flipped bit in stored predictions or weights loads as
 other numbers. A file `p.parquet` that is sealed has `p.parquet.sha256` beside it, and is used only when the two agree.
 What does not agree is named and can be discarded, so that the caller computes it anew.
+
+A file that takes the place of an older one again and again (a checkpoint) holds its digest itself: two files cannot
+change at once, and a process killed between them would leave neither.
 """
 
 import hashlib
@@ -22,6 +25,12 @@ log = logging.getLogger(__name__)
 
 SEAL = ".sha256"
 """Ends the name of the file that holds another file's digest."""
+DIGITS = 64
+"""Hexadecimal digits of a digest."""
+NO_COMMENT = b"\0\0"
+"""The end of a zip file: the length of its comment."""
+BLOCK = 1 << 20
+"""Bytes that are read at once."""
 
 
 class DamagedFile(LmkError):
@@ -75,14 +84,43 @@ def verify(path: Path) -> None:
 
 def read_sealed(path: Path) -> bytes:
     """The content of the sealed file `path`, which is verified; raises as `verify`."""
-    digest = _sealed_digest(path)
-    try:
-        with _open(path) as file:
-            content = file.read()
-    except OSError as error:
-        raise _damage(path, error) from error
+    digest, content = _sealed_digest(path), read_regular(path)
     _compare(path, hashlib.sha256(content).hexdigest(), digest)
     return content
+
+
+def read_regular(path: Path) -> bytes:
+    """The content of a regular file, which nothing verifies; raises as `verify` where it cannot be read."""
+    try:
+        with _open(path) as file:
+            return file.read()
+    except OSError as error:
+        raise _damage(path, error) from error
+
+
+def seal_inside(path: Path) -> None:
+    """Write the digest of a zip file (npz is one) into it, as its comment: of all bytes before the digest's own."""
+    with path.open("r+b") as file:
+        file.seek(-len(NO_COMMENT), os.SEEK_END)
+        if file.read() != NO_COMMENT:
+            raise ValueError(f"{path} is no zip file without a comment.")
+        file.seek(-len(NO_COMMENT), os.SEEK_END)
+        file.write(DIGITS.to_bytes(len(NO_COMMENT), "little"))
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0, os.SEEK_END)
+        file.write(digest.encode())
+
+
+def is_whole_inside(path: Path) -> bool:
+    """Whether a file is as `seal_inside` left it; OSError as in `verify`."""
+    digest = hashlib.sha256()
+    with _open(path) as file:
+        left = os.fstat(file.fileno()).st_size - DIGITS
+        while left > 0 and (block := file.read(min(left, BLOCK))):
+            digest.update(block)
+            left -= len(block)
+        return left == 0 and file.read() == digest.hexdigest().encode()
 
 
 def is_sealed(path: Path) -> bool:

@@ -68,3 +68,13 @@ def quoted(value: object, letters: int = 80) -> str:
     """A value from a file on one line of a message, cut where it is long: files from others may hold anything."""
     text = repr(value)
     return text if len(text) <= letters else f"{text[: letters - 4]}...{text[-1]}"
+
+
+MOST_REASON = 200
+"""Letters of a reason at the most: what an exception says may be any text of a damaged file."""
+
+
+def reason_of(error: Exception) -> str:
+    """What an exception says, for brackets in a message: on one line, and cut where it is long."""
+    text = f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    return text if len(text) <= MOST_REASON and text.isprintable() else quoted(text, MOST_REASON)

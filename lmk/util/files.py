@@ -29,6 +29,8 @@ NPZ_DAMAGE = (
     OverflowError,
     RuntimeError,
     SyntaxError,
+    TypeError,
+    AttributeError,
     struct.error,
     tokenize.TokenError,
     zlib.error,
@@ -36,7 +38,7 @@ NPZ_DAMAGE = (
     zipfile.BadZipFile,
 )
 """Errors that numpy raises on a damaged npz file: a turned bit may name another size, kind of value or way of packing,
-or say that a member is encrypted."""
+or say that a member is encrypted; an npy file in place of an npz gives an array, which holds no members."""
 LOCK = ".lock"
 """The file by which a process holds a folder; it stays, empty, and means nothing by itself."""
 SWEEP_SHARE = 10

@@ -9,7 +9,10 @@ Advance = Callable[[int], None]
 
 
 class Progress(Protocol):
-    """`with progress("Reading photos", 1200, "photos") as advance: ... advance(32)`."""
+    """`with progress("Reading photos", 1200, "photos") as advance: ... advance(32)`.
+
+    What is counted without a unit takes unlike times: neither a rate nor a time left is shown of it.
+    """
 
     def __call__(self, label: str, total: int, unit: str) -> AbstractContextManager[Advance]: ...
 

@@ -9,7 +9,8 @@ _CONTROLS = re.compile(
     "\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: terminal escapes begin with ESC, CSI or OSC
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks of direction: what follows reads in another order
     "\u2028\u2029"  # line and paragraph separators
-    "\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"  # invisible: two names look alike
+    "\xad\u180e\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"  # invisible: two names look alike
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
     "\ud800-\udfff"  # surrogates: bytes of a name that is not UTF-8, which no stream can encode
     "]"
 )

@@ -26,7 +26,9 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -366,13 +368,13 @@ def _read_memories(path: Path) -> None:
 
 
 def _read_checkpoint(path: Path) -> None:
-    from lmk.pipeline.histories import discard_damaged
+    """A checkpoint with the right digest of what it holds, if it can have one: else nothing but the digest is read."""
+    from lmk.models.checkpoints import read_checkpoint
+    from lmk.util.checked import seal_inside
 
-    checkpoint = path.replace(path.with_name("r.checkpoint.npz"))
-    discard_damaged(path.with_name("r.weights.h5"), path.with_name("r.json"))
-    if checkpoint.exists():
-        with np.load(checkpoint, allow_pickle=False) as file:
-            json.loads(str(file["said"]))
+    with suppress(ValueError, OSError):
+        seal_inside(path)
+    read_checkpoint(path)
 
 
 def _read_board(path: Path) -> None:
@@ -438,9 +440,46 @@ def work(turn: tuple[str, int, str]) -> list[tuple[str, bytes]]:
     return found
 
 
-def _bounded() -> None:
+def _serve(connection: Connection) -> None:
+    """A worker process with bounded memory: it does the turns that come, until it is ended."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115, it stays open as long as the worker
+    while True:
+        connection.send(work(connection.recv()))
+
+
+class _Worker:
+    """A worker process, and another one after each that died or took too long."""
+
+    def __init__(self):
+        self._context = multiprocessing.get_context("spawn")
+        self._start()
+
+    def _start(self) -> None:
+        self._connection, other = self._context.Pipe()
+        self._process = self._context.Process(target=_serve, args=(other,), daemon=True)
+        self._process.start()
+        other.close()  # so that a worker's death ends the connection
+
+    def do(self, turn: tuple[str, int, str]) -> list[tuple[str, bytes]]:
+        """What `work` finds in a turn, or how its worker ended."""
+        try:
+            self._connection.send(turn)
+            if self._connection.poll(SECONDS * BATCH / 4):
+                return self._connection.recv()
+            problem = "took too long"
+        except (EOFError, OSError):
+            self._process.join()
+            problem = f"died, exit code {self._process.exitcode}"
+        self.end()
+        self._start()
+        return [(problem, Path(turn[2]).read_bytes())]
+
+    def end(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
 
 
 def run(minutes: float, findings: Path, seed: int = 0) -> dict[str, Any]:
@@ -454,19 +493,11 @@ def run(minutes: float, findings: Path, seed: int = 0) -> dict[str, Any]:
     inputs: Counter[str] = Counter()
     kinds: dict[tuple[str, str], dict[str, Any]] = {}
     end, number = time.monotonic() + 60 * minutes, seed
-    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        current = Path(folder, "current")
-        pool = context.Pool(1, _bounded, maxtasksperchild=200)
+        worker, current = _Worker(), Path(folder, "current")
         while time.monotonic() < end:
             for reader in READERS:
-                turn = (reader.name, number, str(current))
-                try:
-                    found = pool.apply_async(work, (turn,)).get(SECONDS * BATCH / 4)
-                except multiprocessing.TimeoutError:
-                    found = [("died, or took too long", current.read_bytes())]
-                    pool.terminate()
-                    pool = context.Pool(1, _bounded, maxtasksperchild=200)
+                found = worker.do((reader.name, number, str(current)))
                 inputs[reader.name] += BATCH
                 for problem, data in found:
                     kind = (reader.name, "".join(letter for letter in problem[:24] if not letter.isdigit()))
@@ -477,7 +508,7 @@ def run(minutes: float, findings: Path, seed: int = 0) -> dict[str, Any]:
                         print(f"{reader.name}: {problem} ({path})", file=sys.stderr, flush=True)
                     kinds[kind]["times"] += 1
             number += 1
-        pool.terminate()
+        worker.end()
     return {"minutes": minutes, "inputs": dict(inputs), "findings": list(kinds.values())}
 
 

@@ -18,7 +18,6 @@ from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.code_of_steps import DELF_CODE, DELF_FEATURES_CODE
 from lmk.pipeline.config import Backend
 from lmk.pipeline.delf import PCA_FEATURES, PCA_PHOTOS, DelfExtractor, recipe_of
-from lmk.pipeline.histories import discard_damaged, is_history
 from lmk.pipeline.key import Key
 from lmk.pipeline.steps import DELF_NETWORK, VERIFICATION, Step, local_of
 from lmk.util.errors import LmkError
@@ -53,15 +52,10 @@ class DelfSteps:
         key, features = self._keys(facts, options, backend)
         extractor = self._extractor(recipe, options, key, backend)
 
-        weights = extractor.files[0]
-        history = weights.with_name(weights.name.replace(".weights.h5", ".json"))
-
         def missing() -> float:
-            trained = extractor.is_trained() and (extractor.published is not None or is_history(history))
-            return 0.0 if trained else 1.0
+            return 0.0 if extractor.is_trained() else 1.0
 
         def train(results: Mapping[str, Any]) -> DelfExtractor:
-            discard_damaged(weights, history)
             extractor.train()
             return extractor
 
