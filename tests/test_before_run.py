@@ -42,7 +42,7 @@ def test_a_file_that_can_be_written_is_taken_with_its_home_and_its_link_resolved
         ("x" * 300, "bytes|too long"),
         ("a\0b", "cannot be written"),
         ("/dev/null", "device or pipe"),
-        ("/proc/lmk/a.csv", "no right to write|cannot be written"),
+        *((f"/{folder}/lmk/a.csv", "cannot be written") for folder in ("proc", "sys") if Path("/", folder).is_dir()),
     ],
 )
 def test_what_cannot_become_a_file_is_refused(tmp_path, monkeypatch, out, text):
@@ -53,8 +53,6 @@ def test_what_cannot_become_a_file_is_refused(tmp_path, monkeypatch, out, text):
     Path("to-pipe").symlink_to("pipe")
     Path("to-folder").symlink_to("folder")
     Path("circle").symlink_to("circle")
-    if out.startswith("/proc") and os.access("/proc", os.W_OK):
-        pytest.skip("root may write anywhere, by its rights")
     with pytest.raises(LmkError, match=text) as caught:
         check_out(Path(out))
     assert "\n" not in str(caught.value)
@@ -145,7 +143,7 @@ def test_a_table_cut_in_its_last_number_is_a_finding(root):
     ("table", "reason"),
     [
         ("id,landmark_id\na,12\nb,12\nd,345\nc,34", "c stands in no other row but begins"),
-        ("id,landmark_id\na,12\nb,12\nc,34", "1 photos in train/ have no row"),
+        ("id,landmark_id\na,12\nb,12\nc,34", "photos in train/ have no row (1; first: d)"),
         ("id,landmark_id\na,12\nb,12\nd,345\nc,34\n", None),  # an ended line was not cut
         ("id,landmark_id\na,12\nb,12\nd,345\nc,12", None),
         ("id,landmark_id\na,12\nb,12\nd,345\nc,45", None),
@@ -158,7 +156,7 @@ def test_a_table_that_was_cut_is_refused_before_anything_is_computed(root, table
     if reason is None:
         check_before_run(competition, [], with_dev=True)
         return
-    with pytest.raises(LmkError, match=r"train\.csv does not end its last line.* it was cut") as caught:
+    with pytest.raises(LmkError, match=r"train\.csv does not end its last line.* it seems to be cut") as caught:
         check_before_run(competition, [], with_dev=True)
     assert reason in str(caught.value)
     assert reason in refused(root, *RUN)

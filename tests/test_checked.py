@@ -12,6 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmk.local.evidence import gather
+from lmk.pipeline.cache import EvidenceSlot, Files
+from lmk.pipeline.key import Key
+from lmk.pipeline.results import Verified
 from lmk.predictions import Predictions
 from lmk.util.checked import DamagedFile, discard, is_sealed, read_sealed, seal, seal_of, sealed_path, verify
 
@@ -140,3 +144,16 @@ def test_a_kill_at_any_point_of_writing_leaves_no_wrong_file_that_is_taken(tmp_p
         except DamagedFile:
             taken.append(None)
     assert taken == [b"old" if before else None, None, b"new"]
+
+
+def test_evidence_is_kept_in_the_same_bytes_whatever_its_ids_were_taken_from(tmp_path):
+    wide = np.array(["a", "b", "a name that is longer"])[:2]
+    kept = []
+    for ids in (wide, np.array(["a", "b"])):
+        counts = np.zeros((2, 1, 2), np.int16)
+        found = gather(ids, np.ones((2, 1), np.int64), [["x"], ["y"]], counts, counts * 1.0, counts * 1.0, agreeing=1)
+        slot = EvidenceSlot(Files(tmp_path / str(ids.dtype), Key.of("verification", {})), ("rootsift",))
+        slot.save(Verified({"rootsift": found}, {"rootsift": found}))
+        kept.append([path.read_bytes() for path in sorted((tmp_path / str(ids.dtype)).glob("*.npz"))])
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 2

@@ -132,6 +132,7 @@ TRAIN = "id,landmark_id\n"
         (TRAIN + "a,1\n" + "é" * 128 + ",2\n", "line 3: id 'é.* is not a file's name, which has at most 255 bytes"),
         (TRAIN + "a,1\nb,2\na,1\nb,2\n", r"line 4: id 'a' stands in line 2 already; 2 rows repeat .* same landmark"),
         (TRAIN + "a,1\na,1\na,2\n", "line 3: id 'a' stands in line 2 already; 2 rows repeat an id, 1 of them with an"),
+        ("id,landmark_id\ra,1\r", "lines end in a carriage return .CR. alone"),
         (TRAIN + "../evil,1\n", r"line 2: id '\.\./evil' is not a file's name"),
         (TRAIN + "a\\b,1\n", "line 2: id .* is not a file's name"),
         (TRAIN + "..,1\n", r"line 2: id '\.\.' is not"),

@@ -25,8 +25,10 @@ LONGEST_PHRASE = 60
 """Characters of a server's words that are kept."""
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 """Answers of a server that may answer otherwise later."""
-SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "fec0::/10")))
+SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
 """Networks of special use that Python before 3.12.4 takes for public ones (IANA's registries; CVE-2024-4032)."""
+UNICAST = ipaddress.ip_network("2000::/3")
+"""All that IANA has given out of IPv6 for the internet; what lies outside carries IPv4 addresses or is special."""
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses whose last four bytes are an IPv4 address (RFC 6052)."""
 
@@ -225,7 +227,8 @@ def is_public(address: str) -> bool:
 
 def _is_global(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     special = any(address in network for network in SPECIAL if network.version == address.version)
-    return address.is_global and not address.is_multicast and not special
+    given = address.version == 4 or address in UNICAST
+    return address.is_global and given and not address.is_multicast and not special
 
 
 def public_addresses(host: str, port: int) -> list[str]:

@@ -51,13 +51,11 @@ def _check_whole(competition: Competition) -> None:
     found = {finding.kind: finding for finding in competition.findings}
     if UNENDED not in found or not (CUT in found or STRAY in found):
         return
-    last = found[UNENDED].items[0]
-    reason = (
-        f"the landmark of {last} stands in no other row but begins another's number"
-        if CUT in found
-        else f"{found[STRAY].count:,} photos in train/ have no row"
-    )
+    if CUT in found:
+        reason = f"the landmark of {found[UNENDED].items[0]} stands in no other row but begins another's number"
+    else:
+        reason = f"photos in train/ have no row ({found[STRAY].count:,}; first: {found[STRAY].items[0]})"
     raise LmkError(
-        f"{competition.root / 'train.csv'} does not end its last line, and {reason}: it was cut. Fetch it again, or "
-        "write an end of line behind the last row if it is whole."
+        f"{competition.root / 'train.csv'} does not end its last line, and {reason}: it seems to be cut. Fetch it "
+        "again; if it is whole, write an end of line behind its last row."
     )

@@ -130,7 +130,10 @@ def _read(path: Path, columns: list[str], layout: str) -> pa.Table:
     try:
         lines = check_lines(path)
         with path.open("rb") as file:
-            header = next(csv.reader([file.readline().decode("utf-8-sig")], strict=True), [])
+            first = file.readline()
+        if b"\r" in first.rstrip(b"\r\n"):
+            raise LmkError(f"{path}: lines end in a carriage return (CR) alone. Save it with line feeds (LF).")
+        header = next(csv.reader([first.decode("utf-8-sig")], strict=True), [])
         _check_header(path, header, columns, layout)
         used = {*columns, "url", "Usage"}
         wanted = [name for name in header if name in used]

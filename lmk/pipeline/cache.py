@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from lmk.local.evidence import Evidence
 from lmk.pipeline.key import Key
 from lmk.pipeline.results import Answers, Verified
 from lmk.predictions import Predictions
+from lmk.util.arrays import narrow
 from lmk.util.checked import DamagedFile, seal, verify
 from lmk.util.errors import LmkError
 from lmk.util.files import NPZ_DAMAGE, atomic_path, digest_of_file, write_json
@@ -169,12 +170,12 @@ class EvidenceSlot:
             raise self.files.damaged(self.files.record, error) from error
 
     def save(self, result: Verified) -> None:
-        """Keep it; the record is written last."""
+        """Keep it; the record is written last. What is written does not tell which parts of a run came from a store."""
         ends = []
         for part, kinds in result.parts().items():
             for kind, evidence in kinds.items():
                 ends.append(f"{kind}.{part}.npz")
-                evidence.save(self.files.path(ends[-1]))
+                replace(evidence, ids=narrow(evidence.ids)).save(self.files.path(ends[-1]))
         self.files.seal(ends)
 
 

@@ -12,3 +12,8 @@ def positions(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     place = np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)
     rows = order[place]
     return np.where(ids[rows] == wanted, rows, -1)
+
+
+def narrow(texts: np.ndarray) -> np.ndarray:
+    """(n,) str in the type that the longest of them needs; rows that were taken from others keep the room of those."""
+    return np.array(texts.tolist(), dtype=str)

@@ -1,6 +1,7 @@
 """Whether a file can be written where a person asks for it: looked at before anything is computed for it."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from lmk.util.errors import LmkError
@@ -10,7 +11,7 @@ from lmk.util.files import nearest_there
 def check_out(path: Path, option: str = "--out") -> Path:
     """Where to write `path`: with its `~` resolved, and a link's target in place of the link.
 
-    Nothing is written and no folder is made. A device or pipe would be replaced by a file, or waited for, for ever.
+    Nothing is left behind and no folder is made. A device or pipe would be replaced by a file, or waited for, for ever.
 
     Raises:
         LmkError: It is a folder, a device or a pipe, its name is no file's, or it cannot be written there.
@@ -38,4 +39,11 @@ def check_out(path: Path, option: str = "--out") -> Path:
         raise LmkError(f"{option} {path} cannot be written: {existing} is a file, not a folder.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise LmkError(f"{option} {path} cannot be written: no right to write in {existing}. Name another place.")
+    try:
+        with tempfile.TemporaryFile(dir=existing):  # rights alone do not tell of /sys, a quota or a full disk
+            pass
+    except OSError as error:
+        raise LmkError(
+            f"{option} {path} cannot be written: {existing}: {error.strerror}. Name another place."
+        ) from error
     return target

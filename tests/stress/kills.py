@@ -34,6 +34,7 @@ import numpy as np
 
 from benchmarks.download import server, write_table
 from benchmarks.output import parser, show
+from lmk.util.checked import SEAL, verify
 from lmk.util.errors import LmkError
 from tests.stress.journal import Journal, watch
 
@@ -284,12 +285,17 @@ def _downloaded(place: Path, address: str) -> tuple[dict[str, tuple[str, str]], 
 def digests(workspace: Path) -> dict[str, str]:
     """What is compared of a workspace: files by name, each with the digest of its bytes; of weights, of the arrays.
 
-    HDF5 writes the time into its files.
+    HDF5 writes the time into its files, so a seal is compared with its own file alone.
+
+    Raises:
+        DamagedFile: A seal and its file do not agree.
     """
     found = {}
     for pattern in COMPARED:
         for path in sorted(workspace.glob(pattern)):
-            data = _arrays(path) if path.suffix == ".h5" else path.read_bytes()
+            if path.suffix == SEAL:
+                verify(path.with_suffix(""))
+            data = _arrays(path) if path.suffix == ".h5" else b"" if path.suffix == SEAL else path.read_bytes()
             found[str(path.relative_to(workspace))] = hashlib.sha256(data).hexdigest()
     return found
 
