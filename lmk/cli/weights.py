@@ -61,7 +61,7 @@ def list_weights(
 
 @weights.command()
 def push(
-    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of files of weights.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of files of weights.")],
     dataset: Annotated[str, typer.Option(metavar="SLUG", help="Slug of the dataset on Kaggle.")] = "lmk-backbones",
     attach: Annotated[
         list[str], typer.Option(autocompletion=kernel_names, metavar="KERNEL", help="Attach it; repeatable.")
@@ -77,7 +77,10 @@ def push(
     from lmk.kaggle.kernels import Kernel, kernels_root
     from lmk.kaggle.weights import attach as attach_source
     from lmk.kaggle.weights import push_weights
+    from lmk.util.errors import LmkError
 
+    if not folder.is_dir():
+        raise LmkError(f"{folder} is no folder. Name one that holds files of weights.")
     kernels = [Kernel.open(name) for name in attach]
     made, sent = push_weights(connect(timeout), kernels_root(), folder, dataset)
     changed = [kernel.name for kernel in kernels if attach_source(kernel, dataset)]
