@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install submission test lint docs package bench kaggle-server clean
+.PHONY: help install submission test test-slow lint docs package bench kaggle-server clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ submission: $(VENV)/.installed ## Make a submission for the embedded competition
 
 test: $(VENV)/.installed-tests ## Run the tests (CPU, no network)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-slow: $(VENV)/.installed-tests ## Run whole documents, other backends, and processes that train together
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m slow $(ARGS)
 
 lint: $(VENV)/.installed-tests ## Check style and types
 	$(BIN)/ruff check .

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lmk.util.errors import LmkError, did_you_mean, reason_of
+from lmk.util.errors import LmkError, UsageError, did_you_mean, quoted, reason_of
 from lmk.util.files import write_json
 
 log = logging.getLogger(__name__)
@@ -20,6 +22,9 @@ PAGE = "report.html"
 """The run's page, beside its record."""
 CHANGES = "changes.json"
 """Beside the record: answers that spreading changed, with the neighbours that changed them."""
+NOT_IN_NAME = re.compile(r"[/\\\x00-\x1f\x7f]")
+LONGEST_NAME = 150
+"""Bytes of a run's name: file systems take 255, and a submission's draft is named after it."""
 LIKENESS = "likeness of dev to test"
 """Name of adversarial validation among a record's facts."""
 
@@ -203,6 +208,19 @@ def all_records(runs: Path) -> list[RunRecord]:
         except (LmkError, OSError) as error:
             log.warning("%s", error)
     return [record for _, record in sorted(found, key=lambda one: (-one[0], one[1].run))]
+
+
+def check_run_name(name: str) -> None:
+    """Refuse a name that is no plain name of a folder: its run would lie elsewhere, or not be found again.
+
+    Raises:
+        UsageError: It is empty, hidden or too long, or holds a slash, a backslash or a control character.
+    """
+    if not name.strip() or name.startswith(".") or len(os.fsencode(name)) > LONGEST_NAME or NOT_IN_NAME.search(name):
+        raise UsageError(
+            f"--name {quoted(name)} is no name of a run, which is that of its folder: no slash, no dot in front, at "
+            f"most {LONGEST_NAME} bytes."
+        )
 
 
 def find_record(runs: Path, name: str | None = None) -> RunRecord:

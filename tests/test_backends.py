@@ -20,6 +20,7 @@ import lmk.models.backbones.build  # a saved model names its layers: they must b
 import lmk.models.heads
 import lmk.models.pooling
 
+pytestmark = pytest.mark.slow
 OTHERS = [backend for backend in ("tensorflow", "jax", "torch") if backend != keras.backend.backend()]
 TRAIN = """
 import json, sys

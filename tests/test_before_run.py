@@ -12,7 +12,8 @@ from lmk.cli.app import app
 from lmk.data.checks import check_before_run
 from lmk.data.competitions import read_competition
 from lmk.data.names import read_names
-from lmk.util.errors import LmkError
+from lmk.runs import check_run_name
+from lmk.util.errors import LmkError, UsageError
 from lmk.util.out_path import check_out
 
 
@@ -24,6 +25,18 @@ def test_a_file_that_can_be_written_is_taken_with_its_home_and_its_link_resolved
     assert check_out(Path("~/a.csv")) == tmp_path / "a.csv"
     assert check_out(tmp_path / "link.csv") == tmp_path / "real.csv"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.csv", "real.csv"]
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "/tmp/x", "", " ", ".", "..", ".hidden", "a\\b", "a\nb", "x" * 151])
+def test_a_name_that_is_no_folder_of_the_runs_is_refused(name):
+    with pytest.raises(UsageError, match="no name of a run") as caught:
+        check_run_name(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["first try", "été-2", "v1.2", "x" * 150])
+def test_a_plain_name_of_a_run_is_taken(name):
+    check_run_name(name)
 
 
 @pytest.mark.parametrize(

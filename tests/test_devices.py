@@ -110,6 +110,7 @@ assert 0.2 < expected < 0.95, expected
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_devices_predict_and_train_and_tell_the_gap_as_one_does(backend):
     pytest.importorskip(backend)

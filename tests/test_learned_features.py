@@ -10,7 +10,8 @@ from keras import ops
 from lmk.data.images import read_photo
 from lmk.local.compare import compare
 from lmk.local.features import FeatureTable
-from lmk.local.kinds import LOCAL_FEATURES
+from lmk.local.kinds import LOCAL_FEATURES, XFEAT_NETWORK
+from lmk.local.learned import Detected, Learned
 from lmk.models.local import aliked, xfeat
 from lmk.models.local.sampling import Enlarge, local_maxima, sample
 from lmk.util.errors import LmkError
@@ -170,6 +171,23 @@ def test_features_do_not_depend_on_the_photos_beside(shared):
     for alone, beside in zip((extractor([one])[0] for one in photos), together, strict=True):
         np.testing.assert_array_equal(alone.locations, beside.locations)
         np.testing.assert_array_equal(alone.descriptors, beside.descriptors)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "seen"),
+    [(480, 320, (640, 416)), (96, 72, (256, 192)), (256, 128, (640, 320)), (2000, 1000, (640, 320))],
+)
+def test_a_photo_is_seen_with_sides_of_32s_and_enlarged_two_and_a_half_times_at_the_most(width, height, seen, tmp_path):
+    shapes = []
+
+    def detect(images):
+        shapes.append(images.shape)
+        return Detected(np.zeros((1, 1), "f4"), np.zeros((1, 1, 2), "f4"), np.zeros((1, 1, 64), "f4"))
+
+    extractor = Learned("xfeat", XFEAT_NETWORK, tmp_path / "none")
+    extractor.__dict__["_detector"] = detect  # in place of the network, which it would load
+    extractor([np.zeros((height, width, 3), np.uint8)])
+    assert shapes == [(1, seen[1], seen[0], 3)]
 
 
 @pytest.mark.parametrize("kind", LEARNED)

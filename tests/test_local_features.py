@@ -11,6 +11,7 @@ import tiny
 
 from lmk.data.competitions import read_competition
 from lmk.local.delf import DelfOptions
+from lmk.local.kinds import kinds_of
 from lmk.models.backbones.catalogue import backbone_named
 from lmk.models.delf.recipe import DelfRecipe, DelfTraining
 from lmk.pipeline.building.local import LocalSteps
@@ -19,7 +20,7 @@ from lmk.pipeline.building.verification import VerificationSteps
 from lmk.pipeline.config import Config, Execution, config_of
 from lmk.pipeline.dataset import Dataset, open_dataset
 from lmk.pipeline.delf import recipe_of
-from lmk.pipeline.local_features import default_local_features
+from lmk.pipeline.local_features import chosen_local_features, default_local_features
 from lmk.pipeline.results import Answers
 from lmk.pipeline.steps import DELF_NETWORK, ENSEMBLE, VERIFICATION, execute, local_of
 from lmk.predictions import Predictions
@@ -154,7 +155,24 @@ def test_without_weights_delf_is_refused_and_is_no_default(folder, workspace):
     assert default_local_features("none") == default_local_features("tiny") == "rootsift"
 
 
-def test_both_kinds_verify_by_default_where_delf_has_weights_of_real_photos(tmp_path):
+@pytest.fixture
+def nothing_installed(monkeypatch):
+    """No package with weights of learned local features, whatever this machine has."""
+    monkeypatch.setattr("lmk.local.glue.installed_file", lambda package, file: None)
+
+
+def test_xfeat_verifies_by_default_where_its_weights_are(nothing_installed, tmp_path, monkeypatch):
+    (tmp_path / backbone_named("mobilenetv2").weights_files[0]).write_text("DELF's")
+    assert default_local_features(str(tmp_path)) == "both"
+    (tmp_path / "xfeat.pt").write_text("XFeat's")
+    assert default_local_features(str(tmp_path)) == "rootsift,xfeat"
+    monkeypatch.setattr("lmk.local.glue.installed_file", lambda package, file: tmp_path / "xfeat.pt")
+    assert default_local_features("imagenet") == "rootsift,xfeat"
+    assert default_local_features("tiny") == default_local_features("none") == "rootsift"
+    assert default_local_features("imagenet", delf="mobilenet") == "both"
+
+
+def test_both_kinds_verify_by_default_where_delf_has_weights_of_real_photos(nothing_installed, tmp_path):
     assert default_local_features("imagenet") == "both"
     (tmp_path / backbone_named("xception").weights_files[0]).write_text("another backbone's")
     assert default_local_features(str(tmp_path)) == "rootsift"
@@ -163,11 +181,24 @@ def test_both_kinds_verify_by_default_where_delf_has_weights_of_real_photos(tmp_
     assert default_local_features("tiny", delf="tinymobilenet") == "both"
 
 
-def test_a_file_of_another_backbones_weights_is_not_taken_for_delfs(tmp_path):
+def test_a_file_of_another_backbones_weights_is_not_taken_for_delfs(nothing_installed, tmp_path):
     for backbone, kinds in (("xception", "rootsift"), ("mobilenetv2", "both")):
         file = tmp_path / backbone_named(backbone).weights_files[0]
         file.write_text("weights")
         assert default_local_features(str(file)) == kinds
+
+
+@pytest.mark.parametrize(
+    ("asked", "kinds"),
+    [
+        ("xfeat", ("xfeat",)),
+        ("both", ("rootsift", "delf")),
+        ("rootsift, xfeat", ("rootsift", "xfeat")),
+        ("delf,both,delf", ("delf", "rootsift")),
+    ],
+)
+def test_several_kinds_are_asked_for_with_commas_each_once(asked, kinds):
+    assert kinds_of(chosen_local_features(asked, "none")) == kinds
 
 
 def test_training_is_stored_and_told(verified, folder, workspace, lmk):

@@ -12,7 +12,7 @@ import tiny
 from forks import Forks
 
 from lmk.data.competitions import read_competition
-from lmk.data.tables import read_solution
+from lmk.data.tables import read_solution, read_train
 from lmk.ensemble.combine import combination
 from lmk.evaluation import check_submission, evaluate, gap_of
 from lmk.pipeline.build import build
@@ -27,6 +27,7 @@ from lmk.pipeline.steps import context_of, execute
 from lmk.predictions import NO_LANDMARK, Predictions, read_submission
 from lmk.retrieval.published import RETRIEVALS, Described
 from lmk.runs import DevFigures
+from lmk.util.store import ArrayStore
 from lmk.util.workspace import Workspace
 from research.shift import rows
 
@@ -228,6 +229,18 @@ def test_a_recipe_by_itself_is_reused_and_the_rest_is_null(first, folder, worksp
         "ensemble": None,
         "fused": None,
     }
+
+
+def test_the_head_of_a_tuned_network_answers_queries_and_no_photo_of_the_gallery(first, folder, workspace):
+    def stored(what: str) -> dict[str, set[str]]:
+        stores = map(ArrayStore.at, Workspace.open(workspace).stores.glob(f"tiny-tuned*{what}-*"))
+        return {store.key["facts"]["part"]: set(store.ids()) for store in stores}
+
+    answered, described = stored("answers"), stored("descriptors")
+    gallery = set(read_train(folder / "train.csv")[0])
+    assert answered.keys() == described.keys() and len(answered) > 1
+    for part, photos in answered.items():
+        assert photos and described[part] & gallery and not photos & described[part]
 
 
 def test_the_published_sum_reuses_all_but_fusion(first, folder, workspace, tmp_path):

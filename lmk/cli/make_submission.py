@@ -78,12 +78,17 @@ def make_submission(
     from lmk.pipeline.build import build
     from lmk.pipeline.plan import plan_steps
     from lmk.pipeline.run import make_submission as run_all
+    from lmk.runs import check_run_name
     from lmk.util.out_path import check_out
     from lmk.util.text import span
 
     config, dataset, execution = opened.config, opened.dataset, opened.execution
     if (message or wait) and not submit:
         raise typer.BadParameter("--message and --wait belong to --submit.")
+    if name is not None:
+        check_run_name(name)
+    if out is not None:
+        out = check_out(out)
     if dry_run:
         steps = plan_steps(config, dataset, execution, build(config, dataset, execution))
         if json:
@@ -96,8 +101,6 @@ def make_submission(
             )
             next_steps("the same command without --dry-run")
         return
-    if out is not None:
-        out = check_out(out)
     if submit:
         check_access(opened, timeout)
     result = run_all(config, dataset, execution, out, name, submit_best)

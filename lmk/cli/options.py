@@ -240,8 +240,8 @@ def open_run(
         typer.Option(
             autocompletion=local_feature_names,
             rich_help_panel=VERIFYING,
-            help=f"Local features: {', '.join(choices())}. Default: both, which are rootsift and delf; rootsift where "
-            "DELF has no weights.",
+            help=f"Local features: {', '.join(choices())}, or several with commas between. Default: rootsift, and "
+            "with it xfeat where it has weights, else delf where that has some (both are rootsift,delf).",
         ),
     ] = None,
     delf: Annotated[
@@ -410,6 +410,7 @@ def config_from(given: Mapping[str, Any]) -> Config:
     Raises:
         LmkError: A recipe, rule or system is unknown, or takes no such setting.
     """
+    from lmk.local.kinds import DELF, kinds_of
     from lmk.metrics.registry import find_metric
     from lmk.models.recipes import find_recipe
     from lmk.pipeline.config import CANDIDATES, config_of
@@ -455,7 +456,8 @@ def config_from(given: Mapping[str, Any]) -> Config:
         )
     unreadable = unreadable or ("last" if rule.answers_unverified else "empty")
     recipes, weights = with_defaults(given["competition"], recipe, given["weights"])
-    delf = given["delf"] or (packaged_delf(recipes, weights) if system is None else None)
+    kinds = chosen_local_features(local_features, weights, given["delf"])
+    delf = given["delf"] or (packaged_delf(recipes, weights) if system is None and DELF in kinds_of(kinds) else None)
     as_given = (
         *("seed", "dev", "folds", "dev_queries", "refit", "spread", "each_network", "retrieval", "precision"),
         *("runtime", "delf_tune", "delf_attention", "like", "passes", "divisor", "gallery", "most_features", "pairs"),
@@ -472,7 +474,7 @@ def config_from(given: Mapping[str, Any]) -> Config:
         ensemble=ensemble,
         fusion=fusion,
         delf=delf,
-        local_features=chosen_local_features(local_features, weights, delf),
+        local_features=kinds,
         comparison="default" if system is None and given["comparison"] == "default" else "published",
         metric=metric.name,
         candidates=max(CANDIDATES, metric.depth) if system is None else 1,

@@ -45,10 +45,12 @@ def report(
     from lmk.report.record import load_run
     from lmk.report.versus import write_comparison
     from lmk.runs import PAGE
+    from lmk.util.out_path import check_out
     from lmk.util.workspace import Workspace
 
     place = Workspace.open(workspace)
     record = load_run(place, run)
+    out = None if out is None else check_out(out)
     photos = photos_of(record, competition, place.competitions)
     if against is None:
         path = out or record.folder / PAGE

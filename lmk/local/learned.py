@@ -89,7 +89,7 @@ class Learned:
     def _size(self, photo: np.ndarray) -> tuple[int, int]:
         """Width and height of what the network gets of a photo."""
         height, width = photo.shape[:2]
-        zoom = self.network.side / max(height, width)
+        zoom = min(self.network.side / max(height, width), self.network.enlarge)
         nearest = [max(1, round(side * zoom / MULTIPLE)) * MULTIPLE for side in (width, height)]
         return nearest[0], nearest[1]
 

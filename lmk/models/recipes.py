@@ -170,11 +170,11 @@ class Recipe:
         """The same recipe with another number of views a photo.
 
         Raises:
-            LmkError: There are no views of that number.
+            UsageError: There are no views of that number.
         """
         allowed = (12, 22) if self.dense else (1, 12, 22)
         if views not in allowed:
-            raise LmkError(f"{self.name} takes {' or '.join(map(str, allowed))} views, not {views}.")
+            raise UsageError(f"{self.name} takes {' or '.join(map(str, allowed))} views, not {views}.")
         return replace(self, views=cast(Views, views))
 
     def __post_init__(self) -> None:

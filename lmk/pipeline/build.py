@@ -17,7 +17,7 @@ from lmk.pipeline.dataset import Dataset
 from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, SPREAD, SPREAD_FUSED, VERIFICATION, Step
 from lmk.pipeline.verify import Comparison
 from lmk.predictions import NO_LANDMARK
-from lmk.util.errors import LmkError
+from lmk.util.errors import LmkError, UsageError, did_you_mean, quoted
 from lmk.util.team import ALONE, Team
 
 
@@ -31,6 +31,7 @@ def build(config: Config, dataset: Dataset, execution: Execution, team: Team = A
         team: Processes that train networks together.
 
     Raises:
+        UsageError: A step whose stale result is to be accepted is none of the run's.
         LmkError: Weights are absent, the competition lacks what the run needs at its end (`check_before_run`), or dev
             has no query that shows a landmark although the run blends.
     """
@@ -40,7 +41,20 @@ def build(config: Config, dataset: Dataset, execution: Execution, team: Team = A
             "No dev query shows a landmark, so dev cannot weigh the sources of a blend. Run one recipe with "
             "--no-ensemble."
         )
-    shared = Shared(config, dataset, execution, team)
+    steps = _steps(config, Shared(config, dataset, execution, team))
+    _check_accepted(config, steps)
+    return steps
+
+
+def _check_accepted(config: Config, steps: list[Step]) -> None:
+    names = [step.name for step in steps]
+    for name in config.accepted:
+        if name not in names:
+            hint = did_you_mean(name, names) or f" There are {', '.join(names)}."
+            raise UsageError(f"--keep-stale {quoted(name)} names no step of this run.{hint}")
+
+
+def _steps(config: Config, shared: Shared) -> list[Step]:
     networks, local, ensemble = NetworkSteps(shared), LocalSteps(shared), EnsembleSteps(shared)
     retrieval, spread = RetrievalSteps(shared, networks), SpreadSteps(shared, local)
     verification = VerificationSteps(shared, local)

@@ -78,7 +78,7 @@ class Config:
         descriptor_width: Numbers to which a network's descriptors are projected for retrieval; None keeps all.
         retrieval: How landmarks are ranked by nearest photos, one of `lmk.retrieval.scores.SCORES`.
         fusion: Fusion rule, one of `lmk.ensemble.fusion_rules.FUSIONS`.
-        local_features: Local features that verify, one of `lmk.local.kinds.choices()`.
+        local_features: Kinds of local features that verify, as `lmk.local.kinds.kinds_of` reads them.
         delf: Backbone that DELF trains on, or the folder of a published one; None takes what suits the weights.
         delf_tune: Epochs in which DELF's backbone learns before its attention does; 0 leaves it frozen.
         delf_attention: How DELF's attention learns: from vectors of a fixed length, or as published from their mean.

@@ -9,7 +9,7 @@ import numpy as np
 from joblib import parallel_config
 
 from lmk.local.features import Extractor, FeatureTable, LocalFeatures, extract
-from lmk.local.kinds import ROOTSIFT, ROOTSIFT_AND_DELF, choices
+from lmk.local.kinds import LOCAL_FEATURES, ROOTSIFT, ROOTSIFT_AND_DELF, ROOTSIFT_AND_XFEAT, XFEAT, choices
 from lmk.models.backbones.catalogue import backbone_named, weights_file
 from lmk.pipeline.delf import DelfExtractor, default_recipe
 from lmk.util.errors import LmkError, UsageError, did_you_mean
@@ -18,7 +18,11 @@ from lmk.util.store import ArrayStore
 
 
 def default_local_features(weights: str, delf: str | None = None) -> str:
-    """One of `choices()`: both where DELF is named or its backbone's weights come from real photos, else RootSIFT.
+    """The kinds that verify where none is asked for, by the weights that are at hand.
+
+    RootSIFT verifies everywhere: it alone knows a photo that is turned, and needs no weights. XFeat goes with it where
+    its weights are: on dev that is no worse than with DELF, and takes a fifth of the time of extraction
+    (docs/journal/local-features.md). Else DELF does, where it is named or its backbone's weights come from real photos.
 
     Args:
         weights, delf: As in `Config`.
@@ -27,6 +31,8 @@ def default_local_features(weights: str, delf: str | None = None) -> str:
         return ROOTSIFT_AND_DELF
     if weights in ("none", "tiny"):
         return ROOTSIFT
+    if LOCAL_FEATURES[XFEAT].has_weights(weights):
+        return ROOTSIFT_AND_XFEAT
     if weights == "imagenet":
         return ROOTSIFT_AND_DELF
     backbone = default_recipe(weights).backbone
@@ -39,16 +45,20 @@ def default_local_features(weights: str, delf: str | None = None) -> str:
 
 
 def chosen_local_features(asked: str | None, weights: str, delf: str | None = None) -> str:
-    """One of `choices()`: what is asked for, or the default.
+    """One of `choices()` or several with commas between: what is asked for, or the default.
 
     Raises:
-        LmkError: Nothing has that name.
+        UsageError: Nothing has such a name.
     """
-    if asked is not None and asked not in choices():
-        raise UsageError(
-            f"No local features are named '{asked}'; there are {', '.join(choices())}.{did_you_mean(asked, choices())}"
-        )
-    return asked or default_local_features(weights, delf)
+    if asked is None:
+        return default_local_features(weights, delf)
+    names = [name.strip() for name in asked.split(",")]
+    known = choices()
+    for name in names:
+        if name not in known:
+            guess = did_you_mean(name, known)
+            raise UsageError(f"No local features are named '{name}'; there are {', '.join(known)}.{guess}")
+    return ",".join(names)
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class Networks:
             ids, photos: (n,) str, the queries and the photos that they show.
         """
         if not self.recipe.frozen:
-            found = self._tuned(part, photos)
+            found = self._answers(part, photos)
             return Predictions(ids, found["landmarks"], found["scores"])
         return predict_features(self.network(part), ids, self.features(photos), np.unique(part.landmarks), TOP_K)
 
@@ -114,7 +114,7 @@ class Networks:
         """(n, d) float32 or float16 of length 1, by the part's network: the mean of the views' directions."""
         if self.recipe.frozen:
             return in_blocks(self.describe(part), self.features(photos), self.room)
-        return self._tuned(part, photos)["descriptors"]
+        return self._tuned_descriptors(part, photos)
 
     def features(self, photos: np.ndarray) -> np.ndarray:
         """(n, views, ...) float16, the pretrained extractor's; stored, whatever the part."""
@@ -192,9 +192,42 @@ class Networks:
                 self.network(part)
         return [self.histories[part.name] for part in parts]
 
-    def _tuned(self, part: Part, photos: np.ndarray) -> dict[str, np.ndarray]:
-        """Landmarks, scores and descriptors of photos by a network with a backbone of its own; stored by shard."""
-        store, classes = self.places.tuned_store(part.name), np.unique(part.landmarks)
+    def _answers(self, part: Part, photos: np.ndarray) -> dict[str, np.ndarray]:
+        """Landmarks, scores and descriptors of queries' photos by a network with a backbone of its own; stored."""
+        classes, prepare = np.unique(part.landmarks), self._prepare(part)
+
+        def compute(names: np.ndarray) -> dict[str, np.ndarray]:
+            network, fast = prepare()
+            features = forward(fast, self.recipe, self.extractor.read, names, self.jobs)
+            found = predict_features(network, names, features, classes, TOP_K)
+            descriptors = self._described(part, fast, features)
+            return {"landmarks": found.landmarks, "scores": found.scores, "descriptors": descriptors}
+
+        store, label = self.places.answer_store(part.name), f"{self.recipe.name}: prediction"
+        return store.collect(photos, compute, SHARD, label, self.progress)
+
+    def _tuned_descriptors(self, part: Part, photos: np.ndarray) -> np.ndarray:
+        """(n, d) float16 of length 1; the head, which may have 100,000 classes, answers no photo of the gallery."""
+
+        def compute(names: np.ndarray) -> dict[str, np.ndarray]:
+            fast = prepare()[1]
+            features = forward(fast, self.recipe, self.extractor.read, names, self.jobs)
+            return {"descriptors": self._described(part, fast, features)}
+
+        prepare, store = self._prepare(part), self.places.descriptor_store(part.name)
+        asked = np.isin(photos, self.places.answer_store(part.name).ids())
+        label = f"{self.recipe.name}: descriptors"
+        known = store.collect(photos[~asked], compute, SHARD, label, self.progress) if (~asked).any() else {}
+        answered = self._answers(part, photos[asked]) if asked.any() else {}
+        (width,) = {found["descriptors"].shape[1] for found in (known, answered) if found}
+        descriptors = self.room((len(photos), width), np.float16)
+        for rows, found in ((~asked, known), (asked, answered)):
+            if found:
+                descriptors[rows] = found["descriptors"]
+        return descriptors
+
+    def _prepare(self, part: Part) -> Callable[[], tuple[Network, Predictor]]:
+        """Function that gives the part's network and what predicts by its backbone, made with the first call."""
 
         @cache
         def ready() -> tuple[Network, Predictor]:
@@ -202,18 +235,11 @@ class Networks:
             network = self.network(part)
             return network, self.extractor.fast(network.extractor)
 
-        def compute(names: np.ndarray) -> dict[str, np.ndarray]:
-            network, fast = ready()
-            features = forward(fast, self.recipe, self.extractor.read, names, self.jobs)
-            found = predict_features(network, names, features, classes, TOP_K)
-            flat = features.reshape(*features.shape[:2], -1)
-            return {
-                "landmarks": found.landmarks,
-                "scores": found.scores,
-                "descriptors": self.describe(part, fast)(flat).astype(np.float16),
-            }
+        return ready
 
-        return store.collect(photos, compute, SHARD, f"{self.recipe.name}: prediction", self.progress)
+    def _described(self, part: Part, fast: Predictor, features: np.ndarray) -> np.ndarray:
+        """(n, d) float16 descriptors of features of views (n, views, ...)."""
+        return self.describe(part, fast)(features.reshape(*features.shape[:2], -1)).astype(np.float16)
 
     def describe(self, part: Part, fast: Predictor | None = None) -> Callable[[np.ndarray], np.ndarray]:
         """Function from features of views (n, views, d) to descriptors, projected where the run keeps fewer numbers of

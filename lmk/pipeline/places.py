@@ -35,11 +35,18 @@ class Places:
         """The store of the pretrained extractor's features."""
         return ArrayStore(self.stores, self.features.name.replace("/", "-"), self.features.to_dict())
 
-    def tuned_store(self, part: str) -> ArrayStore:
-        """The store of what a tuned network of a part says of photos."""
+    def answer_store(self, part: str) -> ArrayStore:
+        """The store of a tuned network's answers to queries, and of their descriptors."""
+        return self._tuned_store(part, "answers")
+
+    def descriptor_store(self, part: str) -> ArrayStore:
+        """The store of a tuned network's descriptors of photos that it is not asked about."""
+        return self._tuned_store(part, "descriptors")
+
+    def _tuned_store(self, part: str, what: str) -> ArrayStore:
         key = self.networks.part(part)
         projected = {} if self.descriptor_width is None else {"descriptor_width": self.descriptor_width}
-        return ArrayStore(self.stores, f"{key.name.replace('/', '-')}-tuned", key.to_dict() | projected)
+        return ArrayStore(self.stores, f"{key.name.replace('/', '-')}-{what}", key.to_dict() | projected)
 
     def directions(self, part: str) -> Path:
         """The file of the directions that a part's descriptors are projected to."""

@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from lmk.util.errors import LmkError
+from lmk.util.errors import UsageError
 from lmk.util.files import nearest_there
 
 SPARED = 0.1
@@ -21,12 +21,12 @@ def parse_size(text: str) -> float:
     """Bytes of a size as people write it: 18GB, 500 MB, 1.5TB.
 
     Raises:
-        LmkError: It is no size.
+        UsageError: It is no size.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
     unit = found and (found[2] if found[2].endswith("B") or not found[2] else f"{found[2]}B")
     if not found or not float(found[1]):
-        raise LmkError(f"'{text}' is no size. Write a number with a unit, such as 18GB.")
+        raise UsageError(f"'{text}' is no size. Write a number with a unit, such as 18GB.")
     return float(found[1]) * _UNITS[str(unit)]
 
 

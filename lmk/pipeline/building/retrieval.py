@@ -10,13 +10,13 @@ from lmk.pipeline.building.networks import NetworkSteps
 from lmk.pipeline.building.proposals import head_steps
 from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.code_of_steps import PUBLISHED_RETRIEVAL_CODE, RETRIEVAL_CODE
-from lmk.pipeline.config import TOP_K
+from lmk.pipeline.config import TOP_K, Config
 from lmk.pipeline.described import NEIGHBOURS
 from lmk.pipeline.key import Key
 from lmk.pipeline.published import by_published
 from lmk.pipeline.results import Neighbours
 from lmk.pipeline.retrieve import retrieve, retrieve_for_graphs
-from lmk.pipeline.steps import RETRIEVAL, Step, features_of, networks_of
+from lmk.pipeline.steps import RETRIEVAL, Step, context_of, features_of, networks_of
 from lmk.retrieval.neighbours import Options
 from lmk.retrieval.ridge import PENALTY
 from lmk.retrieval.scores import KNN
@@ -54,7 +54,9 @@ class RetrievalSteps:
             found: Neighbours = shared.on_backend(lambda: self._retrieve(results))
             return found
 
-        step = Step(RETRIEVAL, RETRIEVAL, needs, key, shared.cache.answers(key, Neighbours), compute)
+        step = Step(
+            RETRIEVAL, RETRIEVAL, (*needs, *_asked_first(config)), key, shared.cache.answers(key, Neighbours), compute
+        )
         return shared.keep([step])[0]
 
     def _retrieve(self, results: Mapping[str, Any]) -> Neighbours:
@@ -76,3 +78,8 @@ class RetrievalSteps:
             test = shared.dataset.test_ids
             return retrieve_for_graphs(shared.parts, test, descriptors, Options(), alone, room, progress)
         return retrieve(shared.dataset, descriptors, Options(), alone, room, progress)
+
+
+def _asked_first(config: Config) -> tuple[str, ...]:
+    """Steps that ask tuned networks about photos whose descriptors retrieval wants, too: one pass gives both."""
+    return tuple(context_of(recipe.name) for recipe in config.recipes if config.spreads and not recipe.frozen)
