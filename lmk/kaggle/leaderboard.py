@@ -12,15 +12,17 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lmk.util.errors import LmkError, RemoteError, quoted
+from lmk.util.errors import LmkError, RemoteError, quoted, reason_of
 from lmk.util.files import write_json
 
 MEDALS = ("gold", "silver", "bronze")
 LARGEST_BOARD = 200_000_000
 """Bytes of the table; boards of ten thousand teams have about one million."""
+COLUMNS = ("TeamName", "Score", "SubmissionCount", "LastSubmissionDate")
+"""Columns that are read of every row."""
 DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, NotImplementedError, RuntimeError),
-    *(StopIteration, KeyError, ValueError, TypeError, AttributeError, OverflowError, OSError, csv.Error),
+    *(KeyError, ValueError, TypeError, AttributeError, OverflowError, OSError, csv.Error),
 )
 """Errors in reading a leaderboard: a zip that is none, packed otherwise or encrypted, another table."""
 
@@ -63,10 +65,12 @@ def read_board(archive: bytes, username: str, team: str = "") -> list[Team]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as bundle:
-            table = next(member for member in bundle.infolist() if member.filename.endswith(".csv"))
+            table = next((member for member in bundle.infolist() if member.filename.endswith(".csv")), None)
+            if table is None:
+                raise ValueError("it holds no table")
             if table.file_size > LARGEST_BOARD:
                 raise ValueError(f"it claims to hold {table.file_size:,} bytes")
-            rows = list(csv.DictReader(io.StringIO(bundle.read(table).decode("utf-8-sig"), newline="")))
+            rows = _rows(bundle.read(table).decode("utf-8-sig"))
         return [
             Team(
                 rank=rank,
@@ -80,7 +84,18 @@ def read_board(archive: bytes, username: str, team: str = "") -> list[Team]:
             for rank, row in enumerate(filter(_is_ranked, rows), 1)
         ]
     except DAMAGE as error:
-        raise RemoteError(f"The leaderboard that Kaggle sent cannot be read ({quoted(error)}).") from error
+        raise RemoteError(f"The leaderboard that Kaggle sent cannot be read ({reason_of(error)}).") from error
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    """The rows of a board by column; a table of another layout would else pass for a board without teams."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    if lacking := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+        raise ValueError(f"it has no column {lacking[0]}")
+    rows = list(reader)
+    if any(row[name] is None for row in rows for name in COLUMNS):
+        raise ValueError("a row is too short")
+    return rows
 
 
 def _is_ranked(row: dict[str, str]) -> bool:

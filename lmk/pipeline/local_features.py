@@ -20,28 +20,28 @@ from lmk.util.store import ArrayStore
 def default_local_features(weights: str, delf: str | None = None) -> str:
     """The kinds that verify where none is asked for, by the weights that are at hand.
 
-    RootSIFT verifies everywhere: it alone knows a photo that is turned, and needs no weights. XFeat goes with it where
-    its weights are: on dev that is no worse than with DELF, and takes a fifth of the time of extraction
-    (docs/journal/local-features.md). Else DELF does, where it is named or its backbone's weights come from real photos.
+    RootSIFT verifies everywhere, and DELF beside it where it is named or its backbone's weights come from real photos.
+    Where DELF has none, XFeat takes its place if its own are there: it is extracted in a fifth of DELF's time, and no
+    worse on dev, but no better either (docs/journal/local-features.md).
 
     Args:
         weights, delf: As in `Config`.
     """
-    if delf is not None:
-        return ROOTSIFT_AND_DELF
-    if weights in ("none", "tiny"):
+    if delf is None and weights in ("none", "tiny"):
         return ROOTSIFT
-    if LOCAL_FEATURES[XFEAT].has_weights(weights):
-        return ROOTSIFT_AND_XFEAT
-    if weights == "imagenet":
+    if delf is not None or weights == "imagenet" or _has_backbone(weights):
         return ROOTSIFT_AND_DELF
+    return ROOTSIFT_AND_XFEAT if LOCAL_FEATURES[XFEAT].has_weights(weights) else ROOTSIFT
+
+
+def _has_backbone(weights: str) -> bool:
+    """Whether a file or a folder of weights holds those of DELF's default backbone."""
     backbone = default_recipe(weights).backbone
     try:
         file = weights_file(backbone, weights)
     except LmkError:
-        return ROOTSIFT
-    own = file.name in backbone_named(backbone).weights_files  # a file may be of another backbone
-    return ROOTSIFT_AND_DELF if own else ROOTSIFT
+        return False
+    return file.name in backbone_named(backbone).weights_files  # a file may be of another backbone
 
 
 def chosen_local_features(asked: str | None, weights: str, delf: str | None = None) -> str:

@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import os
+import struct
 import weakref
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -54,6 +55,10 @@ def make_room(shape: Sequence[int], dtype: np.dtype | type, folder: Path) -> np.
             raise
     weakref.finalize(room.base, path.unlink, missing_ok=True)  # views of the array keep the map, not the array
     return room
+
+
+_END = struct.Struct("<4s6xH10x")
+"""The end of a zip file without a comment: its mark, and the number of members."""
 
 
 class UnfitShard(LmkError, ValueError):
@@ -197,6 +202,7 @@ class ArrayStore:
     def _read(self, shard: Path, names: list[str] | None = None) -> Arrays:
         try:
             with np.load(shard, allow_pickle=False) as file:
+                _check_list(shard, file.files)
                 found = {name: file[name] for name in (names or file.files)}
             _check_rows(found)
             return found
@@ -207,6 +213,19 @@ class ArrayStore:
             raise DamagedShard(
                 f"{shard} was damaged ({quoted(str(error))}) and is removed; it is computed anew."
             ) from error
+
+
+def _check_list(shard: Path, names: Sequence[str]) -> None:
+    """Refuse a shard whose list of arrays is not as long as its end says: a wrong length in the list hides some.
+
+    Raises:
+        ValueError, struct.error: It is not.
+    """
+    with shard.open("rb") as file:
+        file.seek(-_END.size, os.SEEK_END)
+        mark, count = _END.unpack(file.read())
+    if mark != b"PK\5\6" or count != len(set(names)):
+        raise ValueError("its list of arrays is damaged")
 
 
 def _check_rows(arrays: Arrays) -> None:
