@@ -28,7 +28,11 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
 
 
-def test_keras_predicts_with_the_extractor_itself(extractor):
+def test_keras_predicts_what_the_extractor_does_and_on_a_gpu_with_the_extractor_itself(extractor, monkeypatch):
+    views = np.random.default_rng(0).integers(0, 256, (2, *extractor.input_shape[1:]), np.uint8)
+    found = predictor(extractor, "keras", False).predict_on_batch(views)
+    np.testing.assert_allclose(found, extractor.predict_on_batch(views), rtol=1e-3, atol=1e-4)
+    monkeypatch.setattr("lmk.models.runtimes.has_gpu", lambda: True)
     assert predictor(extractor, "keras", False) is extractor
 
 

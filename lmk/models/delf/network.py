@@ -17,7 +17,8 @@ from lmk.models.backbones.build import build_backbone, network_of
 from lmk.models.delf.canvas import OnCanvas, masked
 from lmk.models.delf.receptive import receptive_fields
 from lmk.models.delf.recipe import cut_of
-from lmk.models.device import computing_in, full_precision, jit_for_device
+from lmk.models.device import computing_in, full_precision, has_gpu, jit_for_device
+from lmk.models.folded import folded
 from lmk.models.saved import load_weights, save_weights
 
 ATTENTION_WIDTH = 512
@@ -53,8 +54,9 @@ class DelfNetwork:
     def strongest(self, most: int) -> keras.Model:
         """Images to the cells of the most attention: attention (b, k), places (b, k) in the map row by row,
         L2-normalised features (b, k, c), and the map's width (b, 1); k is `most`, or the number of cells."""
-        features = self.backbone.outputs[0]
-        model = keras.Model(self.backbone.inputs, StrongestCells(most)([features, self.attention(features)]))
+        backbone, attention = self._for_prediction()
+        features = backbone.outputs[0]
+        model = keras.Model(backbone.inputs, StrongestCells(most)([features, attention(features)]))
         model.compile(jit_compile=jit_for_device())
         return model
 
@@ -62,10 +64,17 @@ class DelfNetwork:
         """Images on canvases (b, h, w, 3), and their own height and width (b, 2), to what `strongest` gives of the
         images alone; cells beyond an image have the attention -1 and come last."""
         canvases, sizes = keras.Input((None, None, 3), name="canvases"), keras.Input((2,), dtype="int32", name="sizes")
-        features, own = OnCanvas(self.backbone, name="on_canvas")([canvases, sizes])
-        model = keras.Model([canvases, sizes], StrongestCells(most)([features, self.attention(features), own]))
+        backbone, attention = self._for_prediction()
+        features, own = OnCanvas(backbone, name="on_canvas")([canvases, sizes])
+        model = keras.Model([canvases, sizes], StrongestCells(most)([features, attention(features), own]))
         model.compile(jit_compile=jit_for_device())
         return model
+
+    def _for_prediction(self) -> tuple[keras.Model, keras.Model]:
+        """Backbone and attention with the weights of now, on a CPU with their normalizations folded."""
+        if has_gpu():
+            return self.backbone, self.attention
+        return folded(self.backbone), folded(self.attention)
 
 
 @keras.saving.register_keras_serializable("lmk")
