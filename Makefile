@@ -39,7 +39,7 @@ submission: $(VENV)/.installed ## Make a submission for the embedded competition
 test: $(VENV)/.installed-tests ## Run the tests (CPU, no network)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-slow: $(VENV)/.installed-tests ## Run whole documents, other backends, and processes that train together
+test-slow: $(VENV)/.installed-tests ## Run the tests that take minutes: documents, rounds with a server, other backends
 	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m slow $(ARGS)
 
 lint: $(VENV)/.installed-tests ## Check style and types

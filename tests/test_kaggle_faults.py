@@ -69,7 +69,7 @@ TABLE = [
     ("", "", ["kernel", "push", "absent"], 1, "There is no kernel 'absent'"),
     ("", "", ["kernel", "push", "helo"], 1, "Did you mean 'hello'?"),
     ("", "", ["kernel", "new", "x", "--recipe", "mobilnet-gem"], 2, "Did you mean 'mobilenet-gem'?"),
-    ("", "", ["kernel", "new", "x", "--kind", "trian", "--recipe", "mobilenet-gem"], 1, "Did you mean 'train'?"),
+    ("", "", ["kernel", "new", "x", "--kind", "trian", "--recipe", "mobilenet-gem"], 2, "Did you mean 'train'?"),
     ("", "", ["submit", "answers.csv", "-c", "tinny"], 1, "Did you mean 'tiny'?"),
 ]
 

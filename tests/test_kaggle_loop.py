@@ -117,6 +117,7 @@ def new_kernel(lmk: Callable[..., str], name: str, *words: str) -> None:
     script.write_text(script.read_text().replace("weights_folder()]", f"weights_folder(), {options}]"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_whole_loop_from_download_to_leaderboard(kaggle, lmk, competition, backbones, tmp_path):
     lmk("data", "fetch", "-c", SLUG)
@@ -168,6 +169,7 @@ def test_the_whole_loop_from_download_to_leaderboard(kaggle, lmk, competition, b
     assert len(kaggle.competitions[SLUG].submissions) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_submission_kernel_passes_the_scored_run(lmk, competition, backbones, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

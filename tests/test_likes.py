@@ -144,4 +144,4 @@ def test_a_kernel_follows_a_system_with_its_own_recipe(lmk, tmp_path, monkeypatc
     script = next((tmp_path / "mine").glob("*.py")).read_text()
     assert code == 0 and '"--like", "xception-delf32"' in script and '["xception-published"]' in script
     code, _, err = lmk("kernel", "new", "other", "--like", "xception-delf32", *words)
-    assert code == 1 and "--kind submission" in err
+    assert code == 2 and "--kind submission" in err

@@ -107,7 +107,7 @@ def test_what_cannot_be_a_competition_is_refused_in_one_line(photos, tmp_path):
     with pytest.raises(LmkError, match="does not exist"):
         make_competition(tmp_path / "nowhere", tmp_path / "own")
     shutil.move(photos / "Old Mill", tmp_path / "elsewhere")
-    with pytest.raises(LmkError, match=r"1 landmark\(s\) \(Église"):
+    with pytest.raises(LmkError, match=r"one landmark only \(Église"):
         make_competition(photos, tmp_path / "own")
     assert not (tmp_path / "own").exists()
     shutil.move(tmp_path / "elsewhere", photos / "Old Mill")
