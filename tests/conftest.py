@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 
+@pytest.hookimpl(optionalhook=True)  # where xdist is left out, nobody asks
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """A process more than there are cores: some tests wait for a server, a browser or a process of their own."""
     return (os.cpu_count() or 1) + 1

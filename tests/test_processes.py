@@ -191,7 +191,7 @@ def test_where_one_of_two_commands_dies_the_other_says_so_and_both_go_on_when_st
         {path.name: path.read_bytes() for path in (tmp_path / name / "weights").iterdir()} for name in ("0", "1")
     )
     assert first == second
-    assert len(first) == 16  # weights, checksum, history and key of each network
+    assert len(first) == 20  # weights and history, the checksum of each, and the key of each network
     assert there.items() <= first.items()
 
 
