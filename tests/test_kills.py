@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_kills_within_epochs_change_no_byte():
     words = [sys.executable, "-m", "tests.stress.epochs", "--kills", "2", "--json"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)

@@ -397,6 +397,7 @@ def test_adversarial_validation_is_shown_beside_shifts_made_on_purpose(first, fo
     assert all(0 < row[figure] <= 1 for row in found for figure in ("roc_area", "dev_weighted", "test"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(first, folder, tmp_path):
     arguments = ["make-submission", "--ensemble", "-c", str(folder), "-w", str(tmp_path / "w"), *ARGUMENTS, "--json"]
