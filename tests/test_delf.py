@@ -9,6 +9,7 @@ from lmk.local.delf import PUBLISHED, SCALES, Cells, Delf, DelfOptions, Stronges
 from lmk.local.pca import Pca
 from lmk.local.suppress import suppress
 from lmk.util.errors import LmkError
+from lmk.util.progress import piece
 
 CELLS = Cells(stride=16, first=7.5, field=16)
 """Of a network that looks at one square of 16 x 16 pixels for each cell."""
@@ -142,6 +143,15 @@ def test_photos_of_one_size_go_together_and_the_order_stays(at_once, threads):
         assert found.size == alone.size
         np.testing.assert_array_equal(found.locations, alone.locations)
         np.testing.assert_array_equal(found.descriptors, alone.descriptors)
+
+
+def test_photos_are_reported_as_they_are_done():
+    told = []
+    with piece(told.append, 6):
+        delf(at_once=2, threads=2)(
+            [photo(64, 64, seed) for seed in range(3)] + [photo(64, 48, seed) for seed in range(3)]
+        )
+    assert sum(told) == 6 and max(told) == 2
 
 
 def test_descriptors_have_length_1_after_pca():

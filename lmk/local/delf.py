@@ -18,6 +18,7 @@ import numpy as np
 from lmk.local.features import LocalFeatures
 from lmk.local.pca import Pca
 from lmk.local.suppress import suppress
+from lmk.util.progress import advance_within
 
 T = TypeVar("T")
 
@@ -193,14 +194,22 @@ class Delf:
     canvases: Canvases | None = None
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[LocalFeatures]:
-        """Features of RGB photos (h, w, 3) uint8; those of one size or canvas go through the network together."""
+        """Features of RGB photos (h, w, 3) uint8; those of one size or canvas go through the network together.
+
+        Photos are reported by `advance_within` as they are done.
+        """
         if self.canvases is not None:
-            chunks = (photos[start : start + CHUNK] for start in range(0, len(photos), CHUNK))
-            return [features for chunk in chunks for features in self._on_canvases(chunk, self.canvases)]
-        groups = list(_of_one_size(photos, self.at_once))
+            features: list[LocalFeatures] = []
+            for start in range(0, len(photos), CHUNK):
+                features += self._on_canvases(photos[start : start + CHUNK], self.canvases)
+                advance_within(len(photos[start : start + CHUNK]))
+            return features
+        groups, by_row = list(_of_one_size(photos, self.at_once)), {}
         with ThreadPoolExecutor(self.threads) as pool:
             found = pool.map(lambda rows: self._features(np.stack([photos[row] for row in rows])), groups)
-            by_row = dict(pair for rows, own in zip(groups, found, strict=True) for pair in zip(rows, own, strict=True))
+            for rows, own in zip(groups, found, strict=True):
+                by_row.update(zip(rows, own, strict=True))
+                advance_within(len(rows))
         return [by_row[row] for row in range(len(photos))]
 
     def _on_canvases(self, photos: Sequence[np.ndarray], canvases: Canvases) -> list[LocalFeatures]:
