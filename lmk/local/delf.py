@@ -204,7 +204,8 @@ class Delf:
                 features += self._on_canvases(photos[start : start + CHUNK], self.canvases)
                 advance_within(len(photos[start : start + CHUNK]))
             return features
-        groups, by_row = list(_of_one_size(photos, self.at_once)), {}
+        groups = list(_of_one_size(photos, self.at_once))
+        by_row: dict[int, LocalFeatures] = {}
         with ThreadPoolExecutor(self.threads) as pool:
             found = pool.map(lambda rows: self._features(np.stack([photos[row] for row in rows])), groups)
             for rows, own in zip(groups, found, strict=True):
