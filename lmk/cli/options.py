@@ -542,7 +542,7 @@ def refuse_without_effect(context: typer.Context, ensemble: bool) -> None:
     """
     if ensemble:
         return
-    if named := _on_command_line(context, OF_ENSEMBLE):
+    if named := on_command_line(context, OF_ENSEMBLE):
         raise typer.BadParameter(f"{named} has no effect with --no-ensemble: nothing is verified or fused.")
 
 
@@ -552,11 +552,11 @@ def refuse_overridden(context: typer.Context, like: str) -> None:
     Raises:
         typer.BadParameter: An option was given that changes nothing.
     """
-    if named := _on_command_line(context, OF_LIKE):
+    if named := on_command_line(context, OF_LIKE):
         raise typer.BadParameter(f"{named} has no effect with --like {like}, which decides that itself: leave it out.")
 
 
-def _on_command_line(context: typer.Context, names: Sequence[str]) -> str:
+def on_command_line(context: typer.Context, names: Sequence[str]) -> str:
     """Which of the options were given on the command line, for people."""
     given = [name for name in names if _is_typed(context, name)]
     return ", ".join(f"--{name.replace('_', '-')}" for name in given)

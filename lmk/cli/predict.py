@@ -10,7 +10,7 @@ import typer
 
 from lmk.cli.app import COMMON, JsonOption, app, print_json
 from lmk.cli.complete import photos_or_recipes, run_names
-from lmk.cli.options import run_command
+from lmk.cli.options import on_command_line, run_command
 from lmk.cli.output import fail, say, say_text
 from lmk.cli.stages import run_to
 
@@ -35,13 +35,7 @@ def _asks_about_photos(**given: Any) -> bool:
         if len(names) != 1:
             raise typer.BadParameter("Name one recipe, or photos (.jpg, .png, .webp).")
         return False
-    changed = [
-        name
-        for name in given
-        if name not in OF_PHOTOS and str(context.get_parameter_source(name)).endswith("COMMANDLINE")
-    ]
-    if changed:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+    if named := on_command_line(context, [name for name in given if name not in OF_PHOTOS]):
         raise typer.BadParameter(f"{named} has no effect on photos: they are answered by a run as it was (--run).")
     _answer_photos(names, given["run"], given["out"], given["workspace"], given["jobs"], given["json"])
     return True

@@ -137,11 +137,10 @@ def weights_here(backbones: Sequence[str]) -> Path | None:
 def published_file(backbone: str) -> Path | None:
     """The file on this machine with a backbone's published weights, or those that come with lmk; nothing is fetched."""
     from lmk.models.backbones.catalogue import TINY, backbone_named
-    from lmk.util.files import installed_file
 
     known = backbone_named(backbone)
     if known.package is not None:
-        return installed_file(known.package, f"models/{known.published}")
+        return known.installed
     downloads = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser()) / "models"
     places = (TINY / f"{backbone}.weights.h5", downloads / known.published)
     return next((path for path in places if path.is_file()), None)

@@ -200,9 +200,9 @@ class Delf:
         """
         if self.canvases is not None:
             features: list[LocalFeatures] = []
-            for start in range(0, len(photos), CHUNK):
-                features += self._on_canvases(photos[start : start + CHUNK], self.canvases)
-                advance_within(len(photos[start : start + CHUNK]))
+            for chunk in (photos[start : start + CHUNK] for start in range(0, len(photos), CHUNK)):
+                features += self._on_canvases(chunk, self.canvases)
+                advance_within(len(chunk))
             return features
         groups = list(_of_one_size(photos, self.at_once))
         by_row: dict[int, LocalFeatures] = {}

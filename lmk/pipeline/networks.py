@@ -207,24 +207,29 @@ class Networks:
         return store.collect(photos, compute, SHARD, label, self.progress)
 
     def _tuned_descriptors(self, part: Part, photos: np.ndarray) -> np.ndarray:
-        """(n, d) float16 of length 1; the head, which may have 100,000 classes, answers no photo of the gallery."""
+        """(n, d) float16 of length 1: of photos that the network was asked about beside its answers, else alone."""
+        asked = np.isin(photos, self.places.answer_store(part.name).ids())
+        if asked.all():
+            return self._answers(part, photos)["descriptors"]
+        if not asked.any():
+            return self._unasked_descriptors(part, photos)
+        unasked = self._unasked_descriptors(part, photos[~asked])
+        descriptors = self.room((len(photos), unasked.shape[1]), np.float16)
+        descriptors[~asked] = unasked
+        descriptors[asked] = self._answers(part, photos[asked])["descriptors"]
+        return descriptors
+
+    def _unasked_descriptors(self, part: Part, photos: np.ndarray) -> np.ndarray:
+        """Descriptors of the gallery's photos; the head, which may have 100,000 classes, answers none of them."""
+        prepare = self._prepare(part)
 
         def compute(names: np.ndarray) -> dict[str, np.ndarray]:
             fast = prepare()[1]
             features = forward(fast, self.recipe, self.extractor.read, names, self.jobs)
             return {"descriptors": self._described(part, fast, features)}
 
-        prepare, store = self._prepare(part), self.places.descriptor_store(part.name)
-        asked = np.isin(photos, self.places.answer_store(part.name).ids())
-        label = f"{self.recipe.name}: descriptors"
-        known = store.collect(photos[~asked], compute, SHARD, label, self.progress) if (~asked).any() else {}
-        answered = self._answers(part, photos[asked]) if asked.any() else {}
-        (width,) = {found["descriptors"].shape[1] for found in (known, answered) if found}
-        descriptors = self.room((len(photos), width), np.float16)
-        for rows, found in ((~asked, known), (asked, answered)):
-            if found:
-                descriptors[rows] = found["descriptors"]
-        return descriptors
+        store, label = self.places.descriptor_store(part.name), f"{self.recipe.name}: descriptors"
+        return store.collect(photos, compute, SHARD, label, self.progress)["descriptors"]
 
     def _prepare(self, part: Part) -> Callable[[], tuple[Network, Predictor]]:
         """Function that gives the part's network and what predicts by its backbone, made with the first call."""

@@ -83,7 +83,7 @@ def load_run(workspace: Workspace, name: str | None = None) -> FinishedRun:
         }
         evidence = {kind: Evidence.load(folder / f"evidence-{kind}.npz") for kind in record.local_features}
         changes = _changes(folder / CHANGES)
-    except (AttributeError, TypeError, LmkError, *NPZ_DAMAGE) as error:
+    except (LmkError, *NPZ_DAMAGE) as error:
         raise LmkError(
             f"The record in {folder} is not whole ({reason_of(error)}). Run `lmk make-submission` again: what is "
             "stored is reused."

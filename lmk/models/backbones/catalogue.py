@@ -83,6 +83,11 @@ class Backbone:
     package: str | None = None
 
     @property
+    def installed(self) -> Path | None:
+        """The file of ImageNet weights in its installed package; None without a package, or where it is absent."""
+        return None if self.package is None else installed_file(self.package, f"models/{self.published}")
+
+    @property
     def giga_macs(self) -> float:
         """Billions of multiply-adds of one pass at `image_size`."""
         return GIGA_MACS[self.name]
@@ -218,7 +223,7 @@ def weights_file(name: str, weights: str, provider: str | None = None) -> Path:
     files = backbone.weights_files_of(provider)
     if backbone.package is None:
         return find_weights(name, files, weights)
-    installed = installed_file(backbone.package, f"models/{backbone.published}")
+    installed = backbone.installed
     folder = Path(weights).expanduser()
     if weights != "imagenet" and not (installed and folder.is_dir() and not any((folder / f).is_file() for f in files)):
         return find_weights(name, files, weights)
@@ -232,11 +237,7 @@ def weights_file(name: str, weights: str, provider: str | None = None) -> Path:
 
 def packaged_backbones() -> list[str]:
     """The backbones whose weights an installed package holds."""
-    return [
-        name
-        for name, backbone in BACKBONES.items()
-        if backbone.package and installed_file(backbone.package, f"models/{backbone.published}")
-    ]
+    return [name for name, backbone in BACKBONES.items() if backbone.installed]
 
 
 def find_weights(backbone: str, file_names: Sequence[str], weights: str) -> Path:

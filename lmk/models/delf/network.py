@@ -41,7 +41,8 @@ class DelfNetwork:
 
     def dense(self, most: int) -> Dense:
         """Function for `lmk.local.delf.Delf`: images to the `most` cells of each that attention ranks first."""
-        exact, on_canvas = self.strongest(most), self.strongest_on_canvas(most)
+        network = self.for_prediction()
+        exact, on_canvas = network.strongest(most), network.strongest_on_canvas(most)
 
         def found(images: np.ndarray, sizes: np.ndarray | None = None) -> Strongest:
             given = images if sizes is None else [images, sizes]
@@ -54,9 +55,8 @@ class DelfNetwork:
     def strongest(self, most: int) -> keras.Model:
         """Images to the cells of the most attention: attention (b, k), places (b, k) in the map row by row,
         L2-normalised features (b, k, c), and the map's width (b, 1); k is `most`, or the number of cells."""
-        backbone, attention = self._for_prediction()
-        features = backbone.outputs[0]
-        model = keras.Model(backbone.inputs, StrongestCells(most)([features, attention(features)]))
+        features = self.backbone.outputs[0]
+        model = keras.Model(self.backbone.inputs, StrongestCells(most)([features, self.attention(features)]))
         model.compile(jit_compile=jit_for_device())
         return model
 
@@ -64,17 +64,14 @@ class DelfNetwork:
         """Images on canvases (b, h, w, 3), and their own height and width (b, 2), to what `strongest` gives of the
         images alone; cells beyond an image have the attention -1 and come last."""
         canvases, sizes = keras.Input((None, None, 3), name="canvases"), keras.Input((2,), dtype="int32", name="sizes")
-        backbone, attention = self._for_prediction()
-        features, own = OnCanvas(backbone, name="on_canvas")([canvases, sizes])
-        model = keras.Model([canvases, sizes], StrongestCells(most)([features, attention(features), own]))
+        features, own = OnCanvas(self.backbone, name="on_canvas")([canvases, sizes])
+        model = keras.Model([canvases, sizes], StrongestCells(most)([features, self.attention(features), own]))
         model.compile(jit_compile=jit_for_device())
         return model
 
-    def _for_prediction(self) -> tuple[keras.Model, keras.Model]:
-        """Backbone and attention with the weights of now, on a CPU with their normalizations folded."""
-        if has_gpu():
-            return self.backbone, self.attention
-        return folded(self.backbone), folded(self.attention)
+    def for_prediction(self) -> DelfNetwork:
+        """The network with the weights of now, on a CPU with its normalizations folded."""
+        return self if has_gpu() else DelfNetwork(folded(self.backbone), folded(self.attention), self.fields)
 
 
 @keras.saving.register_keras_serializable("lmk")
