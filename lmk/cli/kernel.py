@@ -11,7 +11,7 @@ import typer
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, competition_option, print_json
 from lmk.cli.complete import kernel_kinds, kernel_names, like_names, recipe_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
-from lmk.cli.output import say, say_block, say_piece
+from lmk.cli.output import say, say_block, say_piece, say_text
 
 if TYPE_CHECKING:
     from lmk.kaggle.api import Client
@@ -145,7 +145,7 @@ def push(
         "url": version.url,
     }
     if not as_json:
-        say(f"{version.ref} version {version.version}, bundle {version.bundle}  {version.url}")
+        say_text(f"{version.ref} version {version.version}, bundle {version.bundle}  {version.url}")
     if wait or pull_after:
         result["status"] = wait_for_run(client, name, version.ref, version.version, every)
     elif not as_json:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, SeedOption, WorkspaceOption, data, print_json
-from lmk.cli.output import say
+from lmk.cli.output import say_text
 
 
 @data.command()
@@ -52,7 +52,7 @@ def new(
         counts = {"landmarks": made.landmarks, "train": made.train, "distractors": made.distractors, "test": made.test}
         print_json({"competition": called, "folder": str(made.folder), **counts, "held_out": made.held_out})
         return
-    say(
+    say_text(
         f"{called}: {made.landmarks:,} landmarks, {made.train:,} training photos, {made.distractors:,} distractors, "
         f"{made.test:,} test photos{' (held out, with a solution)' if made.held_out else ''}  {made.folder}"
     )

@@ -26,7 +26,7 @@ from lmk.cli.kaggle_options import (
     connect,
     kaggle_slug,
 )
-from lmk.cli.output import say
+from lmk.cli.output import say_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -227,7 +227,7 @@ def tell(facts: dict[str, object]) -> None:
     from lmk.cli.console import next_steps, note
 
     known = "".join(f"  {name} {facts[name]:.5f}" for name in ("public", "private") if facts[name] is not None)
-    say(f"submission {facts['ref']} to {facts['competition']}: {facts['status']}{known}")
+    say_text(f"submission {facts['ref']} to {facts['competition']}: {facts['status']}{known}")
     if facts["left_today"] is not None:
         note(f"{facts['left_today']} submission{'s' if facts['left_today'] != 1 else ''} left today.")
     if facts["public"] is None:
