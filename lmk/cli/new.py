@@ -57,5 +57,5 @@ def new(
         f"{made.test:,} test photos{' (held out, with a solution)' if made.held_out else ''}  {made.folder}"
     )
     if made.others:
-        note(f"{made.others:,} files that are no .jpg, .png or .webp are left out.")
+        note(f"Left out, no .jpg, .png or .webp: {made.others:,} file{'s' if made.others != 1 else ''}.")
     next_steps(f"lmk make-submission -c {quote(called)}", f"lmk data status -c {quote(called)}")

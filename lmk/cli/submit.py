@@ -26,6 +26,7 @@ from lmk.cli.kaggle_options import (
     connect,
     kaggle_slug,
 )
+from lmk.cli.options import is_typed
 from lmk.cli.output import say_text
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ def submit(
     if (what is None) == (kernel is None):
         raise UsageError("Name a CSV or a run to submit, or a kernel by --kernel; not both.")
     kept = Records(records)
-    source = context.get_parameter_source("competition")
-    asked = source is not None and source.name == "COMMANDLINE"  # a remembered competition is a default only
+    asked = is_typed(context, "competition")  # a remembered competition is a default only
     if kernel is not None:
         client, record = send_kernel(kernel, version, message, competition, kept, again, timeout, asked)
     else:
