@@ -5,9 +5,10 @@ import re
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
 from lmk.cli import console
-from lmk.cli.console import progress, speed
+from lmk.cli.console import Clock, Rate, progress, speed
 from lmk.cli.output import filled
 
 
@@ -114,6 +115,24 @@ def test_what_is_counted_without_a_unit_has_neither_rate_nor_time_left(terminal,
         advance(3)
         assert re.search(r"3/4 +\d:\d\d so far", shown(terminal).splitlines()[-1])
     assert speed(3, 20.0, "") == ""
+
+
+def test_the_rate_of_a_bar_and_the_time_left_are_of_one_pace():
+    now = [0.0]
+    bars = Progress(get_time=lambda: now[0], auto_refresh=False, console=Console(file=io.StringIO()))
+    bars.add_task("fold 1", total=160, unit="steps")
+    [task] = bars.tasks
+    assert (str(Rate().render(task)), str(Clock().render(task))) == ("", "0:00 so far")
+    now[0] = 5.0  # the first step compiles
+    bars.advance(task.id, 1)
+    assert (str(Rate().render(task)), str(Clock().render(task))) == ("5 s each", "about 13:15 left")
+    for _ in range(40):
+        now[0] += 0.05
+        bars.advance(task.id, 1)
+    assert (str(Rate().render(task)), str(Clock().render(task))) == ("20.0 steps/s", "about 0:06 left")
+    now[0] += 60.0  # nothing else was done for a minute: the pace since the beginning, 42 in 67 s
+    bars.advance(task.id, 1)
+    assert (str(Rate().render(task)), str(Clock().render(task))) == ("0.6 steps/s", "about 3:08 left")
 
 
 def test_a_log_counts_what_has_no_unit(clock, capsys):

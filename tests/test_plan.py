@@ -201,6 +201,23 @@ def test_an_edition_is_planned_without_a_file_and_nothing_is_written(monkeypatch
     assert not (tmp_path / "w").exists()
 
 
+def test_rates_are_listed_with_verbose_alone_and_each_names_its_source(monkeypatch, capsys, tmp_path):
+    words = ("plan", "-c", "landmark-recognition-2021", "-r", TUNED, "-w", str(tmp_path))
+    code, out, told = lmk(monkeypatch, capsys, *words)
+    assert code == 0 and "Times follow from" in told
+    assert not any(rate.unit in out or rate.source in out for rate in MEASURED.values())
+    code, out, _ = lmk(monkeypatch, capsys, *words, "-v")
+    assert code == 0
+    rows = out.split("Rates\n")[1].splitlines()[1:]
+    assert len(rows) == len(MEASURED) + 1 == int(told.split("Times follow from ")[1].split()[0])
+    for row, rate in zip(rows, MEASURED.values(), strict=False):
+        assert row.startswith(rate.unit) and row.endswith(rate.source)
+    sources = [row.split("  ")[-1].strip() for row in rows]
+    assert all(source.startswith(("measured", "assumed")) for source in sources)
+    # A measured rate names the command that measures it, or the runs.
+    assert all(any(word in source for word in ("python -m ", "runs of")) for source in sources if "measured" in source)
+
+
 def test_a_folder_is_planned_by_its_tables_without_photos(monkeypatch, capsys, tmp_path):
     (tmp_path / "train.csv").write_text("id,landmark_id\n" + "".join(f"a{row},{row % 7}\n" for row in range(70)))
     (tmp_path / "test.csv").write_text("id\nq1\nq2\n")

@@ -110,6 +110,19 @@ def test_every_picture_and_chart_is_drawn_and_says_what_it_shows(open_page):
         assert charts.nth(place).locator("desc").text_content()
 
 
+def test_on_a_phone_no_version_is_broken_and_the_bars_of_the_times_are_whole(open_page):
+    page = open_page("report", 390)
+    broken = """[...document.querySelectorAll('dd')].filter((cell) => {
+        const text = document.createRange();
+        text.selectNodeContents(cell);
+        return /^[0-9.]+$/.test(cell.textContent.trim()) && text.getClientRects().length > 1;
+    }).map((cell) => cell.textContent)"""
+    assert page.locator("dd").filter(has_text=re.compile(r"^\s*[\d.]+\s*$")).count() > 3
+    assert page.evaluate(broken) == []
+    times = page.locator("section:has(#time) .scroll")
+    assert times.evaluate("(table) => table.scrollWidth - table.clientWidth") <= 0
+
+
 def test_headings_go_down_one_level_at_a_time(open_page):
     levels = open_page("report").evaluate(
         "[...document.querySelectorAll('h1,h2,h3,h4')].map((part) => +part.tagName[1])"

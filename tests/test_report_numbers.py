@@ -1,5 +1,7 @@
 """The numbers behind the report, against hands, slow twins and properties."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from lmk.evaluation import gap_of
 from lmk.metrics import gap
 from lmk.predictions import NO_LANDMARK, Predictions
-from lmk.report.costs import DISTRACTOR, QUIET, RIGHT, SILENT, WRONG, loss, mistake_costs, outcomes, verdict
+from lmk.report.costs import DISTRACTOR, QUIET, RIGHT, SILENT, WRONG, Loss, loss, mistake_costs, outcomes, verdict
 from lmk.report.statistics import (
     calibration,
     calibration_error,
@@ -78,6 +80,31 @@ def test_what_is_lost_by_hand():
     assert found.distractor == pytest.approx(1 / 3 / 4)
     assert verdict(found).startswith("0.583 of GAP is lost: 0.250 to known landmarks named wrongly")
     assert verdict(loss(answers([7], [0.5]), np.array([7]))) == "Nothing of GAP is lost."
+
+
+def test_the_parts_of_the_verdict_are_rounded_so_that_they_sum_to_its_total():
+    # 0.0016 + 0.0016 + 0.0016 = 0.0048: rounded each by itself they would be 0.006 in all.
+    assert verdict(Loss(0.0016, 0.0016, 0.0016)) == (
+        "0.005 of GAP is lost: 0.002 to known landmarks named wrongly, 0.002 to known landmarks without an answer, "
+        "0.001 to photos of no known landmark ranked high."
+    )
+    # Parts of 0.0004 each are 0.001 in all; one of them is shown.
+    assert verdict(Loss(0.0004, 0.0, 0.0005)).startswith("0.001 of GAP is lost: 0.001 to photos of no known")
+    assert verdict(Loss(0.0002, 0.0, 0.0002)) == "Less than 0.001 of GAP is lost."
+
+
+@given(st.lists(st.floats(0, 1 / 3), min_size=3, max_size=3))
+def test_the_verdict_sums_and_no_part_is_further_from_the_truth_than_a_shown_step(parts):
+    found = Loss(*parts)
+    total, *shown = [float(number) for number in re.findall(r"\d\.\d+", verdict(found))] or [0.0]
+    if verdict(found).startswith(("Nothing", "Less")):
+        assert found.total <= 0.0005
+        return
+    assert abs(total - found.total) <= 0.0005 + 1e-9
+    assert sum(shown) == pytest.approx(total, abs=1e-9)
+    assert shown == sorted(shown, reverse=True)
+    for value, part in zip(shown, sorted(parts, reverse=True), strict=False):
+        assert abs(value - part) < 0.001 + 1e-9
 
 
 def test_every_query_has_one_of_five_outcomes():

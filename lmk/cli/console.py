@@ -97,17 +97,36 @@ def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
         yield advance
 
 
+def pace(task: Task) -> float:
+    """How many are done a second, 0 where a pace says nothing (none is done, or they have no unit).
+
+    The pace of the last half minute: a first step often takes much longer than the others. Since the beginning where
+    fewer than two were done in that time.
+    """
+    if not task.completed or not task.fields["unit"]:
+        return 0.0
+    return task.speed or task.completed / max(task.elapsed or 0.0, 1e-9)
+
+
+class Rate(ProgressColumn):
+    """The pace of a bar, the one by which `Clock` says what is left."""
+
+    def render(self, task: Task) -> Text:
+        """`7.9 photos/s`, or `12 s each`."""
+        now = pace(task)
+        return Text(speed(now, 1.0, safe(task.fields["unit"])) if now else "")
+
+
 class Clock(ProgressColumn):
-    """The one time of a bar, with its name: what is left by the pace so far, or the time so far where none is known or
-    a pace says nothing (no unit)."""
+    """The one time of a bar, with its name: what is left by its pace, or the time so far where it has none."""
 
     max_refresh = 0.5
 
     def render(self, task: Task) -> Text:
         """`about 1:20 left`, or `0:05 so far`."""
-        left = task.time_remaining
-        if left is not None and task.completed and task.fields["rate"]:
-            return Text(f"about {clock(left)} left")
+        now = pace(task)
+        if now and task.total is not None:
+            return Text(f"about {clock((task.total - task.completed) / now)} left")
         return Text(f"{clock(task.elapsed or 0.0)} so far")
 
 
@@ -125,14 +144,10 @@ _shown: list[Progress] = []
 @contextmanager
 def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
     with _bars() as bars:
-        task = bars.add_task(safe(label), total=total, rate="")
-        start = time.monotonic()
-        done = 0
+        task = bars.add_task(safe(label), total=total, unit=unit)
 
         def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            bars.update(task, advance=count, rate=speed(done, time.monotonic() - start, unit))
+            bars.update(task, advance=count)
 
         try:
             yield advance
@@ -150,7 +165,7 @@ def _bars() -> Iterator[Progress]:
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),  # leaves room for the time at 80 columns
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}", markup=False),
+        Rate(),
         Clock(table_column=Column(no_wrap=True)),
     )
     with Progress(*columns, console=stderr, transient=True) as bars:
@@ -161,7 +176,7 @@ def _bars() -> Iterator[Progress]:
             _shown.clear()
 
 
-def speed(done: int, seconds: float, unit: str) -> str:
+def speed(done: float, seconds: float, unit: str) -> str:
     """`7.9 photos/s`, or `12 s each` of what takes seconds; nothing without a unit."""
     if not unit:
         return ""

@@ -209,7 +209,7 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     for run in dict.fromkeys(cost.scaled_by for cost in costs if cost.scaled_by):
         say_text(f"Scaled by what {', '.join(cost.step for cost in costs if cost.scaled_by == run)} took in {run}.")
     if not is_verbose():
-        note(f"Rates are measured for {len(rates)} kinds of work; `lmk plan -v` lists them with their sources.")
+        note(f"Times follow from {len(rates) + 1} rates; `lmk plan -v` lists each with where it is from.")
         return
     say()
     known = [(rate.unit, f"{rate.value:g}", rate.source) for rate in rates.values()]

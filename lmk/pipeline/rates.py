@@ -33,7 +33,7 @@ MEASURED: Rates = {
     "start": Rate(4.0, "seconds to load Keras and a recipe's weights", "measured: runs of the demo"),
     "stage": Rate(1.0, "seconds that retrieval, blend or fusion takes at the least", "measured: runs of the demo"),
     "reading": Rate(40.0, "MB of JPEGs a second and core", "measured: python -m benchmarks.input"),
-    "rootsift": Rate(0.07, "seconds a photo and core", "measured: python -m benchmarks.local_features"),
+    "rootsift": Rate(0.07, "seconds a photo and core for RootSIFT", "measured: python -m benchmarks.local_features"),
     "pairs": Rate(1000.0, "pairs verified a second and core", "measured: python -m benchmarks.verification"),
     "fitting": Rate(0.002, "seconds a dev query to fit blend or fusion", "measured: runs of the demo"),
     "writing": Rate(5e-6, "seconds an answer written and checked", "measured: python -m benchmarks.scale"),

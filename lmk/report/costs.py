@@ -1,6 +1,8 @@
 """Cost of each mistake in the metric, exact, and the causes of all that is lost."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor
 
 import numpy as np
 
@@ -60,16 +62,39 @@ def loss(answers: Predictions, truth: np.ndarray) -> Loss:
 
 def verdict(found: Loss) -> str:
     """The losses in words, the largest first: `0.023 of GAP is lost: 0.012 to known landmarks named wrongly, 0.011 to
-    ...`."""
-    if found.total < 5e-4:
+    ...`.
+
+    The parts shown sum to the total shown.
+    """
+    if found.total == 0:
         return "Nothing of GAP is lost."
-    parts = [
-        (found.wrong, "known landmarks named wrongly"),
-        (found.silent, "known landmarks without an answer"),
-        (found.distractor, "photos of no known landmark ranked high"),
-    ]
-    named = sorted((part for part in parts if part[0] >= 5e-4), key=lambda part: -part[0])
-    return f"{found.total:.3f} of GAP is lost: " + ", ".join(f"{value:.3f} to {what}" for value, what in named) + "."
+    causes = {
+        "known landmarks named wrongly": found.wrong,
+        "known landmarks without an answer": found.silent,
+        "photos of no known landmark ranked high": found.distractor,
+    }
+    counts = _rounded([part / _SHOWN for part in causes.values()])
+    if not sum(counts):
+        return f"Less than {_SHOWN:.3f} of GAP is lost."
+    named = sorted(zip(counts, causes, strict=True), key=lambda part: -part[0])
+    words = ", ".join(f"{count * _SHOWN:.3f} to {cause}" for count, cause in named if count)
+    return f"{sum(counts) * _SHOWN:.3f} of GAP is lost: {words}."
+
+
+_SHOWN = 1e-3
+"""Step in which losses are shown."""
+
+
+def _rounded(parts: Sequence[float]) -> list[int]:
+    """Whole numbers that sum to the rounded sum of `parts` (>= 0), each less than 1 from its part.
+
+    The method of largest remainders: all are rounded down, and what lacks goes to those that lost most.
+    """
+    whole = [floor(part) for part in parts]
+    lacking = round(sum(parts)) - sum(whole)
+    for place in sorted(range(len(parts)), key=lambda place: whole[place] - parts[place])[:lacking]:
+        whole[place] += 1
+    return whole
 
 
 def outcomes(answers: Predictions, truth: np.ndarray) -> np.ndarray:
