@@ -2,10 +2,12 @@
 
 Two tables of the same photos. `views`: the whole and five windows of two larger sizes, each mirrored, by one thread;
 seconds are the processor's, of all threads, so that they speak of one core. `plain`: the whole photo alone, in batches
-made ahead of their use on all cores, by the clock: what a network that predicts from one view is fed with. There
-`decoder` is lmk's decoding alone on as many threads, without resizing and batching. Each way uses its own library's
-decoder and resizing; those that can decode a JPEG at half or a quarter of its size do. Libraries that are not
-installed are left out.
+made ahead of their use on all cores: what a network that predicts from one view is fed with. Its rates are by the
+clock, and by the processor's seconds of all threads and processes (`..._core`: photos a second of one core), which
+other work on the machine disturbs less. There `decoder` is lmk's decoding alone on as many threads, without resizing
+and batching. Each way uses its own library's decoder and resizing; those that can decode a JPEG at half or a quarter of
+its size do. All smooth what they shrink but `tf_data`, which `tf_data_antialiased` is beside. Libraries that are not
+installed are left out; a DataLoader's processor seconds need psutil.
 
     python -m benchmarks.input FOLDER_OF_PHOTOS --json
 """
@@ -15,23 +17,26 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
+from multiprocessing import active_children
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from benchmarks.output import parser, show
-from benchmarks.timing import in_turns
+from benchmarks.timing import by_clocks, in_turns
 from lmk.data.images import read_photo, resize
-from lmk.data.reading import available_cores, batches_ahead
+from lmk.data.reading import batches_ahead
 from lmk.data.views import larger_side, make_views
 from lmk.pipeline.config import READ_SIDE
 from lmk.util.errors import LmkError
+from lmk.util.workers import available_cores
 
 PHOTOS, ROUNDS, SIDE, VIEWS = 96, 5, 224, 22
 BATCH = 8
 PLAIN_BATCH, REPEATS = 32, 4
 """Views a batch of plain ones, and how often the photos are read in a turn, so that it takes a second or so."""
+_OF_LMK = ("lmk", "decoder")
 PERCENT = (5, 15)
 """By how much the larger sizes of 22 views are larger."""
 
@@ -67,7 +72,7 @@ def run(folder: Path, side: int = SIDE, rounds: int = ROUNDS) -> dict[str, float
 
 
 def plain(folder: Path, side: int = SIDE, rounds: int = ROUNDS, jobs: int | None = None) -> dict[str, float]:
-    """Photos a second by the clock, each as one view of `side` pixels in batches of `PLAIN_BATCH`, by each way.
+    """Photos a second, each as one view of `side` pixels in batches of `PLAIN_BATCH`, by each way.
 
     Args:
         folder: JPEGs, in folders or not; the first `PHOTOS` in order of name are taken, `REPEATS` times.
@@ -76,7 +81,8 @@ def plain(folder: Path, side: int = SIDE, rounds: int = ROUNDS, jobs: int | None
         jobs: Threads or processes of each way; as many as there are cores if None.
 
     Returns:
-        Photos a second by way, `NAME_ratio`: lmk's over that way's, and `decoder_share`: lmk's over its decoder's.
+        Photos a second by way, `NAME_ratio`: lmk's over that way's, and `decoder_share`: lmk's over its decoder's; the
+        same of a core's second as `NAME_core`, `NAME_core_ratio` and `decoder_core_share`.
     """
     paths = _photos_in(folder) * REPEATS
     jobs = jobs or available_cores()
@@ -91,16 +97,29 @@ def plain(folder: Path, side: int = SIDE, rounds: int = ROUNDS, jobs: int | None
         ways["simplejpeg"] = lambda: _in_threads(partial(_simplejpeg, side), paths, jobs)
     if find_spec("torch") is not None:
         ways["dataloader"] = partial(_drain, _torch_plain(paths, side, jobs))
-    if find_spec("torchvision") is not None:
+    if find_spec("torchvision") is not None:  # which cannot be loaded after TensorFlow
         ways["torchvision"] = partial(_in_threads, _torchvision(side), paths, jobs)
-    ways["tf_data"] = partial(
-        _drain, _tf_data_plain(paths, side, jobs)
-    )  # torchvision cannot be loaded after TensorFlow
-    seconds = in_turns(ways, rounds)
-    rates = {name: len(paths) / value for name, value in seconds.items()}
-    others = {name: rate for name, rate in rates.items() if name not in ("lmk", "decoder")}
-    ratios = {f"{name}_ratio": rates["lmk"] / rate for name, rate in others.items()}
-    return rates | ratios | {"decoder_share": rates["lmk"] / rates["decoder"], "jobs": jobs}
+    for name, antialias in (("tf_data", False), ("tf_data_antialiased", True)):
+        ways[name] = partial(_drain, _tf_data_plain(paths, side, jobs, antialias))
+    found: dict[str, float] = {"jobs": jobs}
+    both = by_clocks(ways, rounds, (time.perf_counter, _processor_seconds))
+    for suffix, seconds in zip(("", "_core"), both, strict=True):
+        rates = {name: len(paths) / value for name, value in seconds.items()}
+        found |= {f"{name}{suffix}": rate for name, rate in rates.items()}
+        found |= {f"{name}{suffix}_ratio": rates["lmk"] / rates[name] for name in rates if name not in _OF_LMK}
+        found[f"decoder{suffix}_share"] = rates["lmk"] / rates["decoder"]
+    return found
+
+
+def _processor_seconds() -> float:
+    """Seconds of all threads of this process and of the processes that it started and that still run."""
+    children = 0.0
+    if active_children():
+        import psutil
+
+        times = [psutil.Process(child.pid).cpu_times() for child in active_children()]
+        children = sum(part.user + part.system for part in times)
+    return time.process_time() + children
 
 
 def _photos_in(folder: Path) -> list[Path]:
@@ -115,8 +134,8 @@ def _view(side: int) -> tuple[int, int, int]:
 
 
 def _decoded(side: int, path: Path | str) -> np.ndarray:
-    """A photo as runs read it: a JPEG at its smallest scale of at least `READ_SIDE`, or of a larger view."""
-    return read_photo(Path(path), max(READ_SIDE, side))
+    """A photo as runs read it for views of `side` pixels: a JPEG at the smallest scale that has them."""
+    return read_photo(Path(path), max(READ_SIDE, side), side)
 
 
 def _plain_view(side: int, path: str, out: np.ndarray) -> None:
@@ -147,13 +166,13 @@ def _torchvision(side: int) -> Callable[[Path], object]:
     return lambda path: resized(decode_jpeg(read_file(str(path)), ImageReadMode.RGB), [side, side], antialias=True)
 
 
-def _tf_data_plain(paths: Sequence[Path], side: int, jobs: int) -> Callable[[], Iterator[object]]:
-    """TensorFlow's decoder and resizing inside tf.data, on as many threads."""
+def _tf_data_plain(paths: Sequence[Path], side: int, jobs: int, antialias: bool) -> Callable[[], Iterator[object]]:
+    """TensorFlow's decoder and resizing inside tf.data, on as many threads; without `antialias` nothing is smoothed."""
     import tensorflow as tf
 
     def view(path):
         photo = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
-        return tf.cast(tf.image.resize(photo, (side, side)), tf.uint8)
+        return tf.cast(tf.image.resize(photo, (side, side), antialias=antialias), tf.uint8)
 
     names = [str(path) for path in paths]
     data = tf.data.Dataset.from_tensor_slices(names).map(view, num_parallel_calls=jobs).batch(PLAIN_BATCH)

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 
 def in_turns(
@@ -12,11 +12,20 @@ def in_turns(
 
     clock: `time.process_time` counts the processor's seconds of all threads of this process, and so speaks of one core.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    return by_clocks(ways, rounds, (clock,))[0]
+
+
+def by_clocks(
+    ways: Mapping[str, Callable[[], object]], rounds: int, clocks: Sequence[Callable[[], float]]
+) -> list[dict[str, float]]:
+    """What `in_turns` gives, by each of several clocks that run at once."""
+    seconds: list[dict[str, list[float]]] = [{name: [] for name in ways} for _ in clocks]
     for turn in range(rounds + 1):
         for name, way in ways.items():
-            start = clock()
+            starts = [clock() for clock in clocks]
             way()
-            if turn:
-                seconds[name].append(clock() - start)
-    return {name: statistics.median(found) for name, found in seconds.items()}
+            ends = [clock() for clock in clocks]
+            for kept, start, end in zip(seconds, starts, ends, strict=True):
+                if turn:
+                    kept[name].append(end - start)
+    return [{name: statistics.median(found) for name, found in kept.items()} for kept in seconds]

@@ -6,7 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from lmk.data.reading import available_cores, batches_ahead
+from lmk.data.reading import batches_ahead
+from lmk.util import workers
+from lmk.util.workers import MOST_WORKERS, available_cores, default_workers
 
 IDS = np.array([f"{number}" for number in range(23)])
 
@@ -61,3 +63,9 @@ def test_an_error_comes_in_its_turn_and_ends_the_reading():
 
 def test_the_cores_are_those_that_this_process_may_use():
     assert 1 <= available_cores() <= 4096
+
+
+def test_nobody_says_how_many_threads_so_there_is_one_a_core_up_to_a_limit(monkeypatch):
+    for cores, expected in ((1, 1), (4, 4), (96, MOST_WORKERS)):
+        monkeypatch.setattr(workers, "available_cores", lambda cores=cores: cores)
+        assert default_workers() == expected

@@ -39,6 +39,7 @@ from lmk.cli.console import note, progress
 from lmk.ensemble.fusion_rules import FUSIONS
 from lmk.local.kinds import choices
 from lmk.util.text import described
+from lmk.util.workers import default_workers
 
 if TYPE_CHECKING:
     from lmk.pipeline.config import Config, Execution
@@ -319,8 +320,16 @@ def open_run(
         ),
     ] = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, rich_help_panel=MACHINE, help="Processes for photos and pairs.")
-    ] = 2,
+        int,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            rich_help_panel=MACHINE,
+            show_default=False,
+            help="Threads and processes for photos and pairs. Default: one a core, 16 at the most.",
+        ),
+    ] = default_workers(),
     cluster: Annotated[
         str | None,
         typer.Option(

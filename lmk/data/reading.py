@@ -3,7 +3,6 @@
 Decoders and OpenCV work outside the interpreter's lock, so threads use all cores and share the batch they fill.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,15 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import cv2
 import numpy as np
 
-READERS = 16
-"""The most threads where nobody says how many: each more holds a decoded photo, and a GPU needs no more."""
+from lmk.util.workers import MOST_WORKERS as READERS
+from lmk.util.workers import available_cores, default_workers
+
+__all__ = ["READERS", "available_cores", "batches_ahead"]
+
 AHEAD = 2
 """Batches in work beside the one in use: with one alone, threads would wait for the slowest photo of each batch."""
-
-
-def available_cores() -> int:
-    """Cores that this process may use; a container or `taskset` may allow fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def batches_ahead(
@@ -39,7 +36,7 @@ def batches_ahead(
         ids: (n,) str.
         shape: Shape of a photo's views.
         size: Photos a batch; what the last batch lacks is zero.
-        jobs: Threads; as many as there are cores if None, `READERS` at the most.
+        jobs: Threads; `default_workers()` of them if None.
         ahead: Batches in work beside the one in use.
 
     Yields:
@@ -51,7 +48,7 @@ def batches_ahead(
     names = [str(name) for name in ids]
     starts = iter(range(0, len(names), size))
     waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
-    with ThreadPoolExecutor(jobs or min(available_cores(), READERS), thread_name_prefix="reading") as readers:
+    with ThreadPoolExecutor(jobs or default_workers(), thread_name_prefix="reading") as readers:
 
         def begin() -> None:
             start = next(starts, None)

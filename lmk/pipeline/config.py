@@ -14,6 +14,7 @@ from lmk.util import backend
 from lmk.util.errors import LmkError
 from lmk.util.progress import Progress, silent
 from lmk.util.stopping import Stop
+from lmk.util.workers import default_workers
 from lmk.util.workspace import Workspace
 
 TOP_K = 20
@@ -203,7 +204,7 @@ class Execution:
 
     Attributes:
         workspace: Where results are kept.
-        jobs: Threads and processes for photos and pairs.
+        jobs: Threads and processes for photos and pairs; one a core unless it is said.
         progress: Reports the progress of long steps.
         note: Takes one line for the user.
         stop: Whether the run should end early; training writes a checkpoint first.
@@ -211,7 +212,7 @@ class Execution:
     """
 
     workspace: Workspace
-    jobs: int = 2
+    jobs: int = field(default_factory=default_workers)
     progress: Progress = silent
     note: Callable[[str], None] = lambda text: None
     stop: Stop = field(default_factory=Stop)

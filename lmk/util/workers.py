@@ -9,9 +9,22 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+MOST_WORKERS = 16
+"""The most threads or processes where nobody says how many: each more holds photos of its own, and a GPU needs no
+more."""
 LOOK_SECONDS = 1.0
 """Between two looks of a worker at whether its parent is still there."""
 _watching = threading.Lock()
+
+
+def available_cores() -> int:
+    """Cores that this process may use; a container or `taskset` may allow fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_workers() -> int:
+    """Threads or processes where nobody says how many: one a core, `MOST_WORKERS` at the most."""
+    return min(available_cores(), MOST_WORKERS)
 
 
 def while_parent_lives(parent: int, compute: Callable[..., Result], *arguments: Any) -> Result:
