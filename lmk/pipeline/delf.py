@@ -146,7 +146,7 @@ class DelfExtractor:
         return self._trained()
 
     def _with(self, network: DelfNetwork, pca: Pca | None) -> Delf:
-        """A network as it runs on the device: a compiled one gets canvases of few sizes, a CPU small photos together."""
+        """A network as it runs on the device: a compiled one gets canvases of few sizes, a CPU batches by pixels."""
         from lmk.models.device import jit_for_device
 
         compiled = jit_for_device()
