@@ -353,12 +353,14 @@ def run(
 
 
 def left_by(folder: Path) -> list[str]:
-    """Lines about the files that a kernel left: each at the top, and how many there are in each folder."""
+    """Lines about the files that a kernel left: the folder, each file at its top, and the number in each folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{path}  {path.stat().st_size:,} bytes" for path in files if path.parent == folder]
+    lines = [f"{folder}:" if files else f"{folder} is empty."]
+    lines += [f"  {path.name}  {path.stat().st_size:,} bytes" for path in files if path.parent == folder]
     for inner in dict.fromkeys(folder / path.relative_to(folder).parts[0] for path in files if path.parent != folder):
         sizes = [path.stat().st_size for path in files if inner in path.parents]
-        lines.append(f"{inner}/  {len(sizes):,} files, {sum(sizes):,} bytes")
+        count = f"{len(sizes):,} file{'s' if len(sizes) != 1 else ''}"
+        lines.append(f"  {inner.name}/  {count}, {sum(sizes):,} bytes")
     return lines
 
 
@@ -374,7 +376,7 @@ def tell_pulled(pulled: Pulled, workspace: Path) -> None:
         folders = sorted({name.split("/")[0] for name in names})
         counts = [f"{sum(name.startswith(folder + '/') for name in names)} in {folder}" for folder in folders]
         if counts:
-            say(f"{kind}: {', '.join(counts)}")
+            say_text(f"{kind}: {', '.join(counts)}")
     if manifest.versions:
         note(f"computed by {', '.join(f'{package} {version}' for package, version in manifest.versions.items())}")
     there, here = (manifest.keras, manifest.backend), backend_here()
