@@ -122,7 +122,7 @@ def test_a_kernel_without_weights_is_refused_when_it_is_made_and_when_it_is_push
     code, _, err = lmk(*new)
     assert code == 1 and "would have no weights" in err and not Path("kernels", "mine").exists()
     tiny = " ".join(lmk("kernel", "new", "mine", "--recipe", "tinymobilenet-gem", "-c", SLUG)[2].split())
-    assert f"`lmk weights push {TINY}`, then this command with --dataset lmk-backbones" in tiny
+    assert f"`lmk weights push {TINY}` and then this command with --dataset lmk-backbones" in tiny
     assert lmk(*new, "--dataset", "lmk-backbones")[0] == 0
     code, _, err = lmk("kernel", "push", "mine")
     assert code == 1 and "attaches dataset tester/lmk-backbones, which is not on Kaggle" in err

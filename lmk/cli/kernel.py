@@ -11,7 +11,7 @@ import typer
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, competition_option, print_json
 from lmk.cli.complete import kernel_kinds, kernel_names, like_names, recipe_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
-from lmk.cli.output import say, say_block, say_piece
+from lmk.cli.output import say, say_block, say_piece, say_text
 
 if TYPE_CHECKING:
     from lmk.kaggle.api import Client
@@ -145,7 +145,7 @@ def push(
         "url": version.url,
     }
     if not as_json:
-        say(f"{version.ref} version {version.version}, bundle {version.bundle}  {version.url}")
+        say_text(f"{version.ref} version {version.version}, bundle {version.bundle}  {version.url}")
     if wait or pull_after:
         result["status"] = wait_for_run(client, name, version.ref, version.version, every)
     elif not as_json:
@@ -353,12 +353,14 @@ def run(
 
 
 def left_by(folder: Path) -> list[str]:
-    """Lines about the files that a kernel left: each at the top, and how many there are in each folder."""
+    """Lines about the files that a kernel left: the folder, each file at its top, and the number in each folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{path}  {path.stat().st_size:,} bytes" for path in files if path.parent == folder]
+    lines = [f"{folder}:" if files else f"{folder} is empty."]
+    lines += [f"  {path.name}  {path.stat().st_size:,} bytes" for path in files if path.parent == folder]
     for inner in dict.fromkeys(folder / path.relative_to(folder).parts[0] for path in files if path.parent != folder):
         sizes = [path.stat().st_size for path in files if inner in path.parents]
-        lines.append(f"{inner}/  {len(sizes):,} files, {sum(sizes):,} bytes")
+        count = f"{len(sizes):,} file{'s' if len(sizes) != 1 else ''}"
+        lines.append(f"  {inner.name}/  {count}, {sum(sizes):,} bytes")
     return lines
 
 
@@ -374,7 +376,7 @@ def tell_pulled(pulled: Pulled, workspace: Path) -> None:
         folders = sorted({name.split("/")[0] for name in names})
         counts = [f"{sum(name.startswith(folder + '/') for name in names)} in {folder}" for folder in folders]
         if counts:
-            say(f"{kind}: {', '.join(counts)}")
+            say_text(f"{kind}: {', '.join(counts)}")
     if manifest.versions:
         note(f"computed by {', '.join(f'{package} {version}' for package, version in manifest.versions.items())}")
     there, here = (manifest.keras, manifest.backend), backend_here()

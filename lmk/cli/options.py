@@ -567,11 +567,11 @@ def refuse_overridden(context: typer.Context, like: str) -> None:
 
 def on_command_line(context: typer.Context, names: Sequence[str]) -> str:
     """Which of the options were given on the command line, for people."""
-    given = [name for name in names if _is_typed(context, name)]
+    given = [name for name in names if is_typed(context, name)]
     return ", ".join(f"--{name.replace('_', '-')}" for name in given)
 
 
-def _is_typed(context: typer.Context, name: str) -> bool:
+def is_typed(context: typer.Context, name: str) -> bool:
     """Whether a parameter's value stands on the command line, not in the environment or in lmk.toml."""
     return str(context.get_parameter_source(name)).endswith("COMMANDLINE")
 
@@ -678,7 +678,7 @@ def _with_options(
             refuse_without_effect(given["context"], given["ensemble"])
         if options["like"] is not None:
             refuse_overridden(given["context"], options["like"])
-        typed = {name: value for name, value in options.items() if _is_typed(given["context"], name)}
+        typed = {name: value for name, value in options.items() if is_typed(given["context"], name)}
         call(options, {name: given[name] for name in names}, typed)
 
     if "context" not in names | {part.name for part in ignored}:  # which option was given, the context alone knows

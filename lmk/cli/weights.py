@@ -12,7 +12,7 @@ import typer
 from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.complete import all_kernels, kernel_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect
-from lmk.cli.output import say
+from lmk.cli.output import say, say_text
 
 weights = typer.Typer(help="Weights of backbones, here and on Kaggle.", no_args_is_help=True)
 app.add_typer(weights, name="weights")
@@ -43,7 +43,7 @@ def list_weights(
     for entry in sent:
         names = [name for name, sources in attached.items() if {entry.ref, entry.ref.split("/")[1]} & set(sources)]
         size = sum(entry.files.values()) / 1e6
-        say(
+        say_text(
             f"{entry.ref}  {len(entry.files)} files, {size:.1f} MB, sent {entry.sent[:16]} from {entry.folder}; "
             f"attached to {', '.join(names) or 'no kernel'}"
         )
