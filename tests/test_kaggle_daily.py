@@ -74,8 +74,9 @@ def backbones(tmp_path) -> Path:
 
 def test_quota_shows_hours_used_and_left_and_when_they_come_back(kaggle, lmk):
     kaggle.gpu_hours_used = 28.5
-    code, out, _ = lmk("quota")
+    code, out, err = lmk("quota")
     assert (code, out.splitlines()[0]) == (0, "GPU  1.5 of 30 h left; the week begins anew 2026-12-01 00:00 UTC")
+    assert "Next: lmk kernel train NAME" in err
     told = json.loads(lmk("quota", "--json")[1])
     assert told["gpu"]["left"] == 1.5 and told["tpu"]["allowed"] == 20
 

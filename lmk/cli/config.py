@@ -67,6 +67,7 @@ def set_setting(
 
     A command line's own option and its environment variable go before the setting.
     """
+    from lmk.cli.console import next_steps
     from lmk.cli.defaults import refusal
     from lmk.util.errors import UsageError, did_you_mean
     from lmk.util.settings import NAME, set_value, settings_path
@@ -81,6 +82,7 @@ def set_setting(
         raise UsageError(f"--{key} does not take {_text(chosen)}: {why}.")
     set_value(path, key, chosen)  # type: ignore[arg-type]
     say(f"{key} = {_text(chosen)}  ({path})")
+    next_steps("lmk config list")
 
 
 @config.command()

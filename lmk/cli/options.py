@@ -567,8 +567,10 @@ def refuse_overridden(context: typer.Context, like: str) -> None:
 
 def on_command_line(context: typer.Context, names: Sequence[str]) -> str:
     """Which of the options were given on the command line, for people."""
-    given = [name for name in names if is_typed(context, name)]
-    return ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    given = [param for param in context.command.params if param.name in names and is_typed(context, param.name)]
+    # a switch that was turned off is named as it was typed: --no-spread
+    typed = [param.secondary_opts if context.params.get(str(param.name)) is False else param.opts for param in given]
+    return ", ".join(spelled[0] for spelled in typed)
 
 
 def is_typed(context: typer.Context, name: str) -> bool:
