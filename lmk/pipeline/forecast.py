@@ -143,6 +143,11 @@ def _passes(backbone: str, multiply_adds: float, read: float = 0.0) -> Work:
     return Work(network=multiply_adds, on_gpu=multiply_adds / gpu_share(backbone), read=read)
 
 
+def _shown_to(recipe: Recipe, photos: float) -> Work:
+    """Work of a recipe's backbone on all views of so many photos."""
+    return _passes(recipe.backbone, photos * recipe.giga_macs * 1e9, photos)
+
+
 def forecast(
     size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, fetched: bool = True, factors: Factors | None = None
 ) -> list[Cost]:
@@ -252,7 +257,7 @@ def _context(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe,
     start = _contexts(config, size) * rates["network start"].value
     work = Work(product=asked * recipe.views * weights, scores=asked * size.landmarks, fixed=start)
     if not recipe.frozen:
-        work += _passes(recipe.backbone, asked * recipe.giga_macs * 1e9, asked)
+        work += _shown_to(recipe, asked)
     on_gpu = work.gpu_seconds(rates, gpu, size.kilobytes)
     disk = 0.0 if recipe.frozen else asked * descriptor_width(config, recipe) * 2.0
     return Cost(context_of(recipe.name), SPREAD, work.seconds(rates), on_gpu, disk, memory=tables + BLOCKS)
@@ -327,7 +332,7 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
     if recipe.stages[0].train_from is None:
         seen = photos + (size.test if recipe.frozen else 0)
         disk = seen * recipe.views * width * 2.0
-        work = _passes(recipe.backbone, seen * recipe.giga_macs * 1e9, seen) + Work(fixed=rates["start"].value)
+        work = _shown_to(recipe, seen) + Work(fixed=rates["start"].value)
         found[features_of(recipe.name)] = (work, disk, BLOCKS)
     work = Work(fixed=trainings * rates["network start"].value)
     for stage in recipe.stages:
@@ -349,7 +354,7 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
     found[networks_of(recipe.name)] = (work, trainings * 4 * weights, held)
     work = Work(product=asked * recipe.views * weights, scores=asked * size.landmarks)
     if not recipe.frozen:
-        work += _passes(recipe.backbone, asked * recipe.giga_macs * 1e9, asked)
+        work += _shown_to(recipe, asked)
     stored = 0.0 if recipe.frozen else asked * descriptor_width(config, recipe) * 2.0
     found[recipe.name] = (work, stored, held)
     return found
@@ -376,7 +381,7 @@ def _retrieval(size: Size, config: Config, rates: Rates, gpu: Gpu, tables: float
     work = Work(fixed=rates["stage"].value + alone)  # on the processor in any case
     for recipe in config.recipes:
         if not recipe.frozen:
-            work += _passes(recipe.backbone, networks * gallery * recipe.giga_macs * 1e9, networks * gallery)
+            work += _shown_to(recipe, networks * gallery)
     # Descriptors of each network and side by side, beside the features that one of them is made of.
     stored = [stored_bytes(recipe, size.photos) for recipe in config.recipes if recipe.frozen]
     scratch = _mapped(2 * 4.0 * (gallery + asked) * width) + _mapped(max(stored, default=0.0))
