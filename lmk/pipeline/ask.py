@@ -150,7 +150,7 @@ class _Asking:
         """One answer for each photo."""
         self._check()
         results = self._results()
-        with running_backend(self.config.precision, self.execution.note):
+        with running_backend(self.config, self.execution.note):
             lists, described = self._recognized()
         if self.config.ensemble:
             found, evidence = self._fused(results, lists, described)
