@@ -89,6 +89,16 @@ def test_push_waits_and_pulls_in_one_command(kaggle, rows, lmk):
     assert sorted(told["new"]) == ["predictions/rows-0123456789ab.parquet", "stores/x-0123456789ab/000000.npz"]
 
 
+def test_after_a_run_its_output_is_pulled_and_a_submission_is_submitted(kaggle, rows, lmk):
+    wait = ("--wait", "--every", "0.2")
+    assert "Next: lmk kernel pull rows" in lmk("kernel", "push", "rows", *wait)[2]
+    assert "Next: lmk kernel pull rows" in lmk("kernel", "status", "rows", *wait)[2]
+    script = rows.folder / "rows.py"
+    script.write_text(SCRIPT + 'print("no submission.csv")\n')
+    err = lmk("kernel", "push", "rows", *wait)[2]
+    assert "Next: lmk submit --kernel rows --wait\n      lmk kernel pull rows" in err
+
+
 def test_push_that_waits_fails_with_the_run(kaggle, rows, lmk):
     kaggle.fault("kernel-fails", times=1)
     code, _, err = lmk("kernel", "push", "rows", "--wait", "--every", "0.2")

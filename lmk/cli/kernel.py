@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -94,7 +95,10 @@ def new(
     slug = kaggle_slug(competition)
     made = make_kernel(kernels_root(), name, kind, words, slug, dataset, gpu, model, files, like, place)
     say(str(made.folder))
-    next_steps(f"lmk kernel run {name}  (here, as Kaggle would)", f"lmk kernel push {name} --wait --pull")
+    if kind == "submission":
+        next_steps(f"lmk kernel run {name} --rerun  (here, as the scored run)", f"lmk kernel push {name} --wait")
+    else:
+        next_steps(f"lmk kernel run {name}  (here, as Kaggle would)", f"lmk kernel push {name} --wait --pull")
 
 
 @kernel.command()
@@ -155,6 +159,8 @@ def push(
         result |= {"new": pulled.new, "kept": pulled.kept}
         if not as_json:
             tell_pulled(pulled, workspace)
+    elif wait and not as_json:
+        next_steps(*after_run(folder))
     if as_json:
         print_json(result)
 
@@ -171,7 +177,8 @@ def status(
     from lmk.kaggle.kernels import Kernel, status_of
     from lmk.util.errors import LmkError
 
-    version = Kernel.open(name).pushed()
+    folder = Kernel.open(name)
+    version = folder.pushed()
     client = connect(timeout)
     if wait:
         state = wait_for_run(client, name, version.ref, version.version, every)
@@ -187,7 +194,15 @@ def status(
 
         say(f"{version.ref} version {version.version}: {state}")
         done = wait or state == COMPLETE
-        next_steps(f"lmk kernel pull {name}" if done else f"lmk kernel logs {name} --follow")
+        next_steps(*(after_run(folder) if done else [f"lmk kernel logs {name} --follow"]))
+
+
+def after_run(folder: Kernel) -> list[str]:
+    """Commands that follow a finished run: a submission, if the kernel's script writes one, is submitted."""
+    name, script = folder.name, folder.folder / f"{folder.name}.py"
+    text = script.read_text(encoding="utf-8", errors="replace") if script.is_file() else ""
+    answers = re.search(r"\bsubmission\.csv", text)  # not sample_submission.csv, which scripts of training read, too
+    return [*([f"lmk submit --kernel {name} --wait"] if answers else []), f"lmk kernel pull {name}"]
 
 
 def check_recipe_files(folder: Kernel) -> None:
@@ -343,6 +358,7 @@ def run(
         stage = play(prepared.bundle, inputs, place.root / "kernels" / name, limit, rerun, note, readable)
     if hidden is not None:
         say(score_rerun(stage.working / "submission.csv", hidden))
+        next_steps(f"lmk kernel push {name} --wait", f"lmk submit --kernel {name} --wait")
     elif keep:
         taken = take(read_manifest(stage.working / MANIFEST), stage.working, place.root, progress=progress)
         tell_pulled(taken, workspace)

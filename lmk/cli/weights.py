@@ -31,6 +31,7 @@ def list_weights(
     from shlex import quote
 
     from lmk.cli.console import next_steps, note
+    from lmk.cli.kaggle_views import minute
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.weights import attached_sources, published
 
@@ -44,7 +45,7 @@ def list_weights(
         names = [name for name, sources in attached.items() if {entry.ref, entry.ref.split("/")[1]} & set(sources)]
         size = sum(entry.files.values()) / 1e6
         say_text(
-            f"{entry.ref}  {len(entry.files)} files, {size:.1f} MB, sent {entry.sent[:16]} from {entry.folder}; "
+            f"{entry.ref}  {len(entry.files)} files, {size:.1f} MB, sent {minute(entry.sent)} UTC from {entry.folder}; "
             f"attached to {', '.join(names) or 'no kernel'}"
         )
     for backbone, file in here.items():
