@@ -43,7 +43,7 @@ class Stack:
 
 def source_features(landmarks: np.ndarray, sources: Sequence[Predictions]) -> np.ndarray:
     """Features of each proposed landmark by what was blended: its score by each of s sources, its lead over the
-    source's best other landmark, and how many sources have it first. Landmarks (n, k), features (n, k, 2 s + 1) float."""
+    source's best other landmark, and how many sources have it first. Landmarks (n, k), features (n, k, 2 s + 1)."""
     columns, named = [], np.zeros(landmarks.shape)
     for source in sources:
         columns += _scores_of(source, landmarks)
