@@ -23,7 +23,7 @@ from lmk.predictions import Predictions
 from research.harder import SETTINGS, make_harder
 
 DEFAULT = "rootsift,delf"
-KINDS = (DEFAULT, "rootsift", "delf", "xfeat", "rootsift,xfeat", "delf,xfeat", "rootsift,delf,xfeat")
+KINDS = (DEFAULT, "rootsift,xfeat", "delf,xfeat", "rootsift,delf,xfeat")
 """Choices of local features; all but the first are compared with it."""
 ALONE = "--no-spread"
 """The choice that answers each photo alone, without the ridge head, too."""
