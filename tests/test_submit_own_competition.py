@@ -1,6 +1,7 @@
 """`lmk submit` finds out by itself which competition a run or a kernel is for."""
 
 import json
+import re
 import os
 import shutil
 from collections.abc import Iterator
@@ -118,7 +119,9 @@ def test_a_kernel_goes_to_the_competition_that_it_attaches(kaggle, lmk):
 def test_runs_are_listed_newest_first_with_what_became_of_them(kaggle, lmk, tmp_path):
     write_run("brave-heron", tmp_path / "data" / "first-one", Path("none.csv"), gap=0.25)
     os.utime(Path("workspace", "runs", "calm-otter", "run.json"), (1, 1))
-    assert lmk("submit", "calm-otter", "--wait")[0] == 0
+    code, out, _ = lmk("submit", "calm-otter", "--wait")
+    assert code == 0
+    assert re.fullmatch(r"submission \d+ to \S+: complete\n  public \d\.\d{5}  private \d\.\d{5}\n", out)
     rows = json.loads(lmk("runs", "--json")[1])
     assert [row["run"] for row in rows] == ["brave-heron", "calm-otter"]
     assert rows[0]["submission"] is None and rows[0]["dev"]["gap"] == 0.25

@@ -27,7 +27,7 @@ from lmk.cli.kaggle_options import (
     kaggle_slug,
 )
 from lmk.cli.options import is_typed
-from lmk.cli.output import say_text
+from lmk.cli.output import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -226,8 +226,10 @@ def tell(facts: dict[str, object]) -> None:
     """Print an `outcome` for a person."""
     from lmk.cli.console import next_steps, note
 
-    known = "".join(f"  {name} {facts[name]:.5f}" for name in ("public", "private") if facts[name] is not None)
-    say_text(f"submission {facts['ref']} to {facts['competition']}: {facts['status']}{known}")
+    known = [f"{name} {facts[name]:.5f}" for name in ("public", "private") if facts[name] is not None]
+    say(f"submission {facts['ref']} to {facts['competition']}: {facts['status']}")
+    if known:
+        say(f"  {'  '.join(known)}")
     if facts["left_today"] is not None:
         note(f"{facts['left_today']} submission{'s' if facts['left_today'] != 1 else ''} left today.")
     if facts["public"] is None:

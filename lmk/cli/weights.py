@@ -97,7 +97,8 @@ def push(
     if kernels:
         next_steps(*(f"lmk kernel push {kernel.name} --wait --pull" for kernel in kernels))
     else:
-        next_steps(f"lmk weights attach {dataset} KERNEL", f"lmk kernel new NAME --recipe RECIPE --dataset {dataset}")
+        some = [f"lmk weights attach {dataset} KERNEL"] if all_kernels() else []
+        next_steps(*some, f"lmk kernel new NAME --recipe RECIPE --dataset {dataset}")
 
 
 @weights.command()
