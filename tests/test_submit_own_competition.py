@@ -1,8 +1,8 @@
 """`lmk submit` finds out by itself which competition a run or a kernel is for."""
 
 import json
-import re
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
