@@ -186,7 +186,7 @@ def _silent_stderr() -> Iterator[None]:
 
 def backbone_weights(backbones: Iterable[str], weights: str) -> Iterator[Finding]:
     """Where the weights of the backbones come from."""
-    from lmk.models.backbones.catalogue import weights_file
+    from lmk.models.backbones.catalogue import backbone_named, weights_file
     from lmk.util.errors import LmkError
 
     if weights == "none":
@@ -195,7 +195,7 @@ def backbone_weights(backbones: Iterable[str], weights: str) -> Iterator[Finding
         return
     for backbone in dict.fromkeys(backbones):
         what = f"weights of {backbone}"
-        if weights == "imagenet":
+        if weights == "imagenet" and not backbone_named(backbone).transformer:
             yield _published(what, backbone)
             continue
         try:

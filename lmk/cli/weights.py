@@ -150,11 +150,24 @@ def published_file(backbone: str) -> Path | None:
 
 def _backbones_in(folder: Path) -> dict[str, str]:
     """Backbones whose weights a folder holds, with the file's name."""
+    from lmk.models.backbones.architectures import ARCHITECTURES, check_config
     from lmk.models.backbones.catalogue import BACKBONES
+    from lmk.util.errors import LmkError
+
+    def fits(name: str, path: Path) -> bool:
+        """Whether a file that may be of several transformers is of this one, by the configuration beside it."""
+        if name not in ARCHITECTURES or path.suffix not in (".safetensors", ".bin"):
+            return True
+        try:
+            check_config(ARCHITECTURES[name], path.parent, name)
+        except LmkError:
+            return False
+        return True
 
     found = {}
     for name, backbone in BACKBONES.items():
-        file = next((file for file in backbone.weights_files if (folder / file).is_file()), None)
+        here = (file for file in backbone.weights_files if (folder / file).is_file())
+        file = next((file for file in here if fits(name, folder / file)), None)
         if file is not None:
             found[name] = file
     return found
