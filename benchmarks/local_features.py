@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.output import parser, show
 from lmk.cli.console import note, progress
-from lmk.cli.options import CPU_RECIPES
+from lmk.cli.run_config import CPU_RECIPES
 from lmk.data.splits import photo_of
 from lmk.data.tables import Solution, read_solution
 from lmk.ensemble.fuse import LearnedFusion, proposal_features

@@ -22,8 +22,8 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.complete import recipe_names, weights_names
-from lmk.cli.options import default_recipes, with_defaults
 from lmk.cli.output import say_text
+from lmk.cli.run_config import default_recipes, with_defaults
 
 LEAST_GIGABYTES = 5.0
 """Free space under which a run may not fit: stores of a small competition, its photos, trained weights."""
