@@ -5,11 +5,15 @@ import math
 import struct
 
 import cv2
+import h5py
 import keras
 import numpy as np
 import pytest
 from keras import ops
+from test_efficientnet_lite import write_tensors
 
+from lmk.cli.weights import _backbones_in
+from lmk.kaggle.weights import weight_files
 from lmk.models.backbones import vision_transformer
 from lmk.models.backbones.architectures import ARCHITECTURES, Architecture
 from lmk.models.backbones.build import build_backbone, network_of, set_trainable
@@ -20,6 +24,8 @@ from lmk.models.folded import folded
 from lmk.models.network import build_extractor, build_network
 from lmk.models.pooling import POOLINGS
 from lmk.models.recipes import RECIPES, Recipe, Stage, find_recipe
+from lmk.pipeline.config import Config
+from lmk.pipeline.fit import _ladders
 from lmk.util.errors import LmkError
 
 RNG = np.random.default_rng(8)
@@ -141,6 +147,90 @@ def write_folder(folder, name, tensors=None, config=None):
     return tensors
 
 
+def write_preset(folder, name, tensors):
+    """The same network as KerasHub has it: arrays in groups by layers, in Keras' order of axes."""
+    found, arrays = TINY[name], {}
+    family = found.family
+    root = "layers/sig_lip_vision_encoder/layers" if family == "siglip2" else "layers"
+    embedding = f"{root}/{'sig_lip_vision' if family == 'siglip2' else family}_embedding"
+    published = {
+        "dinov2": ("embeddings.patch_embeddings.projection", "patch_embeddings/projection"),
+        "dinov3": ("embeddings.patch_embeddings", "patch_embeddings/projection"),
+        "siglip2": ("embeddings.patch_embedding", "patch_embedding"),
+    }[family]
+    arrays[f"{embedding}/{published[1]}/vars/0"] = tensors[f"{published[0]}.weight"].transpose(2, 3, 1, 0)
+    arrays[f"{embedding}/{published[1]}/vars/1"] = tensors[f"{published[0]}.bias"]
+    own = [tensors.get(f"embeddings.{part}") for part in ("cls_token", "mask_token", "register_tokens")]
+    own += [tensors.get("embeddings.position_embeddings")] * 2  # the second is resampled to the preset's image
+    if family == "siglip2":
+        arrays[f"{embedding}/position_embedding/vars/0"] = tensors["embeddings.position_embedding.weight"]
+        own = []
+    for place, values in enumerate(values for values in own if values is not None):
+        arrays[f"{embedding}/vars/{place}"] = values
+    for place in range(2):
+        _write_block(arrays, tensors, found, root, place)
+    last = {"dinov2": "layernorm", "dinov3": "norm", "siglip2": "post_layernorm"}[family]
+    norms = {f"{root}/layer_normalization": last}
+    if family == "siglip2":
+        head = f"{root}/sig_lip_multi_head_attention_pooling"
+        norms[f"{head}/layer_norm"] = "head.layernorm"
+        arrays[f"{head}/vars/0"] = tensors["head.probe"]
+        whole = zip(("query", "key", "value"), np.split(tensors["head.attention.in_proj_weight"], 3), strict=True)
+        for place, (part, weight) in enumerate(whole):
+            arrays[f"{head}/attention/{part}_dense/vars/0"] = weight.T.reshape(8, 2, 4)
+            bias = tensors["head.attention.in_proj_bias"][8 * place : 8 * place + 8]
+            arrays[f"{head}/attention/{part}_dense/vars/1"] = bias.reshape(2, 4)
+        output = tensors["head.attention.out_proj.weight"]
+        arrays[f"{head}/attention/output_dense/vars/0"] = output.T.reshape(2, 4, 8)
+        arrays[f"{head}/attention/output_dense/vars/1"] = tensors["head.attention.out_proj.bias"]
+        for part in ("fc1", "fc2"):
+            arrays[f"{head}/mlp/{part}/vars/0"] = tensors[f"head.mlp.{part}.weight"].T
+            arrays[f"{head}/mlp/{part}/vars/1"] = tensors[f"head.mlp.{part}.bias"]
+    for group, module in norms.items():
+        arrays[f"{group}/vars/0"], arrays[f"{group}/vars/1"] = tensors[f"{module}.weight"], tensors[f"{module}.bias"]
+    folder.mkdir(exist_ok=True)
+    sizes = {"patch_size": 4, "num_layers": 2, "hidden_dim": 8, "num_heads": 2, "intermediate_dim": 32}
+    kind = {"dinov2": "DINOV2Backbone", "dinov3": "DINOV3Backbone", "siglip2": "SigLIPBackbone"}[family]
+    config = {"vision_encoder": {"config": sizes}} if family == "siglip2" else sizes
+    (folder / "config.json").write_text(json.dumps({"class_name": kind, "config": config}))
+    with h5py.File(folder / "model.weights.h5", "w") as file:
+        for path, values in arrays.items():
+            file[path] = values
+
+
+def _write_block(arrays, tensors, found, root, place):
+    family = found.family
+    group = {
+        "dinov2": "dinov2_encoder/layers/dinov2_layer",
+        "dinov3": "dinov3_encoder/layers/dinov3_layer",
+        "siglip2": "sig_lip_encoder_layer",
+    }[family]
+    group = f"{root}/{group}" + ("_1" if place else "")
+    block = {"dinov2": "encoder.layer", "dinov3": "layer", "siglip2": "encoder.layers"}[family] + f".{place}"
+    inside = {"dinov2": "attention/attention", "dinov3": "attention", "siglip2": "self_attn"}[family]
+    letters = {"query": "q", "key": "k", "value": "v", "output": "o" if family == "dinov3" else "out"}
+    for part, letter in letters.items():
+        module = f"{block}.self_attn.{letter}_proj" if family == "siglip2" else f"{block}.attention.{letter}_proj"
+        if family == "dinov2":
+            module = f"{block}.attention." + ("output.dense" if part == "output" else f"attention.{part}")
+        kernel, bias = tensors[f"{module}.weight"].T, tensors.get(f"{module}.bias")
+        if family != "dinov3":
+            kernel = kernel.reshape((2, 4, 8) if part == "output" else (8, 2, 4))
+            bias = bias if part == "output" else bias.reshape(2, 4)
+        arrays[f"{group}/{inside}/{part}_dense/vars/0"] = kernel
+        if bias is not None:
+            arrays[f"{group}/{inside}/{part}_dense/vars/1"] = bias
+    for part in ("up_proj", "down_proj") if family == "dinov3" else ("fc1", "fc2"):
+        arrays[f"{group}/mlp/{part}/vars/0"] = tensors[f"{block}.mlp.{part}.weight"].T
+        arrays[f"{group}/mlp/{part}/vars/1"] = tensors[f"{block}.mlp.{part}.bias"]
+    for half in "12":
+        norm = f"layer_norm{half}" if family == "siglip2" else f"norm{half}"
+        for place_, ending in enumerate(("weight", "bias")):
+            arrays[f"{group}/{norm}/vars/{place_}"] = tensors[f"{block}.{norm}.{ending}"]
+        if family != "siglip2":
+            arrays[f"{group}/layer_scale{half}/vars/0"] = tensors[f"{block}.layer_scale{half}.lambda1"]
+
+
 def slow_norm(x, tensors, name, epsilon):
     mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
     return (x - mean) / np.sqrt(variance + epsilon) * tensors[f"{name}.weight"] + tensors[f"{name}.bias"]
@@ -251,6 +341,71 @@ def test_a_published_folder_gives_what_its_definition_gives(name, tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     pooled = ops.convert_to_numpy(POOLINGS["average"]()(found))
     np.testing.assert_allclose(pooled[:, 8:], np.stack(expected)[:, 0, 0, 8:], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_preset_of_keras_hub_gives_what_the_published_folder_gives(name, tmp_path):
+    write_preset(tmp_path / "preset", name, write_folder(tmp_path / "published", name))
+    found = [
+        build_backbone(name, str(tmp_path / part), 16)(np.ones((1, 16, 16, 3))) for part in ("preset", "published")
+    ]
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["class", "sizes", "array", "shape", "damaged"])
+def test_a_preset_of_another_network_is_one_line(change, tmp_path):
+    write_preset(tmp_path, "tinydinov2", published("tinydinov2"))
+    config = json.loads((tmp_path / "config.json").read_text())
+    if change == "class":
+        config["class_name"] = "ViTBackbone"
+    if change == "sizes":
+        config["config"]["use_swiglu_ffn"] = True
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    norm = "layers/layer_normalization/vars/1"
+    if change in ("array", "shape"):
+        with h5py.File(tmp_path / "model.weights.h5", "a") as file:
+            del file[norm]
+            if change == "shape":
+                file[norm] = np.zeros(5)
+    if change == "damaged":
+        content = (tmp_path / "model.weights.h5").read_bytes()
+        (tmp_path / "model.weights.h5").write_bytes(content[: len(content) // 2])
+    said = {
+        "class": r"config\.json is of another network than tinydinov2: its class_name is 'ViTBackbone'",
+        "sizes": r"config\.json is of another network than tinydinov2: its use_swiglu_ffn is True, not False",
+        "array": rf"model\.weights\.h5 holds no tensor '{norm}'",
+        "shape": rf"'{norm}' has the shape \(5,\), which does not fit \(8,\)",
+        "damaged": r"model\.weights\.h5 cannot be read as weights",
+    }[change]
+    with pytest.raises(LmkError, match=said) as raised:
+        build_backbone("tinydinov2", str(tmp_path), SIDE)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_pytorch_file_is_read_as_kaggle_has_it(tmp_path):
+    tensors = write_folder(tmp_path / "safe", "tinydinov2")
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "config.json").write_text(json.dumps(config_of("tinydinov2")))
+    write_tensors(tmp_path / "torch" / "pytorch_model.bin", tensors)
+    found = [build_backbone("tinydinov2", str(tmp_path / part), SIDE)(PHOTOS) for part in ("safe", "torch")]
+    np.testing.assert_array_equal(*found)
+
+
+def test_weights_in_a_folder_are_listed_by_their_configuration(tmp_path):
+    write_folder(tmp_path, "tinydinov3")
+    write_folder(tmp_path / "tinydinov2", "tinydinov2")
+    assert _backbones_in(tmp_path) == {
+        "tinydinov2": "tinydinov2/model.safetensors",
+        "tinydinov3": "model.safetensors",
+    }
+    assert [path.name for path in weight_files(tmp_path)] == ["config.json", "model.safetensors"]
+
+
+def test_sizes_that_a_plan_may_lower_to_are_of_whole_patches():
+    frozen = find_recipe("dinov2-base")
+    assert _ladders(Config((frozen,)), {})["image_size"] == (224,)
+    both = Config((frozen, find_recipe("mobilenet-gem")))
+    assert _ladders(both, {})["image_size"] == (224, 256, 288, 320, 352)  # of which DINOv2 takes 224
 
 
 def test_tensors_of_a_network_inside_another_are_found_by_their_prefix(tmp_path):
@@ -439,7 +594,7 @@ def test_a_recipe_trains_all_of_a_transformer():
     np.testing.assert_allclose(folded(extractor).predict_on_batch(PHOTOS), extractor(PHOTOS), rtol=1e-4, atol=1e-4)
     whole = build_network(recipe, extractor, 3).whole()
     set_trainable(extractor, 0)
-    whole.compile("sgd", "sparse_categorical_crossentropy")
+    whole.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     whole.train_on_batch(PHOTOS, np.array([0, 1]))
     after = network_of(extractor).get_layer("tokens").get_weights()
     assert len(after) == 4 and all((one != other).any() for one, other in zip(before, after, strict=True))

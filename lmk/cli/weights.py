@@ -57,7 +57,8 @@ def list_weights(
     if sent:
         next_steps(f"lmk weights attach {sent[0].ref.split('/')[1]} KERNEL", "lmk kernel push KERNEL --wait --pull")
     else:
-        next_steps(f"lmk weights push {quote(str(folder)) if here else 'FOLDER'}")
+        holder = (folder / next(iter(here.values()))).parent if folder is not None and here else "FOLDER"
+        next_steps(f"lmk weights push {quote(str(holder))}")
 
 
 @weights.command()
@@ -156,7 +157,7 @@ def _backbones_in(folder: Path) -> dict[str, str]:
 
     def fits(name: str, path: Path) -> bool:
         """Whether a file that may be of several transformers is of this one, by the configuration beside it."""
-        if name not in ARCHITECTURES or path.suffix not in (".safetensors", ".bin"):
+        if name not in ARCHITECTURES or path.name.startswith(name):
             return True
         try:
             check_config(ARCHITECTURES[name], path.parent, name)

@@ -151,6 +151,7 @@ _OF_PROVIDERS: dict[str, tuple[str, ...]] = {
     "efficientnet-lite": ("lmk.models.torch_weights",),
     "vision-transformer": (
         "lmk.models.backbones.hugging_face",
+        "lmk.models.backbones.keras_hub",
         "lmk.models.backbones.resampling",
         "lmk.models.backbones.transformer_layers",
         "lmk.models.torch_weights",

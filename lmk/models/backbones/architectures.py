@@ -19,6 +19,8 @@ MLP_RATIO = 4
 """Width of a block's hidden layer, as a multiple of the tokens' width."""
 ROTARY_BASE = 100.0
 """Base of the periods of DINOv3's rotary positions."""
+PRESETS = {"dinov2": "DINOV2Backbone", "dinov3": "DINOV3Backbone", "siglip2": "SigLIPBackbone"}
+"""Classes of KerasHub by family."""
 CONFIG = "config.json"
 MOST_CONFIG = 10_000_000
 """Bytes of a configuration at the most."""
@@ -106,7 +108,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def check_config(architecture: Architecture, folder: Path, name: str) -> None:
-    """Read `config.json` of a folder as Hugging Face writes it; `name` is the backbone's, for the error.
+    """Read `config.json` of a folder as Hugging Face or KerasHub writes it; `name` is the backbone's, for the error.
 
     Keys that a file leaves out have the value that the architecture has; they do in the published files.
 
@@ -129,14 +131,46 @@ def check_config(architecture: Architecture, folder: Path, name: str) -> None:
 
 def _differences(architecture: Architecture, config: dict) -> Iterator[tuple[str, object, object]]:
     """Each key of a configuration that has another value than the architecture: key, found, wanted."""
-    kind = config.get("model_type")
-    if kind not in architecture.model_types:
-        yield "model_type", kind, architecture.model_types[0]
-    inner = config.get("vision_config", {}) if kind == "siglip" else config
-    for key, wanted in _wanted(architecture).items():
-        found = inner.get(key, wanted) if isinstance(inner, dict) else None
-        if found != wanted:
-            yield key, found, wanted
+    kind, kinds = "model_type", architecture.model_types
+    if "class_name" in config:
+        kind, kinds = "class_name", (PRESETS[architecture.family],)
+        inner, wanted = config.get("config"), _wanted_of_preset(architecture)
+        if architecture.family == "siglip2":
+            for key in ("vision_encoder", "config"):
+                inner = inner.get(key) if isinstance(inner, dict) else None
+    else:
+        inner = config.get("vision_config", {}) if config.get(kind) == "siglip" else config
+        wanted = _wanted(architecture)
+    if config.get(kind) not in kinds:
+        yield kind, config.get(kind), kinds[0]
+    for key, value in wanted.items():
+        found = inner.get(key, value) if isinstance(inner, dict) else None
+        if found != value:
+            yield key, found, value
+
+
+def _wanted_of_preset(architecture: Architecture) -> dict[str, object]:
+    """What a configuration of KerasHub says of the architecture, where it says anything."""
+    epsilon = "layer_norm_epsilon" if architecture.family == "siglip2" else "layer_norm_eps"
+    return {
+        "hidden_dim": architecture.width,
+        "num_layers": architecture.depth,
+        "num_heads": architecture.heads,
+        "patch_size": architecture.patch,
+        "intermediate_dim": MLP_RATIO * architecture.width,
+        "num_register_tokens": architecture.registers,
+        "use_swiglu_ffn": False,
+        "use_gated_mlp": False,
+        "use_query_bias": True,
+        "use_key_bias": architecture.key_bias,
+        "use_value_bias": True,
+        "use_proj_bias": True,
+        "use_mlp_bias": True,
+        "hidden_activation": "gelu",
+        "intermediate_activation": "gelu_approximate",
+        "rope_theta": ROTARY_BASE,
+        epsilon: architecture.epsilon,
+    }
 
 
 def _wanted(architecture: Architecture) -> dict[str, object]:

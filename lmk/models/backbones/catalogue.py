@@ -134,7 +134,7 @@ class Backbone:
         arXiv:1911.04252), then those trained with AutoAugment. Of a transformer those of a folder of its own first, as
         one folder may hold several."""
         if self.transformer:
-            published = ("model.safetensors", "pytorch_model.bin")
+            published = ("model.safetensors", "pytorch_model.bin", "model.weights.h5")
             own = [f"{self.build}/{file}" for file in published]
             return (*own, *published, f"{self.name}.weights.h5", f"{self.name}.keras")
         names = [f"{self.name}_1.0_imagenet_notop.weights.h5"] if self.name.startswith("mobilenet") else []
@@ -278,8 +278,8 @@ def weights_file(name: str, weights: str, provider: str | None = None) -> Path:
     files = backbone.weights_files_of(provider)
     if weights == "imagenet" and backbone.transformer:
         raise LmkError(
-            f"The weights of {name} are not fetched by lmk: name a folder by --weights that holds {files[0]}, or "
-            f"{files[2]} with its config.json, as Hugging Face and Kaggle Models have them."
+            f"The weights of {name} are not fetched by lmk: name a folder by --weights that holds {files[0]}, or one "
+            "that holds model.safetensors and config.json, as Hugging Face and Kaggle Models have them."
         )
     if backbone.package is None:
         return find_weights(name, files, weights)

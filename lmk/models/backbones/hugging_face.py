@@ -69,7 +69,16 @@ def load_published(network: keras.Model, path: Path, found: Architecture, backbo
         tensors = ChainMap(_split_head(tensors, prefix, found.width, path), tensors)  # type: ignore[arg-type]
     assign_tensors(_layers(network, found, prefix, tensors), tensors, path)
     for name, shape, variables in _variables(network, found, prefix, tensors):
-        _assign(tensors, name, shape, variables, path)
+        assign_rows(tensors, name, shape, variables, path)
+    refuse_infinite(network, path)
+
+
+def refuse_infinite(network: keras.Model, path: Path) -> None:
+    """Check what was read from a file.
+
+    Raises:
+        LmkError: A number is infinite or none.
+    """
     if not all(np.isfinite(keras.ops.convert_to_numpy(weight)).all() for weight in network.weights):
         raise LmkError(f"{path} holds weights that are not finite numbers. Fetch or copy it again.")
 
@@ -119,7 +128,20 @@ def _variables(
                 yield f"{module}.layer_scale{part}.lambda1", (width,), [factors]
 
 
-def _assign(tensors: Tensors, name: str, shape: tuple[int, ...], variables: list[keras.Variable], path: Path) -> None:
+def assign_rows(
+    tensors: Tensors, name: str, shape: tuple[int, ...], variables: list[keras.Variable], path: Path
+) -> None:
+    """Give variables the rows of the last axis of a tensor, one after the other.
+
+    Args:
+        tensors: By name.
+        name, shape: The tensor's; numbers are read only where the shape is right.
+        variables: Together as large as the tensor.
+        path: Where it is from, for the error.
+
+    Raises:
+        LmkError: The tensor is absent or of another shape.
+    """
     values = _tensor(tensors, name, shape, path).reshape(-1, shape[-1])
     ends = np.cumsum([np.prod(variable.shape) // shape[-1] for variable in variables])
     for variable, part in zip(variables, np.split(values, ends[:-1]), strict=True):
@@ -150,9 +172,10 @@ def _tensor(tensors: Tensors, name: str, shape: tuple[int, ...], path: Path) -> 
     """
     if name not in tensors:
         raise LmkError(f"{path} holds no tensor '{name}': it is of another network.")
-    if tensors[name].shape != shape:
+    found = tensors[name]
+    if found.shape != shape:
         raise LmkError(
-            f"{path}: '{name}' has the shape {tensors[name].shape}, which does not fit {shape}: it is of another "
-            "network, or of one for images of another size."
+            f"{path}: '{name}' has the shape {found.shape}, which does not fit {shape}: it is of another network, or "
+            "of one for images of another size."
         )
-    return tensors[name]
+    return np.asarray(found)

@@ -1,7 +1,8 @@
 """DINOv2, DINOv3 and SigLIP 2's image tower in plain Keras: the provider `vision-transformer`.
 
 Vision transformers (Dosovitskiy et al., arXiv:2010.11929) with the norm before each part of a block. Papers and sizes:
-`architectures`. An image is square, of whole patches. Weights are read from folders as Hugging Face publishes them.
+`architectures`. An image is square, of whole patches. Weights are read from folders as Hugging Face and KerasHub have
+them.
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from lmk.models.backbones import weights
 from lmk.models.backbones.architectures import ARCHITECTURES, MLP_RATIO, Architecture
 from lmk.models.backbones.catalogue import Backbone
 from lmk.models.backbones.hugging_face import load_published
+from lmk.models.backbones.keras_hub import PRESET, load_preset
 from lmk.models.backbones.transformer_layers import (
     Attention,
     LayerScale,
@@ -57,7 +59,9 @@ def load_weights(network: keras.Model, path: Path, backbone: Backbone) -> None:
     Raises:
         LmkError: The file is damaged or holds another network.
     """
-    if path.suffix in (".h5", ".keras"):
+    if path.name == PRESET:
+        load_preset(network, path, ARCHITECTURES[backbone.name], backbone.name)
+    elif path.suffix in (".h5", ".keras"):
         weights.load_weights(network, path, backbone.name, backbone.weights_files[0])
     else:
         load_published(network, path, ARCHITECTURES[backbone.name], backbone.name)
