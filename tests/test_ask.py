@@ -133,6 +133,8 @@ def test_a_folder_of_folders_is_answered_by_the_pattern_of_photos_in_it(tmp_path
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own" / "a place").mkdir(parents=True)
     (tmp_path / "own" / "a place" / "x.PNG").write_bytes(b"")
+    for folder in (tmp_path, tmp_path / "own"):
+        (folder / "notes.txt").write_text("no photo")
     code, _, err = lmk("predict", "own")
     assert code == 2 and "such as 'own/a place'/*.PNG" in " ".join(err.replace("│", "").split())
 

@@ -32,7 +32,9 @@ def _asks_about_photos(**given: Any) -> bool:
     names, context = given["recipe"], given["context"]
     if given["run"] is None and given["out"] is None and not any(map(_looks_like_photo, names)):
         if (folder := Path(names[0])).is_dir():
-            photo = next((path for path in folder.rglob("*") if _looks_like_photo(path.name)), folder / "x.jpg")
+            from lmk.data.photos import SUFFIXES
+
+            photo = next((path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES), folder / "x.jpg")
             such = f"{shlex.quote(str(photo.parent))}/*{photo.suffix}"
             raise typer.BadParameter(f"{folder} is a folder. Name photos in it, such as {such}.")
         if len(names) != 1:
