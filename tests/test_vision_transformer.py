@@ -20,6 +20,7 @@ from lmk.models.backbones.build import build_backbone, network_of, set_trainable
 from lmk.models.backbones.catalogue import BACKBONES, Backbone, weights_digest, weights_file
 from lmk.models.backbones.resampling import bicubic
 from lmk.models.backbones.transformer_layers import Tokens, rotary_angles
+from lmk.models.device import computing_in
 from lmk.models.folded import folded
 from lmk.models.network import build_extractor, build_network
 from lmk.models.pooling import POOLINGS
@@ -333,6 +334,7 @@ def slow_head(x, tensors):
     return y + slow_dense(slow_gelu(hidden, by_tanh=True), tensors, "head.mlp.fc2")
 
 
+@pytest.mark.networks  # also run on the other backends, see tests/test_backends.py
 @pytest.mark.parametrize("name", TINY)
 def test_a_published_folder_gives_what_its_definition_gives(name, tmp_path):
     tensors = write_folder(tmp_path, name)
@@ -600,6 +602,23 @@ def test_a_recipe_trains_all_of_a_transformer():
     assert len(after) == 4 and all((one != other).any() for one, other in zip(before, after, strict=True))
     set_trainable(extractor, None)
     assert not network_of(extractor).trainable_weights
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_mixed_precision_keeps_positions_and_the_mean_of_tokens_in_full(name, tmp_path):
+    write_folder(tmp_path, name)
+    recipe = Recipe("mine", name, 16, (Stage(1, 0.1),), pooling="average", views=1)
+    photos = np.stack([cv2.resize(photo, (16, 16)) for photo in PHOTOS])
+    full = ops.convert_to_numpy(build_extractor(recipe, str(tmp_path))(photos))
+    with computing_in("mixed_bfloat16"):
+        mixed = build_extractor(recipe, str(tmp_path))
+    found = mixed(photos)
+    assert keras.backend.standardize_dtype(found.dtype) == "float32"
+    assert network_of(mixed).get_layer("tokens").compute_dtype == "float32"
+    assert network_of(mixed).get_layer("block1_fc1").compute_dtype == "bfloat16"
+    found = ops.convert_to_numpy(found)
+    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(full, axis=1)
+    assert ((found * full).sum(axis=1) / lengths > 0.99).all()
 
 
 def test_signed_gem_is_the_mean_at_one_keeps_signs_and_nears_the_largest():

@@ -151,7 +151,9 @@ def _overlap(start: np.ndarray, end: np.ndarray, cells: int) -> np.ndarray:
 
 
 POOLINGS: dict[str, Callable[..., keras.layers.Layer]] = {
-    "average": keras.layers.GlobalAveragePooling2D,
+    "average": lambda dtype=None, **kwargs: keras.layers.GlobalAveragePooling2D(
+        dtype=dtype or full_precision(), **kwargs
+    ),
     "max": keras.layers.GlobalMaxPooling2D,
     "gem": GeM,
     "gem-channels": lambda **kwargs: GeM(per_channel=True, **kwargs),
