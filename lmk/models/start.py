@@ -49,9 +49,9 @@ def one_core_a_pass() -> None:
     """Let a pass of a network keep to one core of a CPU, for a process that makes several side by side; to be called
     before Keras starts.
 
-    TensorFlow shares a pass over one photo among cores with a loss: DELF took 182 ms a photo by two threads of a core
-    each, 300 ms by two threads that share both cores. Training a backbone wants all cores: its steps take 1.3 times as
-    long on one. Variables that are set already stay; other backends do not read them.
+    TensorFlow shares a pass over one photo among cores with a loss: two threads with a pass each took 253 ms a photo of
+    DELF on a core each, 281 ms where each used both cores (docs/journal/speed.md). Training a backbone wants all cores:
+    its steps take 1.3 times as long on one. Variables that are set already stay; other backends do not read these.
     """
     if not machine_has_gpu():
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
