@@ -242,7 +242,8 @@ def _train_table(root: Path) -> Path:
         raise LmkError(f"{root} has no train.csv. Unpack {archive.name} there.")
     inner = next((table.parent for table in sorted(root.glob("*/train.csv"))), None)
     remedy = f"{inner} has one: name that folder." if inner else "Fetch it, or name the folder that holds it."
-    if not inner and any(path.suffix.lower() in SUFFIXES for path in root.glob("*/*")):
+    layout = (root / "train").is_dir() or (root / "sample_submission.csv").exists()
+    if not inner and not layout and any(path.suffix.lower() in SUFFIXES for path in root.glob("*/*")):
         remedy = f"`lmk data new {shlex.quote(str(root))}` makes a competition of folders of photos, one a landmark."
     raise LmkError(f"{root} has no train.csv. {remedy}")
 
