@@ -13,13 +13,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.output import parser, show
-from lmk.predictions import Predictions
+from lmk.report.record import FinishedRun, load_run
+from lmk.util.workspace import Workspace
 from research.harder import SETTINGS, make_harder
 
 DEFAULT = "rootsift,delf"
@@ -37,16 +36,7 @@ COMPARED = {
 """Two choices with a stage of each, by what the second has and the first lacks."""
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """The dev answers of a run by stage, and the record of it."""
-
-    answers: Mapping[str, Predictions]
-    truth: np.ndarray
-    record: Mapping
-
-
-def run(competition: Path, weights: str, workspace: Path, choice: str, seed: int, folds: int) -> Run:
+def run(competition: Path, weights: str, workspace: Path, choice: str, seed: int, folds: int) -> FinishedRun:
     """A run of lmk; what the workspace holds is not computed again."""
     words = ["--local-features", DEFAULT, choice] if choice == ALONE else ["--local-features", choice]
     name = f"{competition.name}-{choice.strip('-').replace(',', '-')}-{seed}"
@@ -55,14 +45,10 @@ def run(competition: Path, weights: str, workspace: Path, choice: str, seed: int
          "--seed", str(seed), "--folds", str(folds), "--out", workspace / f"{name}.csv", "--json", *words],
         stdout=subprocess.PIPE, check=True,
     )  # fmt: skip
-    record = json.loads(found.stdout)
-    dev = np.load(workspace / "runs" / record["run"] / "dev.npz", allow_pickle=False)
-    folder = workspace / "predictions"
-    lists = {name: Predictions.load(folder / f"{file}.dev.parquet") for name, file in record["predictions"].items()}
-    return Run(lists, dev["truth"], record)
+    return load_run(Workspace.open(workspace), json.loads(found.stdout)["run"])
 
 
-def rows_of(runs: Mapping[str, Sequence[Run]], setting: str) -> list[dict[str, object]]:
+def rows_of(runs: Mapping[str, Sequence[FinishedRun]], setting: str) -> list[dict[str, object]]:
     """A row a comparison of `COMPARED`, of the runs by choice, one a seed."""
     from research.lab import paired
 
@@ -70,21 +56,21 @@ def rows_of(runs: Mapping[str, Sequence[Run]], setting: str) -> list[dict[str, o
     for name, ((first, before), (second, after)) in COMPARED.items():
         pairs = list(zip(runs[first], runs[second], strict=True))
         told = paired(
-            [one.answers[before] for one, _ in pairs],
-            [other.answers[after] for _, other in pairs],
+            [one.dev[before] for one, _ in pairs],
+            [other.dev[after] for _, other in pairs],
             [one.truth for one, _ in pairs],
         )
         rows.append({"setting": setting, "choice": name, **told})
     return rows
 
 
-def seconds_of(runs: Mapping[str, Sequence[Run]], setting: str) -> list[dict[str, object]]:
+def seconds_of(runs: Mapping[str, Sequence[FinishedRun]], setting: str) -> list[dict[str, object]]:
     """Mean seconds a seed of each step that some run computed, the features of photos apart, which seeds share."""
     rows: list[dict[str, object]] = []
     for choice, found in runs.items():
         spent: dict[str, float] = {}
         for one in found:
-            for stage, seconds in one.record["spent"].items():
+            for stage, seconds in one.run.spent.items():
                 spent[stage] = spent.get(stage, 0.0) + seconds / len(found)
         rows.append({"setting": setting, "choice": choice, "seconds": {k: round(v, 1) for k, v in spent.items()}})
     return rows
@@ -118,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for setting in words.setting or SETTINGS:
         competition = words.folder / setting.replace(", ", "-").replace(" ", "-")
         make_harder(words.competition, competition, replace(SETTINGS[setting], tests=words.tests))
-        runs: dict[str, list[Run]] = {choice: [] for choice in (*KINDS, ALONE)}
+        runs: dict[str, list[FinishedRun]] = {choice: [] for choice in (*KINDS, ALONE)}
         for seed in range(words.seeds):
             for choice, found in runs.items():
                 found.append(run(competition, words.weights, words.folder / "workspace", choice, seed, words.folds))

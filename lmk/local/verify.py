@@ -26,7 +26,7 @@ SHARD = 512
 AT_ONCE = 256
 """Pairs that a matcher is given at once: some batches of a GPU."""
 CHUNKS = 16
-"""Parts of a shard that each process gets: none waits long for the last, and one is done every second or so."""
+"""Parts of a shard that each process gets: one is done every second or so, which progress shows."""
 
 Choose = Callable[[str, int, Sequence[str]], Sequence[str]]
 """Function from a query's photo, a landmark and the photos of its gallery to those that it is compared with."""
