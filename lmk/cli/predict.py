@@ -128,11 +128,12 @@ def _answer_photos(names: list[str], run: str | None, out: Path | None, workspac
             answers.append(_answer(photo, one, pictures[photo], json))
     if photos and not json:
         note("Each line: confidence, landmark, and local features that match the closest gallery photo (inliers).")
-        next_steps(f"lmk report {quote(record.run)} --open")
     if json:
         print_json({"run": record.run, "photos": [*answers, *({"photo": n, "error": why} for n, why in flaws.items())]})
     for reason in flaws.values():
         fail(reason)
+    if photos and not json:
+        next_steps(f"lmk report {quote(record.run)} --open")
     if flaws:
         raise typer.Exit(1)
 
