@@ -3,10 +3,11 @@
 Captions, a logo and a date are printed on photos of no landmark, each on pairs of unrelated photos, the
 second one resized; then on pairs of photos of one landmark, which must keep their evidence.
 
-    python -m benchmarks.captions COMPETITION_FOLDER --json
+    python -m benchmarks.captions COMPETITION_FOLDER [--kind xfeat --weights FOLDER] --json
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,26 +16,33 @@ import cv2
 import numpy as np
 
 from benchmarks.output import parser, show
-from lmk.local.compare import Settings, compare
-from lmk.local.features import LocalFeatures
+from lmk.local.compare import Settings, compare, comparison_settings
+from lmk.local.features import Extractor, LocalFeatures
+from lmk.local.kinds import ROOTSIFT, XFEAT, XFEAT_NETWORK
+from lmk.local.learned import learned
 from lmk.local.rootsift import RootSift
+from lmk.models.start import start_keras
 
 STAMPS = {
     "caption": (["Image ID: 2BK8NE8", "www.example.com", "(c) Somebody's Photos"], 0.5, (10, -40)),
     "date": (["14.07.2012 16:32"], 0.8, (-210, -14)),
     "logo": (["EXAMPLE", "stock photos"], 1.1, None),
+    "tiles": (["example.com"], 0.7, (0, 0)),
 }
 """Lines, size, and place of the first line: pixels from the left or right and from the top or bottom; None: the middle
-of the photo, of all lines."""
+of the photo, of all lines. Tiles repeat theirs all over the photo, half transparent, as agencies mark what they
+sell."""
+TILE = (170, 90)
+"""Pixels from tile to tile, across and down; every second row is shifted by half."""
 VERIFIED = 15
 """Inliers from which on a comparison passes for a landmark here."""
 
 
-def run(folder: Path, pairs: int) -> dict[str, object]:
-    """Rows of `stamp`: how many pairs of unrelated photos have `VERIFIED` inliers, kept and suppressed, and the median
-    count of pairs of one landmark, without the stamp, with it kept, and suppressed."""
+def run(folder: Path, pairs: int, kind: str, weights: str | None) -> dict[str, object]:
+    """Rows of `stamp` by a kind of local features: how many pairs of unrelated photos have `VERIFIED` inliers, kept and
+    suppressed, and the median count of pairs of one landmark, without the stamp, with it kept, and suppressed."""
     photos = {path.stem: path for part in ("train", "distractors") for path in (folder / part).rglob("*.jpg")}
-    rng, extractor = np.random.default_rng(0), RootSift()
+    rng, extractor = np.random.default_rng(0), _extractor(kind, weights)
     shown = [row.split(",") for row in (folder / "train.csv").read_text().split()[1:]]
     unrelated = sorted(path.stem for path in (folder / "distractors").rglob("*.jpg"))
     one = [tuple(name) for name in rng.permuted(np.tile(unrelated, (pairs, 1)), axis=1)[:, :2].tolist()]
@@ -44,8 +52,10 @@ def run(folder: Path, pairs: int) -> dict[str, object]:
         for pair in itertools.combinations([name for name, _ in group], 2)
     ]
     same = [by_landmark[row] for row in rng.permutation(len(by_landmark))[:pairs]]
-    keeps, drops = dataclasses.replace(Settings(), captions=False), Settings()
+    drops = comparison_settings(kind)
+    keeps = dataclasses.replace(drops, captions=False)
 
+    @functools.cache
     def features(name: str, stamp: str | None, zoom: float = 1.0) -> LocalFeatures:
         photo = cv2.imread(str(photos[name]), cv2.IMREAD_COLOR_RGB)
         printed = photo if stamp is None else _printed(photo, stamp)
@@ -66,12 +76,21 @@ def run(folder: Path, pairs: int) -> dict[str, object]:
         for name, settings in (("kept", keeps), ("suppressed", drops)):
             row |= {f"right_{name}": float(np.median(counts(same, stamp, settings)))}
         rows.append(row)
-    return {"pairs": pairs, "verified": VERIFIED, "rows": rows}
+    return {"kind": kind, "pairs": pairs, "verified": VERIFIED, "rows": rows}
+
+
+def _extractor(kind: str, weights: str | None) -> Extractor:
+    if kind == ROOTSIFT:
+        return RootSift()
+    start_keras()
+    return learned(kind, XFEAT_NETWORK, weights)
 
 
 def _printed(photo: np.ndarray, stamp: str) -> np.ndarray:
     lines, size, place = STAMPS[stamp]
     height, width = photo.shape[:2]
+    if stamp == "tiles":
+        return _tiled(photo, lines[0], size)
     photo = photo.copy()
     for line, text in enumerate(lines):
         if place is None:
@@ -84,13 +103,24 @@ def _printed(photo: np.ndarray, stamp: str) -> np.ndarray:
     return photo
 
 
+def _tiled(photo: np.ndarray, text: str, size: float) -> np.ndarray:
+    marked = photo.copy()
+    across, down = TILE
+    for row, y in enumerate(range(down // 2, photo.shape[0] + down, down)):
+        for x in range(-(row % 2) * across // 2, photo.shape[1], across):
+            cv2.putText(marked, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 2, cv2.LINE_AA)
+    return cv2.addWeighted(marked, 0.5, photo, 0.5, 0)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command `python -m benchmarks.captions`."""
     options = parser("captions", __doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--pairs", type=int, default=60)
+    options.add_argument("--kind", choices=(ROOTSIFT, XFEAT), default=ROOTSIFT, help="of local features")
+    options.add_argument("--weights", help="file or folder of XFeat's")
     words = options.parse_args(arguments)
-    show(run(words.folder, words.pairs), words.json)
+    show(run(words.folder, words.pairs, words.kind, words.weights), words.json)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ def run(
     rows = []
     for batch, passes in product(at_once, threads):
         canvases = Canvases() if batch == 0 else None
-        extractor = Delf(dense, network.fields, pca, options, max(batch, 1), passes, canvases)
+        together = batch * max(photo.shape[0] * photo.shape[1] for photo in photos)
+        extractor = Delf(dense, network.fields, pca, options, together, passes, canvases)
         start = time.perf_counter()
         extractor(photos if canvases else photos[:batch])
         first = time.perf_counter() - start

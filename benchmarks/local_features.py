@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.output import parser, show
 from lmk.cli.console import note, progress
-from lmk.cli.options import CPU_RECIPES
+from lmk.cli.run_config import CPU_RECIPES
 from lmk.data.splits import photo_of
 from lmk.data.tables import Solution, read_solution
 from lmk.ensemble.fuse import LearnedFusion, proposal_features
@@ -47,10 +47,9 @@ BASE = "rootsift"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-    """Dev or test: the blend, its parts, each query's similarity to distractors, and evidence by kind."""
+    """Dev or test: the blend, each query's similarity to distractors, and evidence by kind."""
 
     blended: Predictions
-    sources: list[Predictions]
     similar: np.ndarray
     evidence: Mapping[str, Evidence]
 
@@ -58,7 +57,7 @@ class Part:
         """What the fusion sees, with the evidence of some kinds."""
         photos = photo_counts(dataset.competition.train_landmarks)
         told = {f"{kind}:{name}": values for kind in kinds for name, values in self.evidence[kind].proposals().items()}
-        return proposal_features(self.blended, self.sources, photos, self.similar, told)
+        return proposal_features(self.blended, photos, self.similar, told)
 
 
 def run(
@@ -108,7 +107,7 @@ def _part(
     neighbours = parts[RETRIEVAL]
     assert isinstance(neighbours, Neighbours)
     similar = neighbours.likeness_dev if which == "dev" else neighbours.likeness_test
-    return Part(found, [getattr(part, which) for part in parts.values()], similar, evidence)
+    return Part(found, similar, evidence)
 
 
 def _fused(

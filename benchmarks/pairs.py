@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.output import parser, show
 from lmk.cli.console import note, progress
-from lmk.cli.options import CPU_RECIPES
+from lmk.cli.run_config import CPU_RECIPES
 from lmk.data.images import read_photo
 from lmk.local.compare import Settings as Comparing
 from lmk.local.compare import compare

@@ -55,7 +55,7 @@ def main() -> None:
         print(draw("submissions", "lmk submissions", submissions_table(records, [], width), width))
         title = f"{slug}, {len(board):,} teams"
         print(draw("leaderboard", f"lmk leaderboard -c {slug}", leaderboard_table(board, 10, width, title), width))
-        view = trust_view(scored, trust(dev, public), scatter(dev, public), slug)
+        view = trust_view(scored, trust(dev, public), scatter(dev, public), slug, width)
         print(draw("scores", "lmk scores", view, width))
 
 

@@ -18,7 +18,7 @@ from lmk.models.recipes import Recipe, Stage
 from lmk.retrieval.neighbours import Options, with_logits
 from lmk.retrieval.scores import ABC, PRODUCT
 from research.lab import Answer, Lab, Trial
-from research.stack import Stack
+from research.stack import Stack, source_features
 from research.suppress import fit_suppression
 
 PLAIN, SECOND = "mobilenetv2-gem", "mobilenet-gem"
@@ -251,7 +251,8 @@ def stacks(lab: Lab) -> dict[str, Idea]:
             known, counts = np.unique(trial.dataset.split.train_landmarks, return_counts=True)
             likeness = lab.retrieval(trial, recipes, Options())[1][:, None]
             sizes = dict(zip(known.tolist(), counts.tolist(), strict=True))
-            return found, proposal_features(found.dev, [part.dev for part in parts], sizes, likeness, {})
+            told = source_features(found.dev.landmarks, [part.dev for part in parts])
+            return found, np.concatenate([proposal_features(found.dev, sizes, likeness, {}), told], axis=2)
 
         return trial.once("proposals", compute)
 

@@ -38,6 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    # lmk gives a pass one core where no backbone learns, and TensorFlow reads that once a process: without this, which
+    # test comes first would decide on the last digits of every later test's sums.
+    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
 
 
 @pytest.hookimpl(optionalhook=True)  # where xdist is left out, nobody asks

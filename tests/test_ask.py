@@ -129,6 +129,16 @@ def test_the_command_answers_what_it_can_and_names_what_it_cannot(folder, execut
     assert (code, found["run"], found["photos"][0]["name"]) == (0, "alone", "Old Mill")
 
 
+def test_a_folder_of_folders_is_answered_by_the_pattern_of_photos_in_it(tmp_path, lmk, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own" / "a place").mkdir(parents=True)
+    (tmp_path / "own" / "a place" / "x.PNG").write_bytes(b"")
+    for folder in (tmp_path, tmp_path / "own"):
+        (folder / "notes.txt").write_text("no photo")
+    code, _, err = lmk("predict", "own")
+    assert code == 2 and "such as 'own/a place'/*.PNG" in " ".join(err.replace("│", "").split())
+
+
 def test_options_that_change_nothing_for_a_photo_are_a_usage_error(tmp_path, lmk):
     code, _, err = lmk("predict", "holiday.jpg", "--seed", "3", "-w", str(tmp_path))
     assert code == 2

@@ -70,6 +70,8 @@ def test_help_is_found_where_it_is_looked_for(arguments, lmk):
 
 def test_help_of_what_is_no_command_is_a_usage_error(lmk):
     assert lmk("help", "nonsense")[0] == 2
+    code, _, err = lmk("help", "data", "fitch")
+    assert code == 2 and "Did you mean 'fetch'?" in " ".join(err.replace("│", "").split())
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,18 @@ def test_prose_is_filled_between_words_on_a_terminal_and_one_line_elsewhere(monk
     assert lines == ["ok    weights  one", "      two three", "      /a/very/long/path/of/a/file.h5"]
 
 
+def test_no_number_of_a_result_is_broken_at_the_edge_of_a_terminal(monkeypatch):
+    from lmk.cli.submit import tell
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    scores = {"public": 0.426, "private": 0.5297, "left_today": None}
+    tell({"ref": "40000001", "competition": "rendered-landmarks", "status": "complete", **scores})
+    lines = terminal.getvalue().splitlines()
+    assert len(lines) == 2 and all(len(line) <= 80 for line in lines)
+    assert lines[1].endswith("0.52970")
+
+
 def test_lmk_alone_prints_its_help_and_where_to_begin(capsys, monkeypatch):
     from lmk.cli.main import main
 

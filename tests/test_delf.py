@@ -36,8 +36,8 @@ class Squares:
 
 def delf(**changes) -> Delf:
     dense, cells, pca = changes.pop("dense", Squares()), changes.pop("cells", CELLS), changes.pop("pca", None)
-    at_once, threads = changes.pop("at_once", 1), changes.pop("threads", 1)
-    return Delf(dense, cells, pca, DelfOptions(**({"scales": (1.0,), "most_overlap": 1.0} | changes)), at_once, threads)
+    pixels, threads = changes.pop("pixels", 0), changes.pop("threads", 1)
+    return Delf(dense, cells, pca, DelfOptions(**({"scales": (1.0,), "most_overlap": 1.0} | changes)), pixels, threads)
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -136,7 +136,7 @@ def test_cells_that_look_from_beyond_the_border_are_left_out():
 def test_photos_of_one_size_go_together_and_the_order_stays(at_once, threads):
     photos = [photo(32, 48, 1), photo(48, 32, 2), photo(32, 48, 3), photo(48, 32, 4), photo(32, 48, 5)]
     dense = Squares()
-    together = delf(dense=dense, at_once=at_once, threads=threads)(photos)
+    together = delf(dense=dense, pixels=at_once * 32 * 48 + 47, threads=threads)(photos)
     assert max(shape[0] for shape in dense.batches) == min(at_once, 3)
     for one, found in zip(photos, together, strict=True):
         alone = delf()([one])[0]
@@ -148,7 +148,7 @@ def test_photos_of_one_size_go_together_and_the_order_stays(at_once, threads):
 def test_photos_are_reported_as_they_are_done():
     told = []
     with piece(told.append, 6):
-        delf(at_once=2, threads=2)(
+        delf(pixels=2 * 64 * 64, threads=2)(
             [photo(64, 64, seed) for seed in range(3)] + [photo(64, 48, seed) for seed in range(3)]
         )
     assert sum(told) == 6 and max(told) == 2

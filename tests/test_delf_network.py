@@ -100,7 +100,7 @@ def test_the_strongest_cells_are_those_of_the_whole_map(most):
 
 def test_features_do_not_depend_on_the_batch():
     network, photos = small(), [photo(64, 96, seed) for seed in range(4)]
-    one, four = (Delf(network.dense(50), network.fields, None, at_once=count)(photos) for count in (1, 4))
+    one, four = (Delf(network.dense(50), network.fields, None, pixels=count * 64 * 96)(photos) for count in (1, 4))
     for alone, together in zip(one, four, strict=True):
         np.testing.assert_allclose(alone.locations, together.locations, atol=1e-3)
         np.testing.assert_allclose(alone.descriptors, together.descriptors, atol=1e-5)

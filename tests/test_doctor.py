@@ -49,11 +49,23 @@ def test_a_run_that_would_fail_gives_exit_code_1_and_the_reason(home):
 def test_weights_of_an_installed_package_are_found_and_those_that_are_not_installed_are_bad(monkeypatch, tmp_path):
     catalogue = "lmk.models.backbones.catalogue.installed_file"
     monkeypatch.setattr(catalogue, lambda package, file: tmp_path / file)
-    (finding,) = doctor.backbone_weights(["efficientnetlite0-gem"], "imagenet")
+    (finding,) = doctor.backbone_weights(["efficientnetlite0"], "imagenet")
     assert finding.state == "ok" and str(tmp_path) in finding.found
     monkeypatch.setattr(catalogue, lambda package, file: None)
-    (finding,) = doctor.backbone_weights(["efficientnetlite0-gem"], "imagenet")
+    (finding,) = doctor.backbone_weights(["efficientnetlite0"], "imagenet")
     assert finding.state == "bad" and "pip install 'lmk[weights]'" in finding.remedy
+
+
+def test_a_dry_run_says_which_weights_it_would_fetch_and_what_to_do_without_a_network(monkeypatch, tmp_path):
+    from lmk.cli.make_submission import weights_to_come
+    from lmk.pipeline.config import config_of
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    lines = list(weights_to_come(config_of(("mobilenetv2-gem", "mobilenetv2-softmax", "tinymobilenet-gem"))))
+    assert len(lines) == 1  # one backbone of two recipes; the other's weights come with lmk
+    assert lines[0].startswith("weights of mobilenetv2: ImageNet's, not fetched yet. ")
+    assert "--weights" in lines[0] and "pip install 'lmk[weights]'" in lines[0]
+    assert list(weights_to_come(config_of(("tinymobilenet-gem",), weights="tiny"))) == []
 
 
 def test_the_local_features_that_verify_are_told_and_better_ones_that_have_no_weights(monkeypatch, tmp_path):
@@ -157,7 +169,7 @@ def test_a_package_of_another_version_is_told_with_the_command_that_mends_it(mon
 def test_weights_that_are_there_are_told_by_their_file(home):
     path = home / "mobilenet_1.0_imagenet_notop.weights.h5"
     path.write_bytes(b"")
-    (finding,) = doctor.backbone_weights(["mobilenet-gem"], str(home))
+    (finding,) = doctor.backbone_weights(["mobilenet"], str(home))
     assert (finding.state, finding.found) == ("ok", str(path))
 
 

@@ -164,7 +164,7 @@ def world(tmp_path_factory) -> Iterator[Path]:
             patch.delenv(variable, raising=False)
         patch.setattr(demo, "make_demo", partial(demo.make_demo, amounts=amounts))
         patch.setattr("typer.launch", lambda page: 0)
-        patch.setattr("lmk.cli.options.DEMO_RECIPES", ("tinymobilenet-gem",))  # one is enough, and twice as quick
+        patch.setattr("lmk.cli.run_config.DEMO_RECIPES", ("tinymobilenet-gem",))  # one is enough, and twice as quick
         quick = replace(RECIPES["tinymobilenet-gem"], image_size=64, stages=(Stage(1, 2e-3, batch_size=256),))
         patch.setitem(RECIPES, quick.name, quick)
         patch.setattr(

@@ -101,9 +101,8 @@ def drawn_queries(count: int, seed: int):
     right = landmarks == truth[:, None]
     inliers = np.where(right, rng.integers(15, 60, (count, 3)), rng.integers(0, 14, (count, 3)))
     predictions = Predictions([f"{seed}-{row}" for row in range(count)], landmarks, scores)
-    source = Predictions(predictions.ids, landmarks[:, ::-1], scores)
     evidence = {"inliers": inliers, "coverage": inliers / 100}
-    features = proposal_features(predictions, [source], {3: 9}, rng.random((count, 1)), evidence)
+    features = proposal_features(predictions, {3: 9}, rng.random((count, 1)), evidence)
     return predictions, features, right, truth
 
 
@@ -135,7 +134,7 @@ def test_features_of_a_query_do_not_change_when_other_queries_are_removed():
     def features(rows):
         asked = predictions.take(rows)
         kept = {name: values[rows] for name, values in evidence.items()}
-        return proposal_features(asked, [asked], {1: 4}, np.ones((len(rows), 1)), kept)
+        return proposal_features(asked, {1: 4}, np.ones((len(rows), 1)), kept)
 
     np.testing.assert_array_equal(features(rows), features(np.arange(10))[rows])
 
@@ -148,12 +147,10 @@ def test_a_dev_of_which_nothing_can_be_learned_is_refused_and_a_rule_named(right
 
 def test_features_by_hand():
     predictions = Predictions(["q"], [[4, 9]], [[0.6, 0.5]])
-    source = Predictions(["q"], [[9, 4, 2]], [[0.8, 0.3, 0.1]])
-    silent = Predictions(["q"], [[NO_LANDMARK]], [[-np.inf]])
     evidence = {"inliers": np.array([[7, 0]]), "coverage": np.array([[0.25, 0.5]])}
-    found = proposal_features(predictions, [source, silent], {4: 3}, np.array([[0.9]]), evidence)
-    first = [0.6, 0.1, 0, 0.3, 0.3 - 0.8, 0, 0, 0, np.log(4), 0.9, np.log(8), np.log(8), 0.25, -0.25]
-    second = [0.5, -0.1, 1, 0.8, 0.8 - 0.3, 0, 0, 1, 0, 0.9, 0, -np.log(8), 0.5, 0.25]
+    found = proposal_features(predictions, {4: 3}, np.array([[0.9]]), evidence)
+    first = [0.6, 0.1, 0, np.log(4), 0.9, np.log(8), np.log(8), 0.25, -0.25]
+    second = [0.5, -0.1, 1, 0, 0.9, 0, -np.log(8), 0.5, 0.25]
     np.testing.assert_allclose(found, [[first, second]], atol=1e-12)
 
 
@@ -162,8 +159,8 @@ def test_two_kinds_of_evidence_are_told_side_by_side():
     first = {"rootsift:inliers": np.array([[7, 0]]), "rootsift:coverage": np.array([[0.25, 0.5]])}
     second = {"delf:inliers": np.array([[1, 3]]), "delf:coverage": np.array([[0.0, 0.75]])}
     no_query_features = np.zeros((1, 0))
-    both = proposal_features(predictions, [predictions], {}, no_query_features, first | second)
-    alone = proposal_features(predictions, [predictions], {}, no_query_features, first)
+    both = proposal_features(predictions, {}, no_query_features, first | second)
+    alone = proposal_features(predictions, {}, no_query_features, first)
     np.testing.assert_array_equal(both[:, :, : alone.shape[2]], alone)
     told = [np.log([2, 4]), np.log([0.5, 2]), [0, 0.75], [-0.75, 0.75]]  # each with its lead
     np.testing.assert_allclose(both[0, :, alone.shape[2] :], np.transpose(told), atol=1e-12)
@@ -177,6 +174,6 @@ def test_features_are_finite_also_for_empty_places(k, seed):
     empty = rng.integers(0, k + 1, 5)
     gone = np.arange(k) >= empty[:, None]
     predictions = Predictions(list("abcde"), np.where(gone, NO_LANDMARK, landmarks), np.where(gone, -np.inf, scores))
-    found = proposal_features(predictions, [predictions], {}, np.zeros((5, 1)), {"inliers": np.zeros((5, k))})
+    found = proposal_features(predictions, {}, np.zeros((5, 1)), {"inliers": np.zeros((5, k))})
     assert np.isfinite(found).all()
     assert found.shape[:2] == (5, k)

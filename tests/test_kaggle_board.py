@@ -151,12 +151,26 @@ def test_tables_fit_the_terminal_and_lose_no_number(width):
             leaderboard_table(board, 5, width, "a title"),
             ["← us", "0.700", "…", "silver to rank    6: 0.84000  0.14000 away"],
         ),
-        (trust_view(records[:1], trust([0.91], [0.71234]), scatter([0.91], [0.71234]), "slug"), ["0.91000", "●"]),
+        (
+            trust_view(records[:1], trust([0.91], [0.71234]), scatter([0.91], [0.71234]), "slug", width),
+            ["0.91000", "●"],
+        ),
     ):
         lines = printed(view, width)
         assert max(len(line) for line in lines) <= width
         for fact in facts:
             assert any(fact in line for line in lines), fact
+
+
+def test_a_narrow_terminal_breaks_no_name_of_a_file_and_shows_whole_dates():
+    named = replace(record(1, 0.71234), file="rendered-landmarks-701f0d6278e1.csv")
+    for view in (
+        submissions_table([named], [], 80),
+        trust_view([named], trust([0.91], [0.71234]), scatter([0.91], [0.71234]), "slug", 80),
+    ):
+        text = "\n".join(printed(view, 80))
+        assert named.file in text
+        assert "2026-11-21 20:15" in text
 
 
 def test_a_board_without_us_says_how_to_be_on_it():

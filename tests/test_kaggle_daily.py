@@ -74,8 +74,9 @@ def backbones(tmp_path) -> Path:
 
 def test_quota_shows_hours_used_and_left_and_when_they_come_back(kaggle, lmk):
     kaggle.gpu_hours_used = 28.5
-    code, out, _ = lmk("quota")
+    code, out, err = lmk("quota")
     assert (code, out.splitlines()[0]) == (0, "GPU  1.5 of 30 h left; the week begins anew 2026-12-01 00:00 UTC")
+    assert "Next: lmk kernel train NAME" in err
     told = json.loads(lmk("quota", "--json")[1])
     assert told["gpu"]["left"] == 1.5 and told["tpu"]["allowed"] == 20
 
@@ -86,6 +87,16 @@ def test_push_waits_and_pulls_in_one_command(kaggle, rows, lmk):
     told = json.loads(out)
     assert (told["version"], told["status"]) == (1, "complete")
     assert sorted(told["new"]) == ["predictions/rows-0123456789ab.parquet", "stores/x-0123456789ab/000000.npz"]
+
+
+def test_after_a_run_its_output_is_pulled_and_a_submission_is_submitted(kaggle, rows, lmk):
+    wait = ("--wait", "--every", "0.2")
+    assert "Next: lmk kernel pull rows" in lmk("kernel", "push", "rows", *wait)[2]
+    assert "Next: lmk kernel pull rows" in lmk("kernel", "status", "rows", *wait)[2]
+    script = rows.folder / "rows.py"
+    script.write_text(SCRIPT + 'print("no submission.csv")\n')
+    err = lmk("kernel", "push", "rows", *wait)[2]
+    assert "Next: lmk submit --kernel rows --wait\n      lmk kernel pull rows" in err
 
 
 def test_push_that_waits_fails_with_the_run(kaggle, rows, lmk):
@@ -122,7 +133,7 @@ def test_a_kernel_without_weights_is_refused_when_it_is_made_and_when_it_is_push
     code, _, err = lmk(*new)
     assert code == 1 and "would have no weights" in err and not Path("kernels", "mine").exists()
     tiny = " ".join(lmk("kernel", "new", "mine", "--recipe", "tinymobilenet-gem", "-c", SLUG)[2].split())
-    assert f"`lmk weights push {TINY}`, then this command with --dataset lmk-backbones" in tiny
+    assert f"`lmk weights push {TINY}` and then this command with --dataset lmk-backbones" in tiny
     assert lmk(*new, "--dataset", "lmk-backbones")[0] == 0
     code, _, err = lmk("kernel", "push", "mine")
     assert code == 1 and "attaches dataset tester/lmk-backbones, which is not on Kaggle" in err

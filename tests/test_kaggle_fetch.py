@@ -60,6 +60,16 @@ def test_the_files_come_whole_once_and_without_the_solution(client, kaggle, fold
     assert already_fetched(folder) is not None
 
 
+def test_a_competition_that_is_remembered_needs_no_name_in_what_comes_next(kaggle, tmp_path, monkeypatch, lmk):
+    monkeypatch.chdir(tmp_path)
+    for name in ("LMK_WORKSPACE", "LMK_COMPETITION"):
+        monkeypatch.delenv(name, raising=False)
+    err = lmk("data", "fetch", "-c", SLUG)[2]
+    assert f"Next: lmk config set competition {SLUG}" in err and f"lmk data status -c {SLUG}" in err
+    (tmp_path / "lmk.toml").write_text(f'competition = "{SLUG}"\n')
+    assert lmk("data", "fetch")[2].endswith("Next: lmk data status\n      lmk make-submission --dry-run\n")
+
+
 def test_a_broken_download_goes_on_where_it_broke(client, kaggle, folder, competition):
     kaggle.fault("download-break", times=1)
     fetch(client, SLUG, folder, seconds=2)

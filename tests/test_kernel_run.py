@@ -304,10 +304,13 @@ def test_two_runs_at_once_in_two_folders_do_not_end_each_other(tmp_path):
 
 
 def test_files_that_a_kernel_left_are_counted_by_folder(tmp_path):
-    for name in ("submission.csv", "stores/a/0.npz", "stores/b/1.npz"):
+    assert left_by(tmp_path) == [f"{tmp_path} is empty."]
+    for name in ("submission.csv", "runs/a.json", "stores/a/0.npz", "stores/b/1.npz"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"1234")
     assert left_by(tmp_path) == [
-        f"{tmp_path}/submission.csv  4 bytes",
-        f"{tmp_path}/stores/  2 files, 8 bytes",
+        f"{tmp_path}:",
+        "  submission.csv  4 bytes",
+        "  runs/  1 file, 4 bytes",
+        "  stores/  2 files, 8 bytes",
     ]

@@ -359,6 +359,7 @@ def test_a_stage_by_itself_is_that_of_the_run(first, folder, workspace, lmk):
         ),
         (["--competition", "landmark-recognition-2017"], "Did you mean `landmark-recognition-20", 1),
         (["--competition", "."], "has no train.csv", 1),
+        (["--competition", "own"], "own has no train.csv. `lmk data new own` makes a competition of folders of", 1),
         (["--workspace", "file/inside"], "The workspace file/inside cannot be made", 1),
         (
             ["--fusion", "seed-35"],
@@ -372,9 +373,11 @@ def test_a_mistake_is_one_line_and_exit_code_1_or_2_for_usage(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
+    (tmp_path / "own" / "a place").mkdir(parents=True)
+    (tmp_path / "own" / "a place" / "x.jpg").write_bytes(b"")
     common = [] if "--competition" in arguments else ["-c", str(folder)]
     code, out, err = lmk("make-submission", "--ensemble", *common, *arguments)
-    errors = [line for line in err.splitlines() if "photos cannot be read" not in line]
+    errors = [line for line in err.splitlines() if not line.startswith("1 photo cannot be read and is left out: ")]
     assert (code, out, len(errors)) == (expected, "", 1)
     assert errors[0].startswith("error: ")
     assert message in errors[0]

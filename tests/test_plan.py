@@ -11,9 +11,10 @@ from lmk.cli.main import main
 from lmk.data.sizes import Size, size_of, size_of_edition, size_of_tables
 from lmk.data.splits import make_split
 from lmk.models.recipes import RECIPES
+from lmk.pipeline.amounts import compared_photos
 from lmk.pipeline.config import config_of
 from lmk.pipeline.forecast import FETCH, PHOTOS, SUBMISSION, Cost, forecast, head_weights, measured_factors
-from lmk.pipeline.rates import GPUS, MEASURED, Rate
+from lmk.pipeline.rates import GPU_SHARES, GPUS, MEASURED, Rate, gpu_share
 from lmk.pipeline.steps import FUSED, RETRIEVAL, VERIFICATION
 from lmk.runs import DevFigures, RunRecord, write_record
 from lmk.util.workspace import Workspace
@@ -129,6 +130,35 @@ def test_a_tuned_network_costs_more_than_a_frozen_one_and_a_gpu_takes_it_off():
     assert not any(cost.gpu_seconds for cost in costs if cost.step in (VERIFICATION, FUSED))
 
 
+def test_a_gpu_reaches_less_of_its_peak_in_thin_convolutions():
+    assert gpu_share("vgg16") > gpu_share("xception") > gpu_share("efficientnetb0") == gpu_share("mobilenetv2")
+    assert gpu_share("resnet50") == gpu_share("") == GPU_SHARES[""].value
+    thin = replace(RECIPES[TUNED], backbone="efficientnetb0", image_size=299)
+    costs = forecast(SMALL, config_of((TUNED,)), MEASURED, GPUS["t4"], 2)
+    learned = next(cost for cost in costs if cost.step == f"{TUNED}/networks")
+    thin_costs = forecast(SMALL, replace(config_of((TUNED,)), recipes=(thin,)), MEASURED, GPUS["t4"], 2)
+    thin_learned = next(cost for cost in thin_costs if cost.step == f"{TUNED}/networks")
+    # a twelfth of the multiply-adds, and a GPU's gain is the smaller by the shares
+    assert thin_learned.seconds < learned.seconds / 5
+    assert thin_learned.gpu_seconds > learned.gpu_seconds / 3
+
+
+def test_photos_that_are_queries_and_gallery_photos_are_described_once():
+    config = config_of((FROZEN,))
+    assert compared_photos(config, SMALL) == SMALL.photos  # folds ask most training photos
+    many = replace(SMALL, test=10 * SMALL.photos)
+    assert compared_photos(config, many) > many.test
+
+
+def test_delf_of_small_photos_costs_more_than_their_pixels():
+    spent = {}
+    for side in (96, 480):
+        config = config_of((FROZEN,), local_features="delf")
+        costs = forecast(replace(SMALL, side=side), config, MEASURED, GPUS["t4"], 2)
+        spent[side] = next(cost.seconds for cost in costs if cost.step == "local/delf")
+    assert 1 / 8 < spent[96] / spent[480] < 1 / 4  # 0.049 and 0.302 s a photo were measured
+
+
 def test_a_faster_machine_takes_less():
     faster = MEASURED | {"network": Rate(450.0, "", "")}
     assert seconds(SMALL, faster)[FROZEN] < seconds(SMALL)[FROZEN]
@@ -205,15 +235,16 @@ def test_rates_are_listed_with_verbose_alone_and_each_names_its_source(monkeypat
     words = ("plan", "-c", "landmark-recognition-2021", "-r", TUNED, "-w", str(tmp_path))
     code, out, told = lmk(monkeypatch, capsys, *words)
     assert code == 0 and "Times follow from" in told
-    assert not any(rate.unit in out or rate.source in out for rate in MEASURED.values())
+    assert not any(rate.unit in out or rate.source in out for rate in (*MEASURED.values(), *GPU_SHARES.values()))
     code, out, _ = lmk(monkeypatch, capsys, *words, "-v")
     assert code == 0
     rows = out.split("Rates\n")[1].splitlines()[1:]
-    assert len(rows) == len(MEASURED) + 1 == int(told.split("Times follow from ")[1].split()[0])
+    assert len(rows) == len(MEASURED) + len(GPU_SHARES) + 1 == int(told.split("Times follow from ")[1].split()[0])
     for row, rate in zip(rows, MEASURED.values(), strict=False):
         assert row.startswith(rate.unit) and row.endswith(rate.source)
     sources = [row.split("  ")[-1].strip() for row in rows]
-    assert all(source.startswith(("measured", "assumed")) for source in sources)
+    assert all(source.startswith(("measured", "assumed")) for source in sources[:-1])
+    assert sources[-1] == "published"  # the GPU's peak
     # A measured rate names the command that measures it, or the runs.
     assert all(any(word in source for word in ("python -m ", "runs of")) for source in sources if "measured" in source)
 

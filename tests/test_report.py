@@ -264,7 +264,9 @@ def test_the_page_says_what_is_lost_how_it_was_made_and_what_the_test_photos_are
     text = (tmp_path / "report.html").read_text()
     gap = gap_and_interval(record.final, record.truth)[0]
     assert f"{1 - gap:.3f} of GAP is lost: " in text
-    assert record.run.command in text
+    made = text[text.index('<p class="hint made">') :].split("</p>")[0]
+    assert f"<code>{record.run.command}</code> by lmk {record.run.versions['lmk']}" in made
+    assert ("commit" in made) == ("commit" in record.run.facts)  # an installed lmk knows none
     answers = text[text.index('id="tested"') :]
     assert answers.count('data-item="tested"') == 2
     assert 0 < text.index('<th scope="row">verification</th>') < text.rindex('<th scope="row">fused</th>')

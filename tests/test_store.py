@@ -231,3 +231,18 @@ def test_a_shard_with_any_flipped_bit_holds_the_same_or_goes(whole, place, bit):
         np.testing.assert_array_equal(found["values"], np.arange(12).reshape(3, 4))
     finally:
         shard.write_bytes(data)
+
+
+def test_a_stream_may_be_ahead_and_each_of_its_shards_is_stored_as_it_comes(tmp_path):
+    store = ArrayStore(tmp_path, "squares", {"power": 2})
+
+    def compute(shards):
+        assert [len(shard) for shard in shards] == [4, 4, 2]
+        yield from map(squares, shards[:2])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.collect_stream(names(10), compute, shard_size=4)
+    assert store.missing(names(10)).tolist() == ["8", "9"]
+    found = store.collect_stream(names(10), lambda shards: iter([squares(shards[0])]), shard_size=4)
+    assert found["square"].ravel().tolist() == [number**2 for number in range(10)]

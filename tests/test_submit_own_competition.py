@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,7 +119,9 @@ def test_a_kernel_goes_to_the_competition_that_it_attaches(kaggle, lmk):
 def test_runs_are_listed_newest_first_with_what_became_of_them(kaggle, lmk, tmp_path):
     write_run("brave-heron", tmp_path / "data" / "first-one", Path("none.csv"), gap=0.25)
     os.utime(Path("workspace", "runs", "calm-otter", "run.json"), (1, 1))
-    assert lmk("submit", "calm-otter", "--wait")[0] == 0
+    code, out, _ = lmk("submit", "calm-otter", "--wait")
+    assert code == 0
+    assert re.fullmatch(r"submission \d+ to \S+: complete\n  public \d\.\d{5}  private \d\.\d{5}\n", out)
     rows = json.loads(lmk("runs", "--json")[1])
     assert [row["run"] for row in rows] == ["brave-heron", "calm-otter"]
     assert rows[0]["submission"] is None and rows[0]["dev"]["gap"] == 0.25
@@ -129,6 +132,28 @@ def test_runs_are_listed_newest_first_with_what_became_of_them(kaggle, lmk, tmp_
     assert [row["run"] for row in json.loads(lmk("runs", "-n", "1", "--json")[1])] == ["brave-heron"]
     code, out, err = lmk("runs", "--workspace", "elsewhere")
     assert (code, out) == (0, "") and "holds no run" in err
+
+
+def test_a_run_is_checked_and_scored_on_its_own_competition_whatever_is_remembered(kaggle, lmk):
+    Path("lmk.toml").write_text('competition = "first-one"\n')
+    for folder, name in (("first-one", "t1"), ("first-one", "a"), ("second-one", "t1"), ("second-one", "c")):
+        Path("data", folder, f"{name}.jpg").touch()
+    for what in ([], ["calm-otter"], ["mine.csv"]):
+        code, out, err = lmk("check", *what)
+        assert code == 0 and "2 rows, 2 of them answered" in out, err
+        code, out, err = lmk("evaluate", *what)
+        assert code == 0 and "second-one" in err and "GAP" in out, err
+    code, _, err = lmk("check", "calm-otter", "-c", str(Path("data", "first-one")))
+    assert code == 1 and "missing" in err
+
+
+def test_runs_that_a_remembered_competition_leaves_out_are_counted(kaggle, lmk):
+    assert "Not listed" not in lmk("runs")[2]
+    Path("lmk.toml").write_text('competition = "first-one"\n')
+    code, out, err = lmk("runs")
+    assert (code, out) == (0, "") and "Not listed: 1 run on other competitions (second-one)" in err
+    assert "Not listed" not in lmk("runs", "-c", "first-one")[2]
+    assert "calm-otter" in lmk("runs", "-c", "second-one")[1]
 
 
 def test_a_damaged_record_is_passed_over_by_the_list_of_runs(kaggle, lmk):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lmk.util.workers import in_threads, while_parent_lives
+from lmk.util.workers import in_order, in_threads, while_parent_lives
 
 POOL = """
 import os, sys, time
@@ -92,3 +92,26 @@ def test_the_process_itself_is_not_watched():
     before = threading.active_count()
     assert while_parent_lives(os.getpid(), max, 1, 2) == 2
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_keep_their_order_and_no_more_items_than_threads_are_taken_ahead(threads):
+    taken = []
+
+    def items():
+        for number in range(10):
+            taken.append(number)
+            yield number
+
+    for done, result in enumerate(in_order(lambda number: number**2, items(), threads)):
+        assert result == done**2
+        assert len(taken) <= done + threads
+    assert taken == list(range(10))
+    assert list(in_order(abs, [], threads)) == []
+
+
+def test_an_error_comes_in_the_turn_of_its_item():
+    results = in_order(lambda number: 1 / number, [2, 1, 0, 4], 2)
+    assert [next(results), next(results)] == [0.5, 1.0]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

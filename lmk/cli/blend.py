@@ -10,7 +10,7 @@ import typer
 
 from lmk.cli.app import DEFAULT_METRIC, DEFAULT_WORKSPACE, JsonOption, MetricOption, SeedOption, app, print_json
 from lmk.cli.complete import blend_rule_names
-from lmk.cli.output import say
+from lmk.cli.output import say, say_text
 from lmk.ensemble.blend_rules import BLENDS, fixed_rules, learned_rules
 from lmk.util.text import described
 
@@ -212,7 +212,7 @@ def _print(facts: dict, metric: Metric) -> None:
             ("submission", "weight"),
             [(name, f"{weight:.3f}") for name, weight in facts["weights"].items()],
         )
-        say(
+        say_text(
             f"Dev {metric.title} {facts[f'dev_{metric.name}']:.5f} cross-fitted; fitted on all of dev it is "
             f"{facts['optimism']:+.5f} optimistic"
         )

@@ -30,7 +30,7 @@ KeyArgument = Annotated[
 @config.command(name="list")
 def list_settings(as_json: JsonOption = False) -> None:
     """Print the settings that hold in this folder, and the file that they are in."""
-    from lmk.cli.console import note
+    from lmk.cli.console import next_steps, note
     from lmk.util.settings import NAME, read_settings, settings_path
 
     settings = read_settings(settings_path())
@@ -40,14 +40,16 @@ def list_settings(as_json: JsonOption = False) -> None:
     if settings.path is None:
         note(f"There is no {NAME} here or above. `lmk config set competition SLUG` makes one.")
         return
-    note(f"from {settings.path}")
+    note(f"from {settings.path}" if settings.values else f"{settings.path} holds no settings.")
     for key, value in _flat(settings.values, ""):
         say(f"{key} = {_text(value)}")
+    next_steps("lmk config set KEY VALUE", "lmk config unset KEY")
 
 
 @config.command()
 def get(key: KeyArgument) -> None:
     """Print one setting; exit code 1 where it is not set."""
+    from lmk.cli.console import next_steps
     from lmk.util.errors import LmkError
     from lmk.util.settings import NAME, read_settings, settings_path
 
@@ -56,6 +58,7 @@ def get(key: KeyArgument) -> None:
     if key not in found:
         raise LmkError(f"`{key}` is not set in {settings.path or NAME}. `lmk config set {key} VALUE` sets it.")
     say(_text(found[key]))
+    next_steps(f"lmk config set {key} VALUE", f"lmk config unset {key}")
 
 
 @config.command(name="set")
@@ -67,6 +70,7 @@ def set_setting(
 
     A command line's own option and its environment variable go before the setting.
     """
+    from lmk.cli.console import next_steps
     from lmk.cli.defaults import refusal
     from lmk.util.errors import UsageError, did_you_mean
     from lmk.util.settings import NAME, set_value, settings_path
@@ -81,11 +85,13 @@ def set_setting(
         raise UsageError(f"--{key} does not take {_text(chosen)}: {why}.")
     set_value(path, key, chosen)  # type: ignore[arg-type]
     say(f"{key} = {_text(chosen)}  ({path})")
+    next_steps("lmk config list")
 
 
 @config.command()
 def unset(key: KeyArgument) -> None:
     """Remove a setting."""
+    from lmk.cli.console import next_steps
     from lmk.util.errors import LmkError
     from lmk.util.settings import NAME, read_settings, set_value, settings_path
 
@@ -93,6 +99,8 @@ def unset(key: KeyArgument) -> None:
     if path is None or key not in read_settings(path).values:
         raise LmkError(f"`{key}` is not set in {path or NAME}.")
     set_value(path, key, None)
+    say(f"{key} is not set any more  ({path})")
+    next_steps("lmk config list")
 
 
 def _known() -> list[str]:

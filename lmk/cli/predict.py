@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,8 +31,12 @@ def _asks_about_photos(**given: Any) -> bool:
     """Answer photos where the arguments are photos; whether that was so."""
     names, context = given["recipe"], given["context"]
     if given["run"] is None and given["out"] is None and not any(map(_looks_like_photo, names)):
-        if Path(names[0]).is_dir():
-            raise typer.BadParameter(f"{names[0]} is a folder. Name photos in it, such as {Path(names[0]) / '*.jpg'}.")
+        if (folder := Path(names[0])).is_dir():
+            from lmk.data.photos import SUFFIXES
+
+            photo = next((path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES), folder / "x.jpg")
+            such = f"{shlex.quote(str(photo.parent))}/*{photo.suffix}"
+            raise typer.BadParameter(f"{folder} is a folder. Name photos in it, such as {such}.")
         if len(names) != 1:
             raise typer.BadParameter("Name one recipe, or photos (.jpg, .png, .webp).")
         return False

@@ -10,6 +10,7 @@ from lmk.cli.output import say
 @app.command()
 def quota(timeout: TimeoutOption = DEFAULT_TIMEOUT, as_json: JsonOption = False) -> None:
     """Print the hours of GPU and TPU that are left on Kaggle this week, and when they come back."""
+    from lmk.cli.console import next_steps
     from lmk.kaggle.quota import read_quota
     from lmk.util.errors import RemoteError
 
@@ -32,3 +33,4 @@ def quota(timeout: TimeoutOption = DEFAULT_TIMEOUT, as_json: JsonOption = False)
         return
     for kind, entry in found.items():
         say(f"{kind.upper()}  {entry.left:.1f} of {entry.allowed:.0f} h left; the week begins anew {entry.when}")
+    next_steps("lmk kernel train NAME  (trains on Kaggle within these hours)")

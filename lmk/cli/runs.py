@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, competition_option, print_json
 from lmk.cli.kaggle_options import DEFAULT_RECORDS, RecordsOption
+from lmk.cli.options import is_typed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def runs(
+    context: typer.Context,
     competition: Annotated[
         str | None,
         competition_option("Only runs on this competition, by its name or folder."),
@@ -38,7 +41,8 @@ def runs(
     from lmk.runs import all_records
 
     name = Path(competition).expanduser().resolve().name if competition and Path(competition).is_dir() else competition
-    found = [record for record in all_records(workspace / "runs") if name in (None, record.competition)][:limit]
+    known = list(all_records(workspace / "runs"))
+    found = [record for record in known if name in (None, record.competition)][:limit]
     sent: dict[str, Record] = {}
     for submission in Records(records).all():  # oldest first: the newest submission of a run stays
         if submission.run:
@@ -55,12 +59,25 @@ def runs(
     if not found:
         of = f" on {name}" if name else ""
         note(f"{workspace / 'runs'} holds no run{of}. `lmk make-submission` makes one.")
+        note_others(context, known, name)
         return
     console = stdout()
     wide = _table(found, sent)
     is_narrow = console.measure(wide, options=console.options.update(max_width=1000)).maximum > console.width
     console.print(_table(found, sent, is_narrow) if is_narrow else wide)
+    note_others(context, known, name)
     next_steps(f"lmk report {quote(found[0].run)} --open")
+
+
+def note_others(context: typer.Context, known: Sequence[RunRecord], name: str | None) -> None:
+    """Say which runs are not listed because of a competition that is remembered: nobody asked to leave them out."""
+    from lmk.cli.console import note
+
+    others = [record.competition for record in known if name not in (None, record.competition)]
+    if others and not is_typed(context, "competition"):
+        runs = f"{len(others)} run{'s' if len(others) != 1 else ''}"
+        names = ", ".join(sorted(set(others)))
+        note(f"Not listed: {runs} on other competitions ({names}); `lmk runs -c NAME` lists them.")
 
 
 def _facts(record: RunRecord, submission: Record | None) -> dict[str, object]:

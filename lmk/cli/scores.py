@@ -23,7 +23,9 @@ def scores(
     as_json: JsonOption = False,
 ) -> None:
     """Compare dev GAP with the public score of every scored submission: may dev be trusted?"""
-    from lmk.cli.console import note
+    from shlex import quote
+
+    from lmk.cli.console import next_steps, note
     from lmk.cli.kaggle_views import stdout, trust_view
     from lmk.kaggle.records import Records
     from lmk.kaggle.trust import draw_png, scatter, trust
@@ -50,4 +52,6 @@ def scores(
         print_json(asdict(found) | {"competition": slugs[0], "scores": pairs})
         return
     console = stdout()
-    console.print(trust_view(scored, found, scatter(dev, public), slugs[0]))
+    console.print(trust_view(scored, found, scatter(dev, public), slugs[0], console.width))
+    if runs := [record.run for record in scored if record.run]:
+        next_steps(f"lmk report {quote(runs[-1])} --open")

@@ -12,7 +12,7 @@ import typer
 from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.complete import recipe_names
 from lmk.cli.options import run_command
-from lmk.cli.output import say
+from lmk.cli.output import say, say_text
 
 if TYPE_CHECKING:
     from lmk.cli.options import Opened
@@ -136,6 +136,6 @@ def _print_figures(
         print_json(values | {"queries": len(dataset.dev), "seconds": outcome.seconds, "reused": reused})
         return
     interval = f"95 % interval {low:.3f} to {high:.3f}"
-    say(f"{step.name}: {metric.title} {value:.5f} on dev ({len(dataset.dev):,} queries, {interval})")
+    say_text(f"{step.name}: {metric.title} {value:.5f} on dev ({len(dataset.dev):,} queries, {interval})")
     say(f"Predictions of dev and test: {files[0]}, {files[1]}")
     next_steps(f"{opened.then('make-submission')}  (what is stored is not computed again)")

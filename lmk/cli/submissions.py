@@ -33,7 +33,7 @@ def submissions(
     as_json: JsonOption = False,
 ) -> None:
     """Show the submissions: when, file, message, what it is made of, dev GAP, public and private score."""
-    from lmk.cli.console import note
+    from lmk.cli.console import next_steps, note
     from lmk.cli.kaggle_views import stdout, submissions_table
     from lmk.kaggle.records import Records
     from lmk.kaggle.submit import refresh
@@ -61,3 +61,8 @@ def submissions(
         return
     console = stdout()
     console.print(submissions_table(found, unknown, console.width))
+    if not update and any(record.status not in ("complete", "error") for record in found):
+        next_steps("lmk submissions --update")
+    elif found:
+        newest = found[-1].competition
+        next_steps(f"lmk scores -c {newest}  (dev beside public)", f"lmk leaderboard -c {newest}")

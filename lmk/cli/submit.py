@@ -26,6 +26,7 @@ from lmk.cli.kaggle_options import (
     connect,
     kaggle_slug,
 )
+from lmk.cli.options import is_typed
 from lmk.cli.output import say
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ def submit(
     if (what is None) == (kernel is None):
         raise UsageError("Name a CSV or a run to submit, or a kernel by --kernel; not both.")
     kept = Records(records)
-    source = context.get_parameter_source("competition")
-    asked = source is not None and source.name == "COMMANDLINE"  # a remembered competition is a default only
+    asked = is_typed(context, "competition")  # a remembered competition is a default only
     if kernel is not None:
         client, record = send_kernel(kernel, version, message, competition, kept, again, timeout, asked)
     else:
@@ -226,8 +226,10 @@ def tell(facts: dict[str, object]) -> None:
     """Print an `outcome` for a person."""
     from lmk.cli.console import next_steps, note
 
-    known = "".join(f"  {name} {facts[name]:.5f}" for name in ("public", "private") if facts[name] is not None)
-    say(f"submission {facts['ref']} to {facts['competition']}: {facts['status']}{known}")
+    known = [f"{name} {facts[name]:.5f}" for name in ("public", "private") if facts[name] is not None]
+    say(f"submission {facts['ref']} to {facts['competition']}: {facts['status']}")
+    if known:
+        say(f"  {'  '.join(known)}")
     if facts["left_today"] is not None:
         note(f"{facts['left_today']} submission{'s' if facts['left_today'] != 1 else ''} left today.")
     if facts["public"] is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from lmk.cli.console import LiteralConsole
-from lmk.cli.output import say
+from lmk.cli.output import say, say_text
 
 if TYPE_CHECKING:
     from lmk.pipeline.plan import StepPlan
@@ -72,7 +72,7 @@ def print_result(result: Result) -> None:
         rows,
     )
     if likeness:
-        say(
+        say_text(
             f"As test: {title} on dev weighted by likeness to the test photos. ROC area of telling them apart: "
             f"{likeness['roc_area']:.2f} (0.5: alike)."
         )

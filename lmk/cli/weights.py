@@ -12,7 +12,7 @@ import typer
 from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.complete import all_kernels, kernel_names
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect
-from lmk.cli.output import say
+from lmk.cli.output import say, say_text
 
 weights = typer.Typer(help="Weights of backbones, here and on Kaggle.", no_args_is_help=True)
 app.add_typer(weights, name="weights")
@@ -31,6 +31,7 @@ def list_weights(
     from shlex import quote
 
     from lmk.cli.console import next_steps, note
+    from lmk.cli.kaggle_views import minute
     from lmk.kaggle.kernels import kernels_root
     from lmk.kaggle.weights import attached_sources, published
 
@@ -43,8 +44,8 @@ def list_weights(
     for entry in sent:
         names = [name for name, sources in attached.items() if {entry.ref, entry.ref.split("/")[1]} & set(sources)]
         size = sum(entry.files.values()) / 1e6
-        say(
-            f"{entry.ref}  {len(entry.files)} files, {size:.1f} MB, sent {entry.sent[:16]} from {entry.folder}; "
+        say_text(
+            f"{entry.ref}  {len(entry.files)} files, {size:.1f} MB, sent {minute(entry.sent)} UTC from {entry.folder}; "
             f"attached to {', '.join(names) or 'no kernel'}"
         )
     for backbone, file in here.items():
@@ -56,7 +57,8 @@ def list_weights(
     if sent:
         next_steps(f"lmk weights attach {sent[0].ref.split('/')[1]} KERNEL", "lmk kernel push KERNEL --wait --pull")
     else:
-        next_steps(f"lmk weights push {quote(str(folder)) if here else 'FOLDER'}")
+        holder = (folder / next(iter(here.values()))).parent if folder is not None and here else "FOLDER"
+        next_steps(f"lmk weights push {quote(str(holder))}")
 
 
 @weights.command()
@@ -96,7 +98,8 @@ def push(
     if kernels:
         next_steps(*(f"lmk kernel push {kernel.name} --wait --pull" for kernel in kernels))
     else:
-        next_steps(f"lmk weights attach {dataset} KERNEL", f"lmk kernel new NAME --recipe RECIPE --dataset {dataset}")
+        some = [f"lmk weights attach {dataset} KERNEL"] if all_kernels() else []
+        next_steps(*some, f"lmk kernel new NAME --recipe RECIPE --dataset {dataset}")
 
 
 @weights.command()
@@ -148,11 +151,24 @@ def published_file(backbone: str) -> Path | None:
 
 def _backbones_in(folder: Path) -> dict[str, str]:
     """Backbones whose weights a folder holds, with the file's name."""
+    from lmk.models.backbones.architectures import ARCHITECTURES, check_config
     from lmk.models.backbones.catalogue import BACKBONES
+    from lmk.util.errors import LmkError
+
+    def fits(name: str, path: Path) -> bool:
+        """Whether a file that may be of several transformers is of this one, by the configuration beside it."""
+        if name not in ARCHITECTURES or path.name.startswith(name):
+            return True
+        try:
+            check_config(ARCHITECTURES[name], path.parent, name)
+        except LmkError:
+            return False
+        return True
 
     found = {}
     for name, backbone in BACKBONES.items():
-        file = next((file for file in backbone.weights_files if (folder / file).is_file()), None)
+        here = (file for file in backbone.weights_files if (folder / file).is_file())
+        file = next((file for file in here if fits(name, folder / file)), None)
         if file is not None:
             found[name] = file
     return found

@@ -1,6 +1,7 @@
 """Competitions on disk: rows and photos brought together, and every difference between them listed."""
 
 import difflib
+import shlex
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lmk.data.names import names_flaw
-from lmk.data.photos import PhotoFiles, find_photos
+from lmk.data.photos import SUFFIXES, PhotoFiles, find_photos
 from lmk.data.tables import read_sample, read_test, read_train
 from lmk.predictions import NO_LANDMARK
 from lmk.util.arrays import positions
@@ -241,6 +242,9 @@ def _train_table(root: Path) -> Path:
         raise LmkError(f"{root} has no train.csv. Unpack {archive.name} there.")
     inner = next((table.parent for table in sorted(root.glob("*/train.csv"))), None)
     remedy = f"{inner} has one: name that folder." if inner else "Fetch it, or name the folder that holds it."
+    layout = (root / "train").is_dir() or (root / "sample_submission.csv").exists()
+    if not inner and not layout and any(path.suffix.lower() in SUFFIXES for path in root.glob("*/*")):
+        remedy = f"`lmk data new {shlex.quote(str(root))}` makes a competition of folders of photos, one a landmark."
     raise LmkError(f"{root} has no train.csv. {remedy}")
 
 

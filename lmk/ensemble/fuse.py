@@ -7,7 +7,7 @@ arrays in line with the predictions, so that this file does not depend on what c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,7 +108,6 @@ class LearnedFusion:
 
 def proposal_features(
     predictions: Predictions,
-    sources: Sequence[Predictions],
     photo_counts: Mapping[int, int],
     query_features: np.ndarray,
     evidence: Mapping[str, np.ndarray],
@@ -117,49 +116,25 @@ def proposal_features(
 
     Args:
         predictions: The ensemble's, whose landmarks are the proposals.
-        sources: What was blended, aligned with them.
         photo_counts: A landmark to its number of training photos.
         query_features: (n, q) of each query as a whole, such as its similarity to distractors.
         evidence: By `name` or `kind:name`, (n, k) arrays >= 0; all but `SHARES` by their logarithm. Empty where nothing
             was verified.
 
-    For scores and for inliers the lead over the best other landmark counts as much as the value.
+    For scores and for inliers the lead over the best other landmark counts as much as the value. The scores of what was
+    blended are left out: the blend has them, and a regression on a small dev fits their noise (docs/journal/ideas.md).
     """
     k = predictions.landmarks.shape[1]
     blended = np.where(np.isneginf(predictions.scores), 0.0, predictions.scores)
     columns = [blended, _lead(blended), np.tile(np.arange(k), (len(predictions), 1))]
-    named = np.zeros(blended.shape)
-    for source in sources:
-        scores, lead = _scores_of(source, predictions.landmarks)
-        columns += [scores, lead]
-        named += source.landmarks[:, :1] == predictions.landmarks
     # Counts of photos and inliers span orders of magnitude, and one more of few says more: hence logarithms.
     photos = np.vectorize(lambda landmark: photo_counts.get(landmark, 0), otypes=[float])(predictions.landmarks)
-    columns += [named, np.log1p(photos)]
+    columns.append(np.log1p(photos))
     columns += [np.tile(column[:, None], (1, k)) for column in query_features.T]
     for name, values in evidence.items():
         values = values if name.rpartition(":")[2] in SHARES else np.log1p(values)
         columns += [values, _lead(values)]
     return np.stack(columns, axis=2).astype(np.float64)
-
-
-def _scores_of(source: Predictions, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A source's score of each proposal and its lead over the source's best other landmark.
-
-    A landmark that the source does not name gets the lowest score that it gives the query.
-    """
-    # A source that does not name a landmark may still know it, below its list: the lowest score that it gives is the
-    # closest that is known. 0 would set lists of large and of small scores apart by their scale.
-    known = np.where(np.isneginf(source.scores), np.inf, source.scores).min(axis=1, initial=np.inf)
-    lowest = np.where(np.isinf(known), 0.0, known)
-    scores = np.tile(lowest[:, None], (1, landmarks.shape[1]))
-    others = np.tile(lowest[:, None], (1, landmarks.shape[1]))
-    for column in range(source.landmarks.shape[1]):
-        value = np.where(np.isneginf(source.scores[:, column]), lowest, source.scores[:, column])[:, None]
-        same = source.landmarks[:, column, None] == landmarks
-        scores = np.where(same, value, scores)
-        others = np.where(same, others, np.maximum(others, value))
-    return scores, scores - others
 
 
 def _lead(values: np.ndarray) -> np.ndarray:

@@ -80,6 +80,7 @@ WEIGHTS = (
     "aliked-*.pth",
     "*.weights.h5",
     "*.safetensors",
+    "pytorch_model.bin",
     "*.pth",
     "*.pt",
 )

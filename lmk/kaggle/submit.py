@@ -272,9 +272,10 @@ def _earlier(
         return old
     if taken and not again:
         old = max((entry for entry in same if entry.ref is not None), key=lambda entry: moment(entry.sent))
+        sent = f"{moment(old.sent):%Y-%m-%d %H:%M} UTC"
         score = f", public score {old.public:.5f}" if old.public is not None else ""
         raise LmkError(
-            f"{old.file} was sent already on {old.sent} as submission {old.ref}{score} ('{old.message}'). "
+            f"{old.file} was sent already on {sent} as submission {old.ref}{score} ('{old.message}'). "
             "`lmk submit --again` sends it once more."
         )
     return None

@@ -125,7 +125,7 @@ def make_kernel(
     if not datasets and not models:
         raise LmkError(
             f"Kernel {name} would have no weights, and must fail: the internet is off, and they are too large for the "
-            f"script. Run `lmk weights push {shlex.quote(str(weights))}`, then this command with --dataset "
+            f"script. Run `lmk weights push {shlex.quote(str(weights))}` and then this command with --dataset "
             f"{DATASET}; or add --model OWNER/MODEL/FRAMEWORK/VARIATION/VERSION."
         )
     settings: dict[str, object] = {"dataset_sources": list(datasets), "model_sources": list(models), "enable_gpu": gpu}

@@ -18,7 +18,9 @@ from lmk.util.schema import check_types
 MEMORY = "weights.json"
 DATASET = "lmk-backbones"
 """Slug of the dataset that the kernels of this project attach."""
-SUFFIXES = (".h5", ".hdf5", ".keras", ".safetensors", ".pth", ".pt", ".onnx")
+SUFFIXES = (".h5", ".hdf5", ".keras", ".safetensors", ".pth", ".pt", ".onnx", "pytorch_model.bin")
+CONFIG = "config.json"
+"""What lies beside the weights of a transformer and says what they are of."""
 MODEL_PARTS = 5
 """owner/model/framework/variation/version"""
 
@@ -43,7 +45,7 @@ class Published:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of weights in a folder, not in those below.
+    """The files of weights in a folder, not in those below, and the configuration beside them.
 
     Raises:
         LmkError: There are none.
@@ -51,7 +53,8 @@ def weight_files(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.iterdir() if path.is_file() and path.name.endswith(SUFFIXES))
     if not found:
         raise LmkError(f"{folder} holds no files of weights ({', '.join(SUFFIXES)}).")
-    return found
+    config = folder / CONFIG
+    return [config, *found] if config.is_file() else found
 
 
 def published(root: Path) -> list[Published]:

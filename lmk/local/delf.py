@@ -179,7 +179,8 @@ class Delf:
         cells: Receptive fields of its feature map.
         pca: PCA to the dimensions that are kept; None keeps all, to fit one.
         options: Which features are kept.
-        at_once: Photos of one size in a pass of the network, where there are no canvases.
+        pixels: Pixels of photos of one size in a pass of the network, where there are no canvases; one photo alone may
+            have more. A pass over a small photo costs mostly what does not depend on its size.
         threads: Passes side by side: one alone leaves a processor's cores waiting for memory. With canvases, threads
             that prepare images and choose features beside the network.
         canvases: Sizes that images are brought to; None: they go through the network as they are.
@@ -189,7 +190,7 @@ class Delf:
     cells: Cells
     pca: Pca | None
     options: DelfOptions = DelfOptions()
-    at_once: int = 1
+    pixels: int = 0
     threads: int = 1
     canvases: Canvases | None = None
 
@@ -204,7 +205,7 @@ class Delf:
                 features += self._on_canvases(chunk, self.canvases)
                 advance_within(len(chunk))
             return features
-        groups = list(_of_one_size(photos, self.at_once))
+        groups = list(_of_one_size(photos, self.pixels))
         by_row: dict[int, LocalFeatures] = {}
         with ThreadPoolExecutor(self.threads) as pool:
             found = pool.map(lambda rows: self._features(np.stack([photos[row] for row in rows])), groups)
@@ -314,12 +315,14 @@ class Delf:
         )
 
 
-def _of_one_size(photos: Sequence[np.ndarray], most: int) -> Iterator[list[int]]:
-    """Rows of photos that have one size, at most so many at once, in the order of the sizes' first photos."""
+def _of_one_size(photos: Sequence[np.ndarray], pixels: int) -> Iterator[list[int]]:
+    """Rows of photos that have one size and so many pixels together, at least one, in the order of the sizes' first
+    photos."""
     rows: dict[tuple[int, ...], list[int]] = {}
     for row, photo in enumerate(photos):
         rows.setdefault(photo.shape, []).append(row)
-    for same in rows.values():
+    for (height, width, _), same in rows.items():
+        most = max(1, pixels // (height * width))
         yield from (same[start : start + most] for start in range(0, len(same), most))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
-from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from lmk.local.compare import Settings, compare
 from lmk.local.features import FeatureTable
 from lmk.local.glue import Matcher
-from lmk.util.cluster import workers_apart
+from lmk.util.processes import in_processes
 from lmk.util.progress import Progress, advance_within, silent
 from lmk.util.store import ArrayStore
 
@@ -52,21 +53,29 @@ def pair_inliers(
     names = np.strings.add(np.strings.add(ordered[:, 0], " "), ordered[:, 1])
     photos = dict(zip(names.tolist(), ordered.tolist(), strict=True))
 
-    def compute(wanted: np.ndarray) -> dict[str, np.ndarray]:
-        rows = np.array([[features.row_of(photo) for photo in photos[name]] for name in wanted.tolist()])
-        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-        if matcher is not None:
-            parts = (_compare_pairs(features, chunk, settings, matcher) for chunk in chunks)
-        else:
-            parts = pool(delayed(_compare_pairs)(*_apart(features, chunk), settings) for chunk in chunks)
-        found = []
-        for part in parts:
-            found.append(part)
-            advance_within(len(part))
-        return {"inliers": np.concatenate(found)}
+    def rows_of(wanted: np.ndarray) -> np.ndarray:
+        return np.array([[features.row_of(photo) for photo in photos[name]] for name in wanted.tolist()])
 
-    with Parallel(n_jobs=jobs, return_as="list" if workers_apart() else "generator") as pool:
-        return store.collect(names, compute, SHARD, "Pairs of photos", progress, "pairs")["inliers"]
+    def arguments(wanted: np.ndarray) -> tuple[object, ...]:
+        return *_apart(features, rows_of(wanted)), settings
+
+    def compute(shards: Sequence[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        chunked = [[wanted[start : start + CHUNK] for start in range(0, len(wanted), CHUNK)] for wanted in shards]
+        if matcher is None:
+            counted = processes.map(_compare_pairs, arguments, chunked)
+        else:
+            counted = (
+                (_compare_pairs(features, rows_of(chunk), settings, matcher) for chunk in chunks) for chunks in chunked
+            )
+        for parts in counted:
+            found = []
+            for part in parts:
+                found.append(part)
+                advance_within(len(part))
+            yield {"inliers": np.concatenate(found)}
+
+    with in_processes(jobs) as processes:
+        return store.collect_stream(names, compute, SHARD, "Pairs of photos", progress, "pairs")["inliers"]
 
 
 def _apart(features: FeatureTable, rows: np.ndarray) -> tuple[FeatureTable, np.ndarray]:

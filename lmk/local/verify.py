@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 
 import numpy as np
-from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from lmk.local.compare import Settings, compare, covered
@@ -15,11 +13,10 @@ from lmk.local.evidence import NOT_COMPARED, Evidence, gather
 from lmk.local.features import FeatureTable
 from lmk.local.glue import Matcher
 from lmk.predictions import NO_LANDMARK, Predictions, photo_of_query
-from lmk.util.cluster import workers_apart
 from lmk.util.errors import LmkError
+from lmk.util.processes import in_processes
 from lmk.util.progress import Progress, advance_within, silent
 from lmk.util.store import ArrayStore
-from lmk.util.workers import while_parent_lives
 
 GALLERY = 32
 """Gallery photos of a landmark that a query is compared with, at the most."""
@@ -29,7 +26,7 @@ SHARD = 512
 AT_ONCE = 256
 """Pairs that a matcher is given at once: some batches of a GPU."""
 CHUNKS = 16
-"""Parts of a shard that each process gets: none waits long for the last, and one is done every second or so."""
+"""Parts of a shard that each process gets: one is done every second or so, which progress shows."""
 
 Choose = Callable[[str, int, Sequence[str]], Sequence[str]]
 """Function from a query's photo, a landmark and the photos of its gallery to those that it is compared with."""
@@ -109,21 +106,23 @@ def verify(
         rows = [-1 if photo in left_out else gallery_features.row_of(photo) for photo in photos[query, landmark]]
         return query_features.row_of(photo_of(query)), rows
 
-    def compute(wanted: np.ndarray) -> dict[str, np.ndarray]:
-        tasks = [task(name) for name in wanted.tolist()]
+    def compute(shards: Sequence[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         if matcher is not None:
-            return _compare_all(query_features, gallery_features, tasks, settings, matcher)
-        # Several chunks a process: proposals differ in how long they take, and no process should wait for the last one.
-        size = -(-len(tasks) // (CHUNKS * jobs))
-        chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-        parts = (
-            map(_apart, chunks) if workers_apart() else ((query_features, gallery_features, part) for part in chunks)
-        )
-        found = []
-        for part in pool(delayed(while_parent_lives)(os.getpid(), _compare_all, *part, settings) for part in parts):
-            found.append(part)
-            advance_within(len(part["counts"]))
-        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+            for wanted in shards:
+                tasks = [task(name) for name in wanted.tolist()]
+                yield _compare_all(query_features, gallery_features, tasks, settings, matcher)
+            return
+        for parts in processes.map(_compare_all, arguments, [_chunks(wanted, jobs) for wanted in shards]):
+            found = []
+            for part in parts:
+                found.append(part)
+                advance_within(len(part["counts"]))
+            yield {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+    def arguments(wanted: np.ndarray) -> tuple[object, ...]:
+        tasks = [task(name) for name in wanted.tolist()]
+        tables = _apart(tasks) if processes.apart else (query_features, gallery_features, tasks)
+        return *tables, settings
 
     def _apart(tasks: list[Task]) -> tuple[FeatureTable, FeatureTable, list[Task]]:
         """Some proposals with the rows of the tables that they need, for a worker that shares no memory."""
@@ -134,8 +133,8 @@ def verify(
 
     asked = landmarks != NO_LANDMARK
     try:
-        with Parallel(n_jobs=jobs, return_as="list" if workers_apart() else "generator") as pool:
-            found = store.collect(names[asked], compute, SHARD, "Verification", progress, "proposals")
+        with in_processes(jobs) as processes:
+            found = store.collect_stream(names[asked], compute, SHARD, "Verification", progress, "proposals")
     except BrokenExecutor as error:
         raise LmkError(
             "A process that compared photos was killed, perhaps for want of memory. What is stored stays: run it "
@@ -154,6 +153,12 @@ def verify(
         **{name: values.reshape(shape) for name, values in rows.items()},
         agreeing=settings.agreeing,
     )
+
+
+def _chunks(wanted: np.ndarray, jobs: int) -> list[np.ndarray]:
+    """The proposals of a shard in parts of which each process gets several: proposals differ in how long they take."""
+    size = -(-len(wanted) // (CHUNKS * jobs))
+    return [wanted[start : start + size] for start in range(0, len(wanted), size)]
 
 
 def _hide(rows: dict[str, np.ndarray], photos: Sequence[Sequence[str]], hidden: Collection[str]) -> None:

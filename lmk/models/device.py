@@ -8,6 +8,8 @@ from typing import Protocol
 import keras
 import numpy as np
 
+from lmk.util.workers import default_workers
+
 POLICIES = {"auto": None, "float32": "float32", "bf16": "mixed_bfloat16"}
 """Keras' dtype policy by the name of a precision; None where the device decides."""
 GPU_PLATFORMS = ("gpu", "cuda", "rocm")
@@ -82,6 +84,16 @@ def replicas(model: object) -> int:
         return model.distribute_strategy.num_replicas_in_sync
     distribution = keras.distribution.distribution() if keras.backend.backend() == "jax" else None
     return 1 if distribution is None else int(np.prod(distribution.device_mesh.shape))
+
+
+def passes_at_once(predictor: Predictor, jobs: int | None = None) -> int:
+    """Passes of a predictor side by side, each in a thread.
+
+    `jobs` on TensorFlow and a CPU, one a core if None: it shares a small pass among cores badly. Else one: JAX, torch
+    and OpenVINO take all cores for it, and one fills a GPU.
+    """
+    several = isinstance(predictor, keras.Model) and keras.backend.backend() == "tensorflow" and not has_gpu()
+    return (jobs or default_workers()) if several else 1
 
 
 def predict(predictor: Predictor, views: np.ndarray) -> np.ndarray:

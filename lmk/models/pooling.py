@@ -36,6 +36,22 @@ class GeM(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("lmk")
+class SignedGeM(GeM):
+    """Generalized-mean pooling of features of both signs, such as a transformer's: powers keep the sign.
+
+    The mean over the cells of sign(x) |x|^p, of which the root keeps the sign, too; as AnyLoc pools DINOv2's patches by
+    odd powers (Keetha et al., arXiv:2308.00688).
+    """
+
+    def call(self, features):
+        p = ops.maximum(self.p, SMALLEST)
+        sizes = ops.maximum(ops.abs(features), SMALLEST)
+        largest = ops.stop_gradient(ops.max(sizes, axis=(1, 2), keepdims=True))  # as in `generalized_mean`
+        mean = ops.mean(ops.sign(features) * (sizes / largest) ** p, axis=(1, 2))
+        return ops.squeeze(largest, axis=(1, 2)) * ops.sign(mean) * ops.maximum(ops.abs(mean), SMALLEST) ** (1 / p)
+
+
+@keras.saving.register_keras_serializable("lmk")
 class RMAC(keras.layers.Layer):
     """Regional maxima: square windows at three scales, each one's maxima normalized to length 1, then summed.
 
@@ -135,10 +151,13 @@ def _overlap(start: np.ndarray, end: np.ndarray, cells: int) -> np.ndarray:
 
 
 POOLINGS: dict[str, Callable[..., keras.layers.Layer]] = {
-    "average": keras.layers.GlobalAveragePooling2D,
+    "average": lambda dtype=None, **kwargs: keras.layers.GlobalAveragePooling2D(
+        dtype=dtype or full_precision(), **kwargs
+    ),
     "max": keras.layers.GlobalMaxPooling2D,
     "gem": GeM,
     "gem-channels": lambda **kwargs: GeM(per_channel=True, **kwargs),
+    "gem-signed": SignedGeM,
     "rmac": RMAC,
 }
-"""Pooling layers by name; each takes the keyword arguments of a Keras layer, GeM also `p`."""
+"""Pooling layers by name; each takes the keyword arguments of a Keras layer, GeMs also `p`."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from lmk.models.backbones.catalogue import PROVIDERS, Scaling, backbone_named
+from lmk.models.backbones.catalogue import BACKBONES, PROVIDERS, Scaling, backbone_named
 from lmk.util.errors import LmkError, UsageError, did_you_mean, quoted
 from lmk.util.schema import Range, WrongSetting, read_table
 
@@ -19,7 +19,7 @@ augmented photos, not on stored features, so that the pooling (the exponent of G
 ENOUGH_FOR_STATISTICS = 32
 """Photos a batch from which batch normalization learns; the mean and variance of fewer are mostly chance."""
 
-Pooling = Literal["average", "max", "gem", "gem-channels", "rmac", "flatten"]
+Pooling = Literal["average", "max", "gem", "gem-channels", "gem-signed", "rmac", "flatten"]
 HeadName = Literal["sigmoid", "softmax", "cosine", "subcentre"]
 LossName = Literal["bce", "rank-bce", "rank-bce-published", "softmax", "arcface", "cosface", "arcface-dynamic"]
 Views = Literal[1, 12, 22]
@@ -90,7 +90,8 @@ class Recipe:
         image_size: Side of a view in pixels. Larger sees more detail; cost grows by its square.
         stages: Stages of training in order, those with a frozen backbone first.
         pooling: Way from the feature map to one vector: GeM learns where between mean and maximum to be; `gem-channels`
-            has an exponent a channel; `flatten` keeps the feature map as it is.
+            has an exponent a channel; `flatten` keeps the feature map as it is. Transformers take `average`, the mean
+            of the patches beside the class token, or `gem-signed`, whose powers keep signs.
         hidden: Widths of dense layers with ReLU before the head.
         normalize: Whether features are standardised (batch normalization) first.
         dropout: Share of features dropped before the head.
@@ -185,6 +186,8 @@ class Recipe:
         """Which of its fields do not go together; None if all do."""
         if not self.stages:
             return "`stages` is empty; it takes one stage or more."
+        if problem := self._unfit_for_transformer():
+            return problem
         if self.dense and (self.pooling != "gem" or not self.frozen):
             return "`dense` views need the pooling `gem` and stages without `train_from`."
         if (self.loss in MARGIN_LOSSES) != (self.head in COSINE_HEADS):
@@ -202,6 +205,19 @@ class Recipe:
                 "without weigh_classes."
             )
         return None
+
+    def _unfit_for_transformer(self) -> str | None:
+        """What a transformer among the backbones does not go with; None for any other."""
+        backbone = BACKBONES.get(self.backbone)  # an unknown one is named by who reads the recipe
+        if backbone is None or not backbone.transformer:
+            return None
+        if self.pooling in ("gem", "gem-channels"):
+            return (
+                f"the pooling `{self.pooling}` drops negative features, half of those of {self.backbone}; take "
+                "`average` or `gem-signed`."
+            )
+        sides = (self.image_size, *(stage.image_size for stage in self.stages))
+        return next((problem for side in sides if side and (problem := backbone.side_problem(side))), None)
 
     def key(self) -> dict[str, object]:
         """All that the trained network depends on, for digests; texts for people are left out."""
@@ -225,6 +241,9 @@ _FROZEN = Recipe(
 )
 
 _MARGIN = replace(_FROZEN, head="cosine", loss="arcface", descriptor=256)
+
+_TRANSFORMER = replace(_MARGIN, image_size=224, pooling="average", dense=False)
+"""Its views are crops: windows of one feature map would share the class token, which saw the whole photo."""
 
 RECIPES = {
     recipe.name: recipe
@@ -367,6 +386,46 @@ RECIPES = {
             name="efficientnetlite2-gem",
             backbone="efficientnetlite2",
             about="for a CPU: frozen EfficientNet-Lite2 (by lmk[weights]), an ArcFace head",
+        ),
+        replace(
+            _TRANSFORMER,
+            name="dinov2-base",
+            backbone="dinov2base",
+            about="for a GPU: frozen DINOv2 ViT-B/14, whose folder --weights names, an ArcFace head on the stored "
+            "features of 12 crops; not measured: no real weights were at hand",
+        ),
+        replace(
+            _TRANSFORMER,
+            name="dinov2-base-tuned",
+            backbone="dinov2base",
+            stages=(
+                _HEAD_ON_STORED_VIEWS,
+                Stage(
+                    epochs=4,
+                    learning_rate=5e-4,
+                    train_from=0,
+                    batch_size=32,
+                    warmup=1,
+                    backbone_factor=0.1,
+                    depth_decay=0.5,
+                    weight_decay=0.01,
+                    steps=2000,
+                ),
+            ),
+            about="dinov2-base, then all its layers at a tenth of the head's rate, the first quarter at an eightieth; "
+            "not measured: no real weights were at hand",
+        ),
+        replace(
+            _TRANSFORMER,
+            name="siglip2-base",
+            backbone="siglip2base",
+            about="dinov2-base with SigLIP 2's image tower, B/16; not measured: no real weights were at hand",
+        ),
+        replace(
+            _TRANSFORMER,
+            name="dinov3-base",
+            backbone="dinov3base",
+            about="dinov2-base with DINOv3 ViT-B/16; not measured: no real weights were at hand",
         ),
         replace(
             _FROZEN,

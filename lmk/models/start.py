@@ -12,6 +12,7 @@ from pathlib import Path
 from lmk.util.backend import CHANNELS, EPSILON, FLOATS, backend_here
 from lmk.util.errors import LmkError
 from lmk.util.team import ALONE, Team
+from lmk.util.workers import available_cores
 
 DRIVER_NODES = ("/dev/nvidiactl", "/dev/kfd")
 """Device files of NVIDIA's and AMD's drivers; containers may have them without their tools."""
@@ -42,6 +43,20 @@ def start_keras(team: Team = ALONE) -> None:
         settle_keras()
         meet(team, leave)
         has_gpu()
+
+
+def one_core_a_pass() -> None:
+    """Let a pass of a network keep to one core of a CPU, for a process that makes several side by side; to be called
+    before Keras starts.
+
+    TensorFlow shares a pass over one photo among cores with a loss: two threads with a pass each took 253 ms a photo of
+    DELF on a core each, 281 ms where each used both cores (docs/journal/speed.md). Training a backbone wants all cores:
+    its steps take 1.3 times as long on one. Variables that are set already stay; other backends do not read these.
+    """
+    if not machine_has_gpu():
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+        # TensorFlow's own threads between operations must not be fewer than the threads that call it.
+        os.environ.setdefault("TF_NUM_INTEROP_THREADS", str(2 * available_cores()))
 
 
 def settle_keras() -> None:

@@ -17,9 +17,12 @@ def dev_queries(config: Config, size: Size) -> int:
 
 
 def compared_photos(config: Config, size: Size) -> int:
-    """Photos with local features: queries, and the galleries of the landmarks that are proposed for them."""
+    """Photos with local features: queries, and the galleries of the landmarks that are proposed for them.
+
+    Dev queries of a small competition are most of its training photos, each counted once.
+    """
     queries = dev_queries(config, size) + size.test
-    return queries + size.proposed(config.gallery, queries * config.candidates)
+    return min(size.photos, queries + size.proposed(config.gallery, queries * config.candidates))
 
 
 def local_bytes(config: Config, size: Size, kind: str) -> float:

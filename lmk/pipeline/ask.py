@@ -150,7 +150,7 @@ class _Asking:
         """One answer for each photo."""
         self._check()
         results = self._results()
-        with running_backend(self.config.precision, self.execution.note):
+        with running_backend(self.config, self.execution.note):
             lists, described = self._recognized()
         if self.config.ensemble:
             found, evidence = self._fused(results, lists, described)
@@ -218,7 +218,6 @@ class _Asking:
         blended = blend(sources, dataset.dev, config.candidates, config.seed, metric)
         verified = self._verified(blended.test)
         proposed = Proposed(
-            sources=sources,
             neighbours=near,
             blended=Answers(results[ENSEMBLE].dev, blended.test),
             verified=Verified(results[VERIFICATION].dev, verified),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from lmk.pipeline.config import Backend, Execution, backend_here
+from lmk.pipeline.config import Backend, Config, Execution, backend_here
 from lmk.util.errors import LmkError
 from lmk.util.team import ALONE, Team
 from lmk.util.workspace import Workspace
@@ -52,11 +52,11 @@ def refusal(step: str, backend: Backend, workspace: Workspace) -> Callable[[str]
 
 
 @contextmanager
-def running_backend(precision: str, note: Callable[[str], None], team: Team = ALONE) -> Iterator[None]:
-    """Keras started, with networks built inside on all devices in that precision.
+def running_backend(config: Config, note: Callable[[str], None], team: Team = ALONE) -> Iterator[None]:
+    """Keras started, with networks built inside on all devices in the run's precision.
 
     Args:
-        precision: As in `Config`.
+        config: The run's; where no backbone learns, each pass of a network keeps to one core.
         note: Takes one line for the user.
         team: Processes that train together, each of which enters this.
 
@@ -64,13 +64,15 @@ def running_backend(precision: str, note: Callable[[str], None], team: Team = AL
         LmkError: Keras' backend cannot train over several processes.
         RemoteError: They did not meet.
     """
-    from lmk.models.start import start_keras  # Keras takes seconds to load
+    from lmk.models.start import one_core_a_pass, start_keras  # Keras takes seconds to load
 
+    if all(recipe.frozen for recipe in config.recipes) and not config.delf_tune:
+        one_core_a_pass()
     if team.processes > 1:
         note(f"Waiting at {team.coordinator} until all {team.processes} processes are there.")
     start_keras(team)
     from lmk.models.device import POLICIES, on_all_devices
     from lmk.models.distributed import in_step
 
-    with in_step(team), on_all_devices(POLICIES[precision], alone=team.processes == 1):
+    with in_step(team), on_all_devices(POLICIES[config.precision], alone=team.processes == 1):
         yield

@@ -11,6 +11,7 @@ from lmk.local.kinds import EXTRACTOR_CODE
 from lmk.models.backbones.catalogue import PROVIDERS
 
 _BACKBONES = (
+    "lmk.models.backbones.architectures",
     "lmk.models.backbones.build",
     "lmk.models.backbones.catalogue",
     "lmk.models.backbones.efficientnet",
@@ -146,8 +147,19 @@ FUSION_CODE = (
 )
 
 
+_OF_PROVIDERS: dict[str, tuple[str, ...]] = {
+    "efficientnet-lite": ("lmk.models.torch_weights",),
+    "vision-transformer": (
+        "lmk.models.backbones.hugging_face",
+        "lmk.models.backbones.keras_hub",
+        "lmk.models.backbones.resampling",
+        "lmk.models.backbones.transformer_layers",
+        "lmk.models.torch_weights",
+    ),
+}
+"""What providers compute with beside their own module."""
+
+
 def provider_code(provider: str) -> tuple[str, ...]:
     """Modules that build the networks of a provider of backbones and read their weights."""
-    return (
-        (PROVIDERS[provider], "lmk.models.torch_weights") if provider == "efficientnet-lite" else (PROVIDERS[provider],)
-    )
+    return (PROVIDERS[provider], *_OF_PROVIDERS.get(provider, ()))

@@ -166,7 +166,9 @@ def open_dataset(config: Config, competition: Competition, execution: Execution)
     seconds = round(time.monotonic() - start, 3)
     if unreadable:
         first, reason = next(iter(unreadable.items()))
-        execution.note(f"{len(unreadable)} photos cannot be read and are left out; first: {first}, {reason}.")
+        few = "1 photo cannot be read and is left out"
+        said = few if len(unreadable) == 1 else f"{len(unreadable):,} photos cannot be read and are left out; first"
+        execution.note(f"{said}: {first}, {reason}.")
     split = _split(config, competition, unreadable)
     return dataset_of(config, competition, identity, split, seconds, known_before)
 

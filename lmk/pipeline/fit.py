@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import log2
 
 from lmk.data.sizes import Size
+from lmk.models.backbones.catalogue import backbone_named
 from lmk.pipeline.budget import within_budget
 from lmk.pipeline.config import Config, adapted_recipe
 from lmk.pipeline.forecast import Cost, Factors, forecast
@@ -144,7 +145,11 @@ def _ladders(config: Config, fixed: Choices) -> dict[str, tuple[int, ...]]:
     most_views = max(recipe.views for recipe in recipes)
     epochs = max(stage.epochs for recipe in recipes for stage in recipe.stages)
     ladders = {
-        "image_size": _up_to(SIZES, max(recipe.image_size for recipe in recipes)),
+        "image_size": tuple(
+            side
+            for side in _up_to(SIZES, max(recipe.image_size for recipe in recipes))
+            if not any(backbone_named(recipe.backbone).side_problem(min(side, recipe.image_size)) for recipe in recipes)
+        ),
         "views": tuple(value for value in allowed if value <= most_views),
         "epochs": _up_to(EPOCHS, epochs),
         "dev_queries": _up_to(QUERIES, config.dev_queries),

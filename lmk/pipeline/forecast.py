@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
+from math import ceil
 
 from lmk.data.sizes import Size
 from lmk.local.kinds import DELF, LOCAL_FEATURES, kinds_of
@@ -26,8 +27,9 @@ from lmk.pipeline.amounts import (
     stored_bytes,
 )
 from lmk.pipeline.config import CONTEXT_CANDIDATES, Config, config_of
+from lmk.pipeline.delf import PCA_PHOTOS
 from lmk.pipeline.described import BUDGET, NEIGHBOURS
-from lmk.pipeline.rates import GPU_CORES, GPU_SHARE, Gpu, Rates
+from lmk.pipeline.rates import GPU_CORES, Gpu, Rates, gpu_share
 from lmk.pipeline.steps import (
     DELF_NETWORK,
     ENSEMBLE,
@@ -54,8 +56,10 @@ TRAINING_PASSES = 3.0
 """Passes' worth of a training step on a photo: forward and backward."""
 STATES = 4
 """Arrays as large as the weights that training holds: weights, gradients and two moments."""
-DELF_PASSES = 27.0
+DELF_PASSES = 45.0
 """Cost of DELF's seven scales of a photo of 480 x 360 pixels, in passes of its backbone at 224 x 224."""
+DELF_LEAST = 0.13
+"""Share of it that does not depend on a photo's size: photos of 96 pixels take a sixth of the time, not a 25th."""
 NEIGHBOURS_APART = 0.4
 """Training photos in the graphs, as a share of the verified pairs: popular ones are in several."""
 PROCESS = 0.8e9
@@ -104,10 +108,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Work:
-    """Work of networks: multiply-adds of backbones and of matrices, bytes updated, scores, photos read, and
-    seconds that no GPU makes fewer."""
+    """Work of networks: multiply-adds of backbones, the same over the share of its peak that a GPU reaches in them,
+    multiply-adds of matrices, bytes updated, scores, photos read, and seconds that no GPU makes fewer."""
 
     network: float = 0.0
+    on_gpu: float = 0.0
     product: float = 0.0
     scores: float = 0.0
     updated: float = 0.0
@@ -127,10 +132,20 @@ class Work:
 
     def gpu_seconds(self, rates: Rates, gpu: Gpu, kilobytes: float) -> float:
         """Seconds on a GPU, or as long as the cores beside it need to read the photos."""
-        computing = (self.network + self.product) / (gpu.peak * 1e12 / 2 * GPU_SHARE)
+        computing = (self.on_gpu + self.product / gpu_share("")) / (gpu.peak * 1e12 / 2)
         computing += self.updated / gpu.bandwidth / 1e9 + self.scores / rates["choice"].value / 1e9
         reading = self.read * kilobytes / 1e3 / rates["reading"].value / GPU_CORES
         return self.fixed + max(computing, reading)
+
+
+def _passes(backbone: str, multiply_adds: float, read: float = 0.0) -> Work:
+    """Work of a backbone's passes over photos that are read for them."""
+    return Work(network=multiply_adds, on_gpu=multiply_adds / gpu_share(backbone), read=read)
+
+
+def _shown_to(recipe: Recipe, photos: float) -> Work:
+    """Work of a recipe's backbone on all views of so many photos."""
+    return _passes(recipe.backbone, photos * recipe.giga_macs * 1e9, photos)
 
 
 def forecast(
@@ -242,7 +257,7 @@ def _context(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe,
     start = _contexts(config, size) * rates["network start"].value
     work = Work(product=asked * recipe.views * weights, scores=asked * size.landmarks, fixed=start)
     if not recipe.frozen:
-        work += Work(network=asked * recipe.giga_macs * 1e9, read=asked)
+        work += _shown_to(recipe, asked)
     on_gpu = work.gpu_seconds(rates, gpu, size.kilobytes)
     disk = 0.0 if recipe.frozen else asked * descriptor_width(config, recipe) * 2.0
     return Cost(context_of(recipe.name), SPREAD, work.seconds(rates), on_gpu, disk, memory=tables + BLOCKS)
@@ -252,7 +267,7 @@ def _spread(size: Size, config: Config, rates: Rates, gpu: Gpu, jobs: int, table
     """Pairs of photos within the budget, and local features of those that are in no gallery."""
     nodes = dev_queries(config, size) + size.test * (1 + _contexts(config, size))
     pairs = min(BUDGET, nodes * NEIGHBOURS)
-    further = min(NEIGHBOURS_APART * pairs, size.train + size.distractors)
+    further = min(NEIGHBOURS_APART * pairs, size.photos - compared_photos(config, size))
     kinds = kinds_of(config.local_features)
     comparing, with_gpu = _comparing(size, rates, gpu, jobs, kinds, pairs)
     seconds, on_gpu = rates["stage"].value + comparing, rates["stage"].value + (with_gpu or comparing)
@@ -270,7 +285,7 @@ def _comparing(
     """Seconds to compare pairs of photos by each kind, and with the GPU; 0 where no network matches, as in `Cost`."""
     fitted = len(kinds) * pairs * pair_cost(size) / rates["pairs"].value / jobs
     matchers = [LOCAL_FEATURES[kind].matching for kind in kinds]
-    work = Work(network=sum(1e9 * matching.giga_macs * pairs for matching in matchers if matching))
+    work = _passes("", sum(1e9 * matching.giga_macs * pairs for matching in matchers if matching))
     if not work.network:
         return fitted, 0.0
     return fitted + work.seconds(rates), fitted + work.gpu_seconds(rates, gpu, size.kilobytes)
@@ -292,9 +307,11 @@ def _delf_backbone(config: Config) -> str:
     return config.delf if config.delf in BACKBONES else "mobilenetv2"
 
 
-def _delf_macs(config: Config) -> float:
-    """Multiply-adds of DELF's features of a photo."""
-    return backbone_named(_delf_backbone(config)).giga_macs * 1e9 * DELF_PASSES
+def _delf_passes(size: Size, backbone: str, photos: float) -> Work:
+    """DELF's features of so many photos, each in its own size, which nothing enlarges."""
+    pixels = min(1.0, size.side / RootSift().side) ** 2
+    macs = backbone_named(backbone).giga_macs * 1e9 * DELF_PASSES * (DELF_LEAST + (1 - DELF_LEAST) * pixels)
+    return _passes(backbone, photos * macs, photos)
 
 
 def _recipe_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe, tables: float) -> Iterator[Cost]:
@@ -315,7 +332,7 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
     if recipe.stages[0].train_from is None:
         seen = photos + (size.test if recipe.frozen else 0)
         disk = seen * recipe.views * width * 2.0
-        work = Work(network=seen * recipe.giga_macs * 1e9, read=seen, fixed=rates["start"].value)
+        work = _shown_to(recipe, seen) + Work(fixed=rates["start"].value)
         found[features_of(recipe.name)] = (work, disk, BLOCKS)
     work = Work(fixed=trainings * rates["network start"].value)
     for stage in recipe.stages:
@@ -325,11 +342,11 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
         steps = trainings * stage.epochs * (steps if stage.steps is None else min(steps, stage.steps))
         views = steps * stage.batch_size
         one_pass = recipe.giga_macs * 1e9 / (2 if recipe.dense else recipe.views)
+        if not frozen:
+            work += _passes(recipe.backbone, views * one_pass * passes, views)
         work += Work(
-            network=0.0 if frozen else views * one_pass * passes,
             product=views * weights * TRAINING_PASSES,
             updated=steps * weights * 4 * (STATES + 2),
-            read=0.0 if frozen else views,
             fixed=steps * rates["step"].value,
         )
     features = found[features_of(recipe.name)][1] if found else 0.0
@@ -337,7 +354,7 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
     found[networks_of(recipe.name)] = (work, trainings * 4 * weights, held)
     work = Work(product=asked * recipe.views * weights, scores=asked * size.landmarks)
     if not recipe.frozen:
-        work += Work(network=asked * recipe.giga_macs * 1e9, read=asked)
+        work += _shown_to(recipe, asked)
     stored = 0.0 if recipe.frozen else asked * descriptor_width(config, recipe) * 2.0
     found[recipe.name] = (work, stored, held)
     return found
@@ -364,7 +381,7 @@ def _retrieval(size: Size, config: Config, rates: Rates, gpu: Gpu, tables: float
     work = Work(fixed=rates["stage"].value + alone)  # on the processor in any case
     for recipe in config.recipes:
         if not recipe.frozen:
-            work += Work(network=networks * gallery * recipe.giga_macs * 1e9, read=networks * gallery)
+            work += _shown_to(recipe, networks * gallery)
     # Descriptors of each network and side by side, beside the features that one of them is made of.
     stored = [stored_bytes(recipe, size.photos) for recipe in config.recipes if recipe.frozen]
     scratch = _mapped(2 * 4.0 * (gallery + asked) * width) + _mapped(max(stored, default=0.0))
@@ -404,20 +421,22 @@ def _extraction(
     if found.factory is not None:  # no network, so that a GPU does not help
         seconds = rates[kind].value if kind in rates else found.seconds
         return photos * pixels_searched(size) * seconds / jobs, 0.0
-    # DELF sees a photo in its own size, which nothing enlarges; DELF_PASSES are of one of 480 pixels.
-    delf = _delf_macs(config) * min(1.0, size.side / RootSift().side) ** 2
-    macs = delf if kind == DELF else found.giga_macs * 1e9
-    work = Work(network=photos * macs, read=photos)
+    if kind == DELF:
+        work = _delf_passes(size, _delf_backbone(config), photos)
+    else:
+        work = _passes("", photos * found.giga_macs * 1e9, photos)
     return work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes)
 
 
 def _delf_network(size: Size, rates: Rates, gpu: Gpu, backbone: str, tables: float) -> Cost:
-    """Attention trained on feature maps that are computed once."""
+    """Attention trained on feature maps that are computed once, and the PCA of features."""
     training = DelfTraining()
     views = min(size.train, training.photos) * training.views
     side = (training.side / backbone_named(backbone).image_size) ** 2
-    network = views * side * backbone_named(backbone).giga_macs * 1e9
-    work = Work(network=network, read=views, fixed=rates["start"].value)
+    steps = training.epochs * ceil(views / training.batch_size)
+    work = _passes(backbone, views * side * backbone_named(backbone).giga_macs * 1e9, views)
+    work += _delf_passes(size, backbone, min(size.train, PCA_PHOTOS))
+    work += Work(fixed=rates["start"].value + steps * rates["attention"].value)
     return Cost(
         DELF_NETWORK, VERIFICATION, work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes), memory=tables
     )

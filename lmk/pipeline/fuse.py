@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,6 @@ from lmk.ensemble.tune import cross_fit, cross_fit_parts
 from lmk.local.evidence import Evidence
 from lmk.metrics import Metric
 from lmk.metrics.ranking import GAP
-from lmk.pipeline.blend import all_context_lists, all_lists
 from lmk.pipeline.dev_parts import DevParts
 from lmk.pipeline.results import Answers, Fitted, Neighbours, Verified
 from lmk.predictions import NO_LANDMARK, Predictions
@@ -25,9 +24,8 @@ class Proposed:
     """Inputs of a fusion rule.
 
     Attributes:
-        sources: Answers of recipes and retrieval, by step name.
         neighbours: Those of retrieval; None where it takes no part, and then nothing is learned.
-        blended: The proposals: the blend of the sources, spread or not.
+        blended: The proposals: the blend, spread or not.
         verified: Evidence for them.
         dev: The dev queries.
         photo_counts: Training photos by landmark.
@@ -37,7 +35,6 @@ class Proposed:
         metric: What optimism is measured by.
     """
 
-    sources: Mapping[str, Answers]
     neighbours: Neighbours | None
     blended: Answers
     verified: Verified
@@ -58,21 +55,16 @@ def fuse(proposed: Proposed, rule: str) -> Fitted:
 def _fuse_learned(proposed: Proposed, rule: FusionRule) -> Fitted:
     """Answers by a rule that is fitted on dev, and cross-fitted there."""
     blended, truth, parts = proposed.blended, proposed.dev.truth, proposed.parts
-    sources, near, verified = proposed.sources, proposed.neighbours, proposed.verified
+    near, verified = proposed.neighbours, proposed.verified
     if near is None:
         raise ValueError("A learned rule reads retrieval's likeness to distractors, and there is no retrieval.")
 
-    def described(
-        lists: Predictions,
-        named: Sequence[Predictions],
-        likeness: np.ndarray,
-        evidence: Mapping[str, Evidence],
-    ) -> Proposals:
-        features = proposal_features(lists, named, proposed.photo_counts, likeness, _proposals(evidence))
+    def described(lists: Predictions, likeness: np.ndarray, evidence: Mapping[str, Evidence]) -> Proposals:
+        features = proposal_features(lists, proposed.photo_counts, likeness, _proposals(evidence))
         return replace(_given(lists, evidence), features=features)
 
-    dev = described(blended.dev, all_lists(sources, "dev"), near.likeness_dev, verified.dev)
-    test = described(blended.test, all_lists(sources, "test"), near.likeness_test, verified.test)
+    dev = described(blended.dev, near.likeness_dev, verified.dev)
+    test = described(blended.test, near.likeness_test, verified.test)
     right = (blended.dev.landmarks == truth[:, None]) & (blended.dev.landmarks != NO_LANDMARK)
 
     def fit(rows: np.ndarray) -> Fuse:
@@ -95,8 +87,7 @@ def _fuse_learned(proposed: Proposed, rule: FusionRule) -> Fitted:
             lists, fold = blended.context[part], folds[part]
             if fused is None:
                 return lists
-            named = all_context_lists(sources, fold)
-            return fused(described(lists, named, near.likeness_context[fold], verified.context[part]))
+            return fused(described(lists, near.likeness_context[fold], verified.context[part]))
 
         crossed, context = cross_fit_parts(parts.of_query, proposed.dev.photos, fit_part, apply_part, apply_context)
     fused = fit(np.arange(len(truth)))

@@ -35,6 +35,7 @@ MEASURED: Rates = {
     "reading": Rate(40.0, "MB of JPEGs a second and core", "measured: python -m benchmarks.input"),
     "rootsift": Rate(0.07, "seconds a photo and core for RootSIFT", "measured: python -m benchmarks.local_features"),
     "pairs": Rate(1000.0, "pairs verified a second and core", "measured: python -m benchmarks.verification"),
+    "attention": Rate(0.16, "seconds a step of training DELF's attention", "measured: runs of provence and world"),
     "fitting": Rate(0.002, "seconds a dev query to fit blend or fusion", "measured: runs of the demo"),
     "writing": Rate(5e-6, "seconds an answer written and checked", "measured: python -m benchmarks.scale"),
     "addresses": Rate(57.5, "photos a second by address", "measured, local server: python -m benchmarks.download"),
@@ -69,12 +70,29 @@ GPUS = {
     )
 }
 """GPUs by name; peaks without sparsity."""
-GPU_SHARE = 0.15
-"""Share of the peak that a convolutional network in training or prediction reaches: an assumption."""
+_ON_H200 = "measured, H200: python -m benchmarks.gpu"
+GPU_SHARES: Rates = {
+    "vgg": Rate(0.45, "share of a GPU's peak that training of VGG reaches", _ON_H200),
+    "xception": Rate(0.15, "the same of Xception", _ON_H200),
+    "efficientnet": Rate(0.02, "the same of EfficientNets", _ON_H200),
+    "mobilenet": Rate(0.02, "the same of MobileNets", "assumed, as EfficientNets"),
+    "tinymobilenet": Rate(0.02, "the same of tiny MobileNets", "assumed, as EfficientNets"),
+    "": Rate(0.15, "the same of other networks and of matrices", "assumed"),
+}
+"""Shares of a GPU's peak in half precision, by the beginning of a backbone's name; the last one is any other's."""
 GPU_CORES = 4
 """Cores beside the GPU that read photos for it, as in a Kaggle kernel."""
 SESSION_HOURS, WEEK_HOURS = 12.0, 30.0
 """Kaggle's limits: of a kernel's run, and of GPU time a week."""
+
+
+def gpu_share(backbone: str) -> float:
+    """Share of a GPU's peak that a backbone reaches: bandwidth, not arithmetic, bounds depthwise convolutions.
+
+    Args:
+        backbone: Its name; empty for products of matrices.
+    """
+    return next(share.value for start, share in GPU_SHARES.items() if backbone.startswith(start))
 
 
 def runs_needed(hours: float, most: float) -> int:

@@ -339,8 +339,8 @@ def submitted_stage(
     if config.like is not None or not FUSIONS[config.fusion].learned:
         return last, f"{said} {last} was asked for and is submitted; `--submit-best` submits {leader}."
     if lead > error:
-        return leader, f"{said} It is more than one, so {leader} is submitted."
-    return last, f"{said} It is within one, so {last} is submitted; `--submit-best` submits {leader}."
+        return leader, f"{said} The lead exceeds its error, so {leader} is submitted."
+    return last, f"{said} The lead is within its error, so {last} is submitted; `--submit-best` submits {leader}."
 
 
 def spreading_steps(config: Config) -> tuple[str, ...]:

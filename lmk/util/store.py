@@ -12,7 +12,7 @@ import os
 import struct
 import weakref
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +181,23 @@ class ArrayStore:
             progress: Reports each finished shard, and within one of what `compute` reports by `advance_within`.
             unit: What an id is, for `progress`.
         """
+        return self.collect_stream(ids, lambda shards: map(compute, shards), shard_size, label, progress, unit)
+
+    def collect_stream(
+        self,
+        ids: np.ndarray,
+        compute: Callable[[Sequence[np.ndarray]], Iterator[Mapping[str, np.ndarray]]],
+        shard_size: int,
+        label: str = "",
+        progress: Progress = silent,
+        unit: str = "photos",
+    ) -> Arrays:
+        """As `collect`, where what computes may be ahead of what is stored: workers go on while a shard is written.
+
+        Args:
+            compute: Function from all shards that are missing to the arrays of each, in their order. The others are as
+                for `collect`.
+        """
         while True:
             try:
                 missing = np.array(list(dict.fromkeys(self.missing(ids).tolist())), dtype=str)
@@ -188,9 +205,10 @@ class ArrayStore:
                 shards = [missing[start : start + shard_size] for start in range(0, len(missing), shard_size)]
                 if shards:
                     with progress(label, len(missing), unit) as advance:
+                        stream = compute(shards)
                         for shard in shards:
                             with piece(advance, len(shard)):
-                                computed = compute(shard)
+                                computed = next(stream)
                             self.append(shard, computed)
                 return self.load(ids)
             except DamagedShard as damage:

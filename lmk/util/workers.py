@@ -3,11 +3,13 @@
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 MOST_WORKERS = 16
 """The most threads or processes where nobody says how many: each more holds photos of its own, and a GPU needs no
@@ -64,3 +66,15 @@ def in_threads(count: int) -> Iterator[Callable[[Callable[..., Result], Iterable
                 raise
 
         yield run
+
+
+def in_order(compute: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """Results of `compute` for items, in their order, by threads; no more of either than threads are held."""
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            waiting.append(pool.submit(compute, item))
+            if len(waiting) == threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from lmk.models.backbones.catalogue import PROVIDERS, Scaling, backbone_named, weights_file
+from lmk.models.backbones.catalogue import PROVIDERS, Scaling, backbone_named, is_downloaded, weights_file
 from lmk.models.backbones.scaling import PixelScaling
 from lmk.util.errors import LmkError
 
@@ -27,7 +27,7 @@ def build_backbone(
         weights: `imagenet` (downloaded by Keras, or found in its cache or in an installed package), `tiny` (the file
             that comes with lmk), `none` (drawn from Keras' seed), a file, or a folder that holds one of the backbone's
             `weights_files`.
-        image_size: Side of the images in pixels, None for any height and width.
+        image_size: Side of the images in pixels, None for any height and width; a transformer is of its own side then.
         provider: A key of `PROVIDERS`; None: the catalogue's. `efficientnet` builds the package's EfficientNets, which
             are the networks of `keras.applications`.
         pixels: How pixels are scaled in place of how its weights were trained.
@@ -40,17 +40,17 @@ def build_backbone(
         LmkError: The backbone is unknown, the image is too small for it, or the weights cannot be had.
     """
     backbone = backbone_named(name)
-    if image_size is not None and image_size < backbone.smallest:
-        raise LmkError(f"{name} needs images of {backbone.smallest} pixels a side at least, not {image_size}.")
+    if image_size is not None and (problem := backbone.side_problem(image_size)):
+        raise LmkError(problem)
     builder = provider_named(provider or backbone.provider)
-    downloaded = weights == "imagenet" and backbone.package is None
+    downloaded = is_downloaded(name, weights)
     path = None if weights == "none" or downloaded else weights_file(name, weights, provider)
     network = builder.build_network(backbone, image_size)
     if path is not None:
         builder.load_weights(network, path, backbone)
     elif downloaded:
         builder.download_weights(network, backbone)
-    images = keras.Input((image_size, image_size, 3), name="images")
+    images = keras.Input(network.input_shape[1:], name="images")
     scaling = pixels or builder.SCALING or backbone.scaling
     scaled = images if scaling == "included" else PixelScaling(scaling, name="pixels")(images)
     return keras.Model(images, network(scaled), name=name)

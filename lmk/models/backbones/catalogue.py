@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lmk.models.backbones.architectures import ARCHITECTURES
 from lmk.util.errors import LmkError
 from lmk.util.files import digest_of_file, installed_file
 
@@ -17,6 +18,7 @@ PROVIDERS: dict[str, str] = {
     "keras": "lmk.models.backbones.keras_applications",
     "efficientnet": "lmk.models.backbones.efficientnet",
     "efficientnet-lite": "lmk.models.backbones.efficientnet_lite",
+    "vision-transformer": "lmk.models.backbones.vision_transformer",
 }
 """Libraries that build networks, by name: a module with `build_network`, `load_weights`, `SCALING`, see
 `build.provider_named`."""
@@ -42,10 +44,23 @@ GIGA_MACS = {
     **{"efficientnetv2s": 8.8, "efficientnetv2m": 24.0, "efficientnetv2l": 53.0},
     **{"efficientnetlite0": 0.41, "efficientnetlite1": 0.63, "efficientnetlite2": 0.9},
     **{"convnexttiny": 4.5, "convnextsmall": 8.7, "convnextbase": 15.4, "convnextlarge": 34.4, "convnextxlarge": 60.9},
+    **{name: round(found.macs(224) / 1e9, 1) for name, found in ARCHITECTURES.items()},
 }
-"""Billions of multiply-adds of one pass, as the networks' papers give them."""
+"""Billions of multiply-adds of one pass, as the networks' papers give them; of transformers by their sizes."""
 
-SUFFIXES = (".weights.h5", ".h5", ".hdf5", ".keras", ".pth")
+HUBS = {
+    "dinov2small": "dinov2-small",
+    "dinov2base": "dinov2-base",
+    "dinov2smallregisters": "dinov2-with-registers-small",
+    "dinov2baseregisters": "dinov2-with-registers-base",
+    "dinov3small": "dinov3-vits16-pretrain-lvd1689m",
+    "dinov3base": "dinov3-vitb16-pretrain-lvd1689m",
+    "siglip2base": "siglip2-base-patch16-224",
+}
+"""Names under which Hugging Face has the transformers, without their owners: those of folders inside a folder of
+weights."""
+
+SUFFIXES = (".weights.h5", ".h5", ".hdf5", ".keras", ".pth", ".safetensors", ".bin")
 
 TINY = Path(__file__).parent / "weights_tiny"
 """Folder that `tiny` names: the weights that come with lmk, of the backbones `tiny...`, learned from drawn
@@ -88,6 +103,23 @@ class Backbone:
         return None if self.package is None else installed_file(self.package, f"models/{self.published}")
 
     @property
+    def transformer(self) -> bool:
+        """Whether it is a vision transformer: whole patches, features of both signs, weights that nobody downloads."""
+        return self.provider == "vision-transformer"
+
+    def side_problem(self, side: int) -> str | None:
+        """Why it cannot take images of `side` pixels a side; None if it can."""
+        if side < self.smallest:
+            return f"{self.name} needs images of {self.smallest} pixels a side at least, not {side}."
+        if not self.transformer or side % self.stride == 0:
+            return None
+        below = side - side % self.stride
+        return (
+            f"{self.name} takes images of whole patches of {self.stride} pixels: a side of {below} or "
+            f"{below + self.stride}, not {side}."
+        )
+
+    @property
     def giga_macs(self) -> float:
         """Billions of multiply-adds of one pass at `image_size`."""
         return GIGA_MACS[self.name]
@@ -99,7 +131,12 @@ class Backbone:
 
     def weights_files_of(self, provider: str | None) -> tuple[str, ...]:
         """`weights_files`, those of the provider first: of `efficientnet` its noisy-student weights (Xie et al.,
-        arXiv:1911.04252), then those trained with AutoAugment."""
+        arXiv:1911.04252), then those trained with AutoAugment. Of a transformer those of a folder of its own first, as
+        one folder may hold several."""
+        if self.transformer:
+            published = ("model.safetensors", "pytorch_model.bin", "model.weights.h5")
+            own = [f"{self.build}/{file}" for file in published]
+            return (*own, *published, f"{self.name}.weights.h5", f"{self.name}.keras")
         names = [f"{self.name}_1.0_imagenet_notop.weights.h5"] if self.name.startswith("mobilenet") else []
         names += [f"{self.name}_imagenet_notop.weights.h5", self.published]
         if self.name in PACKAGE_NAMES:
@@ -180,6 +217,19 @@ def _backbones() -> list[Backbone]:
     for size, channels in (("Tiny", 768), ("Small", 768), ("Base", 1024), ("Large", 1536), ("XLarge", 2048)):
         name, file = f"convnext{size.lower()}", f"convnext_{size.lower()}_notop.h5"
         found.append(Backbone(name, f"ConvNeXt{size}", 224, "included", channels, file))
+    for name, architecture in ARCHITECTURES.items():
+        found.append(
+            Backbone(
+                name,
+                HUBS[name],
+                224,
+                "tf" if architecture.family == "siglip2" else "torch",
+                2 * architecture.width,
+                f"{HUBS[name]}/model.safetensors",
+                stride=architecture.patch,
+                provider="vision-transformer",
+            )
+        )
     return found
 
 
@@ -205,10 +255,15 @@ def weights_digest(name: str, weights: str, provider: str | None = None) -> str:
     Raises:
         LmkError: As `build_backbone`.
     """
-    downloaded = weights == "imagenet" and backbone_named(name).package is None
-    if weights == "none" or downloaded:
+    if weights == "none" or is_downloaded(name, weights):
         return weights
     return digest_of_file(weights_file(name, weights, provider))
+
+
+def is_downloaded(name: str, weights: str) -> bool:
+    """Whether Keras fetches these weights of a backbone, or has them in its cache."""
+    backbone = backbone_named(name)
+    return weights == "imagenet" and backbone.package is None and not backbone.transformer
 
 
 def weights_file(name: str, weights: str, provider: str | None = None) -> Path:
@@ -221,6 +276,11 @@ def weights_file(name: str, weights: str, provider: str | None = None) -> Path:
     """
     backbone = backbone_named(name)
     files = backbone.weights_files_of(provider)
+    if weights == "imagenet" and backbone.transformer:
+        raise LmkError(
+            f"The weights of {name} are not fetched by lmk: name a folder by --weights that holds {files[0]}, or one "
+            "that holds model.safetensors and config.json, as Hugging Face and Kaggle Models have them."
+        )
     if backbone.package is None:
         return find_weights(name, files, weights)
     installed = backbone.installed

@@ -128,7 +128,7 @@ def _assign_legacy(network: keras.Model, path: Path) -> bool:
     that the network does not have.
     """
     with h5py.File(path) as file:
-        _check_tree(file)
+        check_tree(file)
         group = file.get("model_weights", file)
         if "layer_names" not in group.attrs and "layer_names0" not in group.attrs:
             declared = sum(entry.nbytes for entry in _datasets(file))
@@ -144,7 +144,7 @@ def _assign_legacy(network: keras.Model, path: Path) -> bool:
     return True
 
 
-def _check_tree(file: h5py.File) -> None:
+def check_tree(file: h5py.File) -> None:
     """Refuse what a file of weights never has and what reaches beyond it, before any value is read.
 
     Raises:

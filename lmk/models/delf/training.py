@@ -14,13 +14,14 @@ from keras import ops
 
 from lmk.data.augment import augment
 from lmk.data.batches import FeatureBatches, PhotoBatches
-from lmk.data.reading import batches_ahead
+from lmk.data.reading import AHEAD, batches_ahead
 from lmk.models.delf.network import DelfNetwork
 from lmk.models.delf.recipe import DelfTraining
-from lmk.models.device import full_precision, jit_for_device
+from lmk.models.device import full_precision, jit_for_device, passes_at_once
 from lmk.models.extract import Read
 from lmk.models.schedules import warmup_cosine
 from lmk.util.progress import Advance, Progress, silent
+from lmk.util.workers import in_order
 
 Record = dict[str, float]
 PASS = 16
@@ -111,12 +112,15 @@ def _maps(
         row, view = divmod(int(number), views)
         augment(read(ids[row]), side, np.random.default_rng((training.seed, row, view)), out=out)
 
+    def mapped(images: np.ndarray) -> np.ndarray:
+        return keras.ops.convert_to_numpy(backbone.predict_on_batch(images)).astype(np.float16)
+
     maps: list[np.ndarray] = []
-    count = len(ids) * views
+    count, streams = len(ids) * views, passes_at_once(backbone, jobs)
     with progress("DELF: feature maps", count, "views") as advance:
         # The last batch is filled up with blanks: every one has the same size, so that one is compiled.
-        for images in batches_ahead(look, np.arange(count).astype(str), (side, side, 3), PASS, jobs):
-            found = keras.ops.convert_to_numpy(backbone.predict_on_batch(images)).astype(np.float16)
+        batches = batches_ahead(look, np.arange(count).astype(str), (side, side, 3), PASS, jobs, AHEAD + streams - 1)
+        for found in in_order(mapped, batches, streams):
             maps.append(found[: count - PASS * len(maps)])
             advance(len(maps[-1]))
     every = np.concatenate(maps)

@@ -83,5 +83,5 @@ class Shared:
 
     def on_backend(self, compute: Callable[[], Any]) -> Any:
         """The result of `compute`, with Keras started."""
-        with running_backend(self.config.precision, self.execution.note, self.team):
+        with running_backend(self.config, self.execution.note, self.team):
             return compute()
