@@ -355,6 +355,39 @@ def test_resize_averages_the_side_that_shrinks_while_the_other_grows():
     assert np.unique(resize(stripes, 25, 4)).tolist() == [100]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(30, 160),
+    width=st.integers(30, 160),
+    down=st.floats(1, 9),
+    across=st.floats(1, 9),
+    seed=st.integers(0, 99),
+)
+def test_a_photo_that_shrinks_is_about_the_mean_by_area(height, width, down, across, seed):
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    photo = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 1.5), None, 0, 255, cv2.NORM_MINMAX)
+    wanted = max(1, int(width / across)), max(1, int(height / down))
+    by_area = cv2.resize(photo, wanted, interpolation=cv2.INTER_AREA).astype(int)
+    difference = resize(photo, *wanted) - by_area
+    assert np.sqrt((difference**2).mean()) < 2
+    assert abs(difference.mean()) < 1  # neither lighter nor darker
+
+
+@pytest.mark.parametrize("shrinks", [1.3, 1.6, 2, 2.3, 3, 4.5, 7])
+def test_a_pattern_finer_than_a_pixel_becomes_grey_as_it_does_by_area(shrinks):
+    board = (np.indices((240, 240)).sum(axis=0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, axis=2)
+    side = round(240 / shrinks)
+    by_area = cv2.resize(board, (side, side), interpolation=cv2.INTER_AREA)
+    assert resize(board, side, side).std() < by_area.std() + 1
+
+
+def test_a_photo_that_shrinks_to_a_half_or_a_quarter_is_the_mean_of_its_pixels():
+    photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    for part in (2, 4):
+        blocks = photo.reshape(48 // part, part, 64 // part, part, 3).mean(axis=(1, 3))
+        assert np.abs(resize(photo, 64 // part, 48 // part) - blocks).max() <= 1
+
+
 def test_an_unreadable_photo_travels_between_processes():
     error = pickle.loads(pickle.dumps(UnreadablePhoto(Path("a.jpg"), "empty file")))
     assert (error.path, error.reason, str(error)) == (Path("a.jpg"), "empty file", "a.jpg cannot be read: empty file.")
@@ -469,6 +502,33 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr(lmk.data.images, "MAX_SCANNED_MEGAPIXELS", 0.03)
     with pytest.raises(LmkError, match="scans over"):
         decode_photo(data)
+
+
+@pytest.mark.parametrize(("kind", "data"), variants().items(), ids=list(variants()))
+def test_a_jpegs_header_says_whether_it_has_one_scan(kind, data):
+    header = lmk.data.images._jpeg_header(data)
+    assert header.end == data.index(b"\xff\xda")
+    assert header.one_scan == (kind != "progressive")
+    assert header.one_scan == (lmk.data.images._count_scans(data) == 1)
+
+
+def test_a_scan_of_some_components_is_not_the_only_one():
+    data = bytearray(encode(scene(), "JPEG"))
+    data[data.index(b"\xff\xda") + 4] = 1  # of three
+    assert not lmk.data.images._jpeg_header(bytes(data)).one_scan
+
+
+def test_a_header_that_decoders_read_otherwise_hides_no_scans():
+    many = with_scans(progressive(64), 100)
+    comments = [b"\xff\xfe" + struct.pack(">H", 2 + length) for length in (40_000, 40_000)]
+    frame = b"\xff\xc0\0\x11\x08\0\x40\0\x40\x03" + bytes(9) + b"\xff\xda\0\x0c\x03"
+    # A reader that takes the comment's marker for the length of the bare one before it goes on within the second.
+    place = 2 + 2 + 0xFFFE
+    start = many[:2] + b"\xff\x01" + comments[0] + bytes(40_000) + comments[1]
+    hidden = start + bytes(place - len(start)) + frame
+    hidden += bytes(len(start) + 40_000 - len(hidden)) + many[2:]
+    assert hidden[place : place + 2] == b"\xff\xc0"
+    assert reason(hidden) == "a JPEG of more than 64 scans"
 
 
 def test_threads_decode_within_one_budget_and_a_large_photo_waits():

@@ -63,8 +63,7 @@ def augment(photo: np.ndarray, side: int, rng: np.random.Generator, out: np.ndar
     matrix = _to_photo(photo, side) @ window @ _random_change(ranges, side, rng)
     warped = _warp(photo, matrix, side)
     shift = rng.uniform(-ranges.channel, ranges.channel, size=3)
-    table = np.clip(np.arange(256)[:, None] + shift, 0, 255).round().astype(np.uint8)
-    shifted = cv2.LUT(warped, table.reshape(256, 1, 3))
+    shifted = cv2.add(warped, (*np.rint(shift).tolist(), 0))  # which keeps to [0, 255]
     if out is None:
         return shifted
     out[...] = shifted
@@ -111,8 +110,8 @@ def _scaling(x: float, y: float) -> np.ndarray:
 def _warp(photo: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
     """The look that `matrix` (3, 3), from the result's pixels to the photo's, takes at a photo.
 
-    Linear interpolation reads two pixels a side, so a photo that shrinks is first resized by area
-    to the scale at which it is seen.
+    Linear interpolation reads two pixels a side, so a photo that shrinks is first resized, antialiased, to the
+    scale at which it is seen.
     """
     step_x, step_y = np.hypot(matrix[0, 0], matrix[0, 1]), np.hypot(matrix[1, 0], matrix[1, 1])
     height, width = photo.shape[:2]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from lmk.data.augment import augment
-from lmk.data.reading import READERS, available_cores
+from lmk.util.workers import default_workers
 
 Seed = tuple[int, ...]
 """Seed of one epoch: the run's seed, the stage and the epoch."""
@@ -155,11 +155,11 @@ class PhotoBatches(Batches):
             balance: Draw landmarks evenly, not photos.
             seed: Random seed of order and augmentation; a photo's view follows from it alone, whichever process gets
                 it.
-            workers: Threads, each of which makes whole batches; one a core if None, but `READERS` at the most.
+            workers: Threads, each of which makes whole batches; `default_workers()` of them if None.
             share: What this process reads.
             most: Batches of the epoch at the most; None for every photo.
         """
-        workers = workers or min(available_cores(), READERS)
+        workers = workers or default_workers()
         # OpenCV and decoders work outside the interpreter's lock, so threads do. Each makes one batch, and one waits.
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=workers + 1)
         self.read, self.ids, self.classes, self.side, self.batch_size = read, ids, classes, side, batch_size

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -35,6 +37,10 @@ MAX_SCANS = 64
 """Scans of a JPEG at the most; encoders write about 10, and each goes over all pixels anew."""
 MAX_SCANNED_MEGAPIXELS = 1500
 """Scans of a JPEG times its megapixels at the most: some 10 seconds of decoding."""
+SAMPLE_STEP = 1.25
+"""Pixels between two linear samples at the most: with more between them, some pixels would hardly count."""
+MOST_SAMPLES = 4
+"""Linear samples a pixel along a side; more take as long as the mean by area, and much memory."""
 DECODING_BYTES = 3 << 30
 """Memory that all threads of a process together decode in; a photo that needs more of it waits for the others."""
 
@@ -54,6 +60,12 @@ _DAMAGE = (
 """Errors that Pillow's decoders raise on damaged data."""
 _MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
 """A JPEG's marker; within a scan 0xFF is followed by 0 or is a restart."""
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of frames: coded progressively, hierarchically, without loss, ...; a file has one."""
+_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
+"""Markers of frames whose coefficients come in one sequence: baseline, extended, extended with arithmetic coding."""
+_BARE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
+"""What follows 0xFF without a length behind it."""
 _SCAN = b"\xff\xda"
 """The marker at the start of a scan; it cannot stand within one."""
 _SIGNATURES = {
@@ -115,10 +127,13 @@ def decode_photo(data: bytes, max_side: int | None = None, enough: int | None = 
     kind = _kind(data)
     scans = 1
     if kind == "JPEG":
-        scans = _count_scans(data)
+        header = _jpeg_header(data)
+        scans = 1 if header.one_scan else _count_scans(data)
         if scans > MAX_SCANS:
             raise _Unreadable(f"a JPEG of more than {MAX_SCANS} scans")
-        if _is_cut(data):
+        # Decoders take zeros, with which some downloads fill a lost rest, for grey pixels. A thumbnail in the header
+        # has an end marker of its own, so the photo's is searched for behind the header.
+        if data.rfind(b"\xff\xd9", min(header.end, len(data))) < 0:
             raise _Unreadable("truncated JPEG")
     try:
         photo = _decoded(data, kind, scans, max_side, enough)
@@ -178,13 +193,32 @@ def _quickly(data: bytes, image: Image.Image, whole: int) -> np.ndarray | None:
 
 
 def resize(photo: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize (h, w, 3) uint8 to (height, width, 3): by area where a side shrinks, linearly where it grows."""
-    shrunk = min(width, photo.shape[1]), min(height, photo.shape[0])
-    if shrunk != (photo.shape[1], photo.shape[0]):
-        photo = cv2.resize(photo, shrunk, interpolation=cv2.INTER_AREA)
-    if shrunk != (width, height):
-        photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_LINEAR)
+    """Resize (h, w, 3) uint8 to (height, width, 3), linearly where a side grows, antialiased where it shrinks.
+
+    A pixel of a side that shrinks is the mean of 1, 2 or 4 linear samples, at most `SAMPLE_STEP` pixels apart: the
+    photo is resized linearly to so many times the size, then halved. That is within 2 levels of 255 (RMS, on photos) of
+    the mean by area, and takes a third of the time: OpenCV's loop over areas uses no vector instructions. A side
+    that shrinks further than `MOST_SAMPLES` allow is resized by area.
+    """
+    across, down = _samples(photo.shape[1], width), _samples(photo.shape[0], height)
+    if across > MOST_SAMPLES or down > MOST_SAMPLES:
+        by_area = (width if across > 1 else photo.shape[1]), (height if down > 1 else photo.shape[0])
+        photo, across, down = cv2.resize(photo, by_area, interpolation=cv2.INTER_AREA), 1, 1
+    if photo.shape[:2] != (height * down, width * across):
+        photo = cv2.resize(photo, (width * across, height * down), interpolation=cv2.INTER_LINEAR)
+    while across * down > 1:
+        across, down = max(1, across // 2), max(1, down // 2)
+        # Half a side by linear interpolation is the mean of two pixels.
+        photo = cv2.resize(photo, (width * across, height * down), interpolation=cv2.INTER_LINEAR)
     return photo
+
+
+def _samples(given: int, wanted: int) -> int:
+    """Linear samples a pixel, a power of 2, along a side of `given` pixels that becomes `wanted`."""
+    samples = 1
+    while given > SAMPLE_STEP * wanted * samples:
+        samples *= 2
+    return samples
 
 
 class _Unreadable(LmkError):
@@ -245,7 +279,7 @@ def _check_work(image: Image.Image, scans: int) -> None:
 def _count_scans(data: bytes) -> int:
     """Scans of a JPEG, counted up to one more than `MAX_SCANS`; segments are passed by, whatever lies in them."""
     if (first := data.find(_SCAN)) >= 0 and data.find(_SCAN, first + 2) < 0:
-        return 1  # most photos; no search of all markers, which takes a quarter of the time of decoding
+        return 1  # no search of all markers, which takes a quarter of the time of decoding
     scans, place = 0, 2
     while scans <= MAX_SCANS and (found := _MARKER.search(data, place)):
         place, marker = found.end(), data[found.end() - 1]
@@ -277,9 +311,10 @@ def read_file(path: Path) -> bytes:
         LmkError: Its text is the reason alone: the file is absent, too large or no file, or the machine failed.
     """
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
+        status = path.stat()
+        if not S_ISREG(status.st_mode) and not S_ISDIR(status.st_mode):  # reading a folder has a reason of its own
             raise _Unreadable("a device or pipe, not a file")
-        megabytes = path.stat().st_size / 1e6
+        megabytes = status.st_size / 1e6
         if megabytes > MAX_MEGABYTES:
             raise _Unreadable(f"a file of {megabytes:,.0f} MB, more than the limit of {MAX_MEGABYTES}")
         return path.read_bytes()
@@ -302,22 +337,38 @@ def _kind(data: bytes) -> str:
     return kind
 
 
-def _is_cut(data: bytes) -> bool:
-    """Whether a JPEG's end marker is absent after its first scan begins.
+class _JpegHeader(NamedTuple):
+    """What precedes the first scan of a JPEG.
 
-    The search starts there because a thumbnail in the header has an end marker of its own. Decoders
-    take zeros, with which some downloads fill a lost rest, for grey pixels.
+    Attributes:
+        end: Position of the first scan's marker, or of what is no marker.
+        one_scan: Whether decoders read a single scan, whatever follows it: coefficients come in one sequence, not
+            progressively, and the first scan holds all components. False where the header is odd in any way.
     """
-    place = 2
+
+    end: int
+    one_scan: bool
+
+
+def _jpeg_header(data: bytes) -> _JpegHeader:
+    """Pass by the segments before the first scan of a JPEG (ITU T.81, B.2)."""
+    place, components, odd = 2, 0, False
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
         if marker == 0xFF:  # a fill byte
             place += 1
             continue
         if marker == 0xDA:
-            break
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return data.rfind(b"\xff\xd9", min(place, len(data))) < 0
+            scanned = data[place + 4 : place + 5]
+            return _JpegHeader(place, not odd and components > 0 and scanned == bytes([components]))
+        length = int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker in _SEQUENTIAL and not components:
+            components = data[place + 9] if place + 9 < len(data) else 0
+        else:
+            odd = odd or marker in _FRAMES
+        odd = odd or length < 2 or marker in _BARE  # here decoders may go on at another place
+        place += 2 + length
+    return _JpegHeader(place, False)
 
 
 def _check_size(width: int, height: int) -> None:

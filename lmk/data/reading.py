@@ -10,10 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from lmk.util.workers import MOST_WORKERS as READERS
-from lmk.util.workers import available_cores, default_workers
-
-__all__ = ["READERS", "available_cores", "batches_ahead"]
+from lmk.util.workers import default_workers
 
 AHEAD = 2
 """Batches in work beside the one in use: with one alone, threads would wait for the slowest photo of each batch."""
