@@ -63,7 +63,7 @@ def augment(photo: np.ndarray, side: int, rng: np.random.Generator, out: np.ndar
     matrix = _to_photo(photo, side) @ window @ _random_change(ranges, side, rng)
     warped = _warp(photo, matrix, side)
     shift = rng.uniform(-ranges.channel, ranges.channel, size=3)
-    shifted = cv2.add(warped, (*np.rint(shift).tolist(), 0))  # which keeps to [0, 255]
+    shifted = cv2.add(warped, np.array([*np.rint(shift), 0.0]))  # a number a channel; the sum keeps to [0, 255]
     if out is None:
         return shifted
     out[...] = shifted
