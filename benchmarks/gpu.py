@@ -196,7 +196,7 @@ Ways = dict[str, Callable[[int], None]]
 def _giga_macs(recipe_name: str, side: int | None) -> float:
     """Billions of multiply-adds of a network's pass over one view."""
     from lmk.models.backbones.catalogue import backbone_named
-    from lmk.models.recipes import find_recipe
+    from lmk.models.recipe_files import find_recipe
 
     recipe = find_recipe(recipe_name)
     backbone = backbone_named(recipe.backbone)
@@ -212,7 +212,7 @@ def _lmk(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[W
     from lmk.models.device import computing_in, jit_for_device, predict
     from lmk.models.losses import make_loss
     from lmk.models.network import build_extractor, build_network
-    from lmk.models.recipes import find_recipe
+    from lmk.models.recipe_files import find_recipe
     from lmk.models.schedules import make_optimizer
 
     recipe = find_recipe(recipe_name)
@@ -263,7 +263,7 @@ def _timm(recipe_name: str, side: int | None, batch: int, device: str) -> tuple[
     import timm
     import torch
 
-    from lmk.models.recipes import find_recipe
+    from lmk.models.recipe_files import find_recipe
 
     size = side or find_recipe(recipe_name).image_size
     model = timm.create_model(NETWORKS[recipe_name], num_classes=CLASSES)

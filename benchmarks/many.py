@@ -81,7 +81,7 @@ def head(photos: int, landmarks: int, queries: int, steps: int, kind: str, lists
     from lmk.evaluation import gap_of
     from lmk.models.network import build_network
     from lmk.models.prediction import predict_features
-    from lmk.models.recipes import Recipe, Stage
+    from lmk.models.recipe import Recipe, Stage
     from lmk.models.training import Trainer, TrainingSet
 
     found: Figures = {}

@@ -19,7 +19,7 @@ from benchmarks.output import parser, show
 from benchmarks.timing import in_turns
 from lmk.models.device import POLICIES, on_all_devices
 from lmk.models.network import build_extractor
-from lmk.models.recipes import find_recipe
+from lmk.models.recipe_files import find_recipe
 from lmk.models.runtimes import OpenVino
 
 RECIPE, BATCH, ROUNDS = "mobilenetv2-gem", 16, 5

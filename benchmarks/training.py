@@ -93,7 +93,8 @@ def _work(given) -> None:
     from lmk.models.extract import forward
     from lmk.models.network import build_extractor, build_network
     from lmk.models.prediction import predict_features
-    from lmk.models.recipes import Stage, find_recipe
+    from lmk.models.recipe import Stage
+    from lmk.models.recipe_files import find_recipe
     from lmk.models.training import Trainer, TrainingSet
     from lmk.predictions import NO_LANDMARK
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lmk.models.recipes import Recipe, Stage
+from lmk.models.recipe import Recipe, Stage
 from lmk.util.schema import field_help
 
 PAGE = Path(__file__).parent / "recipes.md"

@@ -14,7 +14,7 @@ from lmk.ensemble.blend import fit_blend, fit_rule
 from lmk.ensemble.blend_rules import BLENDS
 from lmk.ensemble.fuse import proposal_features
 from lmk.evaluation import gap_of
-from lmk.models.recipes import Recipe, Stage
+from lmk.models.recipe import Recipe, Stage
 from lmk.retrieval.neighbours import Options, with_logits
 from lmk.retrieval.scores import ABC, PRODUCT
 from research.lab import Answer, Lab, Trial

@@ -20,7 +20,8 @@ from lmk.models.extract import forward, photos_at_once
 from lmk.models.losses import make_loss
 from lmk.models.network import Network, build_network
 from lmk.models.prediction import predict_features
-from lmk.models.recipes import Recipe, find_recipe
+from lmk.models.recipe import Recipe
+from lmk.models.recipe_files import find_recipe
 from lmk.models.schedules import make_optimizer, warmup_cosine
 from lmk.pipeline.building.networks import NetworkSteps
 from lmk.pipeline.building.shared import Shared

@@ -27,7 +27,7 @@ from lmk.demo.scenes import photograph, settle
 from lmk.models.backbones.build import network_of
 from lmk.models.backbones.catalogue import BACKBONES
 from lmk.models.network import build_extractor, build_network, calibrate_normalization
-from lmk.models.recipes import Recipe, Stage
+from lmk.models.recipe import Recipe, Stage
 from lmk.models.training import Trainer, TrainingSet
 from lmk.predictions import NO_LANDMARK
 

@@ -40,7 +40,7 @@ FORWARD = """
 from lmk.models import extract
 from lmk.models.extract import forward
 from lmk.models.network import build_extractor
-from lmk.models.recipes import find_recipe
+from lmk.models.recipe_files import find_recipe
 extract.GPU_VIEWS = 6
 recipe = find_recipe("tiny-frozen")
 photos = {str(n): np.random.default_rng(n).integers(0, 256, (40, 40, 3), np.uint8) for n in range(7)}
@@ -65,7 +65,7 @@ from pathlib import Path
 import tempfile
 from dataclasses import replace
 from lmk.models.network import build_extractor, build_network
-from lmk.models.recipes import find_recipe
+from lmk.models.recipe_files import find_recipe
 from lmk.models.training import Trainer, TrainingSet
 rng = np.random.default_rng(0)
 classes = np.arange(24) % 4 - 1
@@ -172,7 +172,7 @@ def test_xla_compiles_for_one_gpu_of_tensorflow_and_not_across_several(monkeypat
 
 def test_a_gpu_gets_as_many_views_as_its_memory_holds(monkeypatch):
     from lmk.models import extract
-    from lmk.models.recipes import find_recipe
+    from lmk.models.recipe_files import find_recipe
 
     recipe = find_recipe("xception-gem")
     monkeypatch.setattr(device, "gpus", lambda: [])

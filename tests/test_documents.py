@@ -45,7 +45,13 @@ REASONS = {
 }
 """What is not run, by the beginning of the command, and why."""
 REGISTRIES = (
-    *("lmk.models.recipes", "lmk.models.backbones.catalogue", "lmk.local.kinds", "lmk.metrics.registry"),
+    *(
+        "lmk.models.recipe",
+        "lmk.models.recipes",
+        "lmk.models.backbones.catalogue",
+        "lmk.local.kinds",
+        "lmk.metrics.registry",
+    ),
     *("lmk.ensemble.blend_rules", "lmk.ensemble.fusion_rules", "lmk.ensemble.spreading", "lmk.cli.commands"),
 )
 """Modules that a page may add lines to; they are restored after it."""
@@ -152,7 +158,8 @@ def world(tmp_path_factory) -> Iterator[Path]:
     """A folder with a demo of few photos and two finished runs, of networks of two layers that train one epoch."""
     import lmk.models.network
     from lmk.demo import competition as demo
-    from lmk.models.recipes import RECIPES, Stage
+    from lmk.models.recipe import Stage
+    from lmk.models.recipes import RECIPES
 
     folder = tmp_path_factory.mktemp("documents")
     amounts = demo.Amounts(

@@ -13,7 +13,7 @@ from lmk.data.views import make_views
 from lmk.models import extract
 from lmk.models.dense_views import WindowGeM, dense_windows
 from lmk.models.extract import forward, view_features
-from lmk.models.recipes import Recipe, Stage
+from lmk.models.recipe import Recipe, Stage
 from lmk.util.store import ArrayStore
 
 SIDE = 16

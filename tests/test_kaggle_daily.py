@@ -8,7 +8,7 @@ from pathlib import Path
 import kaggle_server
 import pytest
 
-from lmk.cli.kernel import attached_folders
+from lmk.cli.kernel_run import attached_folders
 from lmk.kaggle import kernels
 from lmk.kaggle.inside import weights_folder
 from lmk.kaggle.pull import Entry, Manifest

@@ -18,7 +18,7 @@ import pytest
 from forks import Forks
 
 from lmk.models.backbones.catalogue import TINY, backbone_named
-from lmk.models.recipes import find_recipe
+from lmk.models.recipe_files import find_recipe
 
 SLUG = "drawn-landmarks"
 RECIPES = ("tinymobilenet-gem", "tinymobilenetv2-gem")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lmk.cli.kernel import left_by
+from lmk.cli.kernel_run import left_by
 from lmk.kaggle.bundle import Bundle
 from lmk.kaggle.kernels import Kernel, new_kernel
 from lmk.kaggle.run_locally import END_SECONDS, Isolation, isolation, play, run_folder

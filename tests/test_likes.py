@@ -8,7 +8,7 @@ import pytest
 from lmk.data.splits import Queries
 from lmk.ensemble.fusion_rules import FUSIONS
 from lmk.local.evidence import Evidence, gather, strongest
-from lmk.models.recipes import find_recipe
+from lmk.models.recipe_files import find_recipe
 from lmk.pipeline.fuse import Proposed, fuse
 from lmk.pipeline.likes import LIKES, Like, find_like, write_statistics
 from lmk.pipeline.results import Answers, Verified

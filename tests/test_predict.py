@@ -12,7 +12,7 @@ from lmk.models import prediction as predict
 from lmk.models.heads import HEADS
 from lmk.models.network import Network
 from lmk.models.prediction import predict_features, top_k, vote_views
-from lmk.models.recipes import Recipe, Stage
+from lmk.models.recipe import Recipe, Stage
 from lmk.predictions import NO_LANDMARK
 
 LANDMARKS = np.array([3, 10, 40, 700])

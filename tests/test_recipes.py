@@ -25,8 +25,10 @@ from lmk.kaggle.bundle import bundle_files, pack, recipe_files
 from lmk.kaggle.pull import Manifest
 from lmk.kaggle.reuse import reuse_command
 from lmk.kaggle.templates import make_kernel
-from lmk.models import recipes as module
-from lmk.models.recipes import RECIPES, Recipe, Stage, differences, find_recipe, read_recipe
+from lmk.models import recipe as module
+from lmk.models.recipe import Recipe, Stage, differences
+from lmk.models.recipe_files import find_recipe, read_recipe
+from lmk.models.recipes import RECIPES
 from lmk.pipeline.config import config_of
 from lmk.util.errors import LmkError
 from lmk.util.schema import field_help, read_table, toml_text

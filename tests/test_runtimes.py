@@ -8,7 +8,7 @@ import pytest
 
 from lmk.models.device import POLICIES, on_all_devices
 from lmk.models.network import build_extractor
-from lmk.models.recipes import find_recipe
+from lmk.models.recipe_files import find_recipe
 from lmk.models.runtimes import predictor
 from lmk.util.errors import LmkError
 

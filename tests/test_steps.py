@@ -35,9 +35,10 @@ INERT = {
     "lmk.pipeline.backend", "lmk.pipeline.build", "lmk.pipeline.cache",
     "lmk.pipeline.code_of_steps", "lmk.pipeline.config", "lmk.pipeline.dataset", "lmk.pipeline.key",
     "lmk.pipeline.local_features", "lmk.pipeline.places", "lmk.pipeline.results",
-    "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.tables", "lmk.models.start",
+    "lmk.pipeline.steps", "lmk.data.competitions", "lmk.data.findings", "lmk.data.tables", "lmk.models.start",
     "lmk.models.saved", "lmk.models.checkpoints", "lmk.pipeline.histories", "lmk.models.distributed",
-    "lmk.models.recipes", "lmk.models.delf.recipe",
+    "lmk.models.recipe", "lmk.models.recipes", "lmk.models.recipe_files",
+    "lmk.models.delf.recipe",
     "lmk.pipeline.likes", "lmk.local.kinds", "lmk.local.settings", "lmk.data.reading",
     "lmk.local.draw", "lmk.metrics", "lmk.retrieval.scores", "lmk.pipeline.systems",
 }  # fmt: skip

@@ -10,7 +10,7 @@ from lmk.demo.scenes import photograph, settle
 from lmk.models.backbones.build import build_backbone
 from lmk.models.backbones.catalogue import BACKBONES, TINY, weights_digest, weights_file
 from lmk.models.network import build_extractor, calibrate_normalization
-from lmk.models.recipes import find_recipe
+from lmk.models.recipe_files import find_recipe
 from lmk.retrieval.descriptors import photo_descriptors
 from lmk.util.errors import LmkError
 from lmk.util.files import digest_of_file

@@ -15,7 +15,8 @@ from lmk.models.backbones.build import network_of
 from lmk.models.extract import forward
 from lmk.models.network import Network, build_network
 from lmk.models.pooling import GeM
-from lmk.models.recipes import HEAD_ONLY, Recipe, Stage, find_recipe
+from lmk.models.recipe import HEAD_ONLY, Recipe, Stage
+from lmk.models.recipe_files import find_recipe
 from lmk.models.saved import load_network, save_network
 from lmk.models.training import Trainer, TrainingSet, backbone_multipliers, best_epochs
 from lmk.util.errors import LmkError, StoppedEarly

@@ -24,7 +24,9 @@ from lmk.models.device import computing_in
 from lmk.models.folded import folded
 from lmk.models.network import build_extractor, build_network
 from lmk.models.pooling import POOLINGS
-from lmk.models.recipes import RECIPES, Recipe, Stage, find_recipe
+from lmk.models.recipe import Recipe, Stage
+from lmk.models.recipe_files import find_recipe
+from lmk.models.recipes import RECIPES
 from lmk.pipeline.config import Config
 from lmk.pipeline.fit import _ladders
 from lmk.util.errors import LmkError

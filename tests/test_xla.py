@@ -17,7 +17,8 @@ from lmk.models.device import computing_in
 from lmk.models.extract import forward
 from lmk.models.network import build_extractor, build_network
 from lmk.models.prediction import predict_features
-from lmk.models.recipes import Recipe, find_recipe
+from lmk.models.recipe import Recipe
+from lmk.models.recipe_files import find_recipe
 from lmk.models.training import Trainer, TrainingSet
 
 SIDE = 32

@@ -59,7 +59,8 @@ def write(path: Path, photo: np.ndarray) -> None:
 def install(put: Callable[[object, object, object], None]) -> None:
     """Make the recipes known; `put` sets an item of a dictionary or an attribute of a module."""
     from lmk.models.backbones.catalogue import BACKBONES, GIGA_MACS, Backbone
-    from lmk.models.recipes import RECIPES, Recipe, Stage
+    from lmk.models.recipe import Recipe, Stage
+    from lmk.models.recipes import RECIPES
 
     put(BACKBONES, "tiny", Backbone("tiny", "Tiny", 32, "included", 8, "tiny.h5", stride=4))
     put(GIGA_MACS, "tiny", 0.001)

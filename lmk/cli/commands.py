@@ -85,7 +85,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "data": ("The competition's files.", ("data", "new", "fetch", "download")),
     "verify": ("Geometric verification by local features.", ("verify",)),
     "delf": ("DELF: attentive deep local features.", ("delf",)),
-    "kernel": ("Training and submission on Kaggle's machines.", ("kernel", "kernel_train")),
+    "kernel": ("Training and submission on Kaggle's machines.", ("kernel", "kernel_run", "kernel_train")),
     "weights": ("Weights of backbones, here and on Kaggle.", ("weights",)),
     "plot": ("Draw a run's charts into files: PNG, PDF or SVG.", ("plot",)),
     "help": ("Show the help of a command, as its --help does.", ("help",)),

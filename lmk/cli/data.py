@@ -19,7 +19,8 @@ from lmk.cli.app import (
 from lmk.cli.output import say
 
 if TYPE_CHECKING:
-    from lmk.data.competitions import Competition, Finding
+    from lmk.data.competitions import Competition
+    from lmk.data.findings import Finding
 
 UNREADABLE = "unreadable-photos"
 
@@ -84,7 +85,7 @@ def _unreadable(competition: Competition) -> list[Finding]:
     import numpy as np
 
     from lmk.cli.console import progress
-    from lmk.data.competitions import Finding
+    from lmk.data.findings import Finding
     from lmk.data.photos import find_unreadable
 
     total = sum(len(files) for files in competition.files)

@@ -62,7 +62,7 @@ def doctor(
 
     Exit code 1 where a run would fail. Nothing is fetched, and no secret is read out.
     """
-    from lmk.models.recipes import find_recipe
+    from lmk.models.recipe_files import find_recipe
 
     recipes, weights = with_defaults(competition, recipe, weights)
     findings = [

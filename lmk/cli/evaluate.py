@@ -20,8 +20,8 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.complete import submissions_or_runs
-from lmk.cli.options import is_typed
 from lmk.cli.output import say, say_text
+from lmk.cli.run_commands import is_typed
 
 if TYPE_CHECKING:
     from lmk.runs import RunRecord

@@ -14,8 +14,8 @@ from lmk.cli.app import (
     print_json,
 )
 from lmk.cli.kaggle_options import DEFAULT_TIMEOUT, TimeoutOption, connect, kaggle_slug
-from lmk.cli.options import is_typed
 from lmk.cli.output import say
+from lmk.cli.run_commands import is_typed
 
 
 @data.command()

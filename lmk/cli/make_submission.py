@@ -18,7 +18,7 @@ from lmk.cli.kaggle_options import (
     connect,
     kaggle_slug,
 )
-from lmk.cli.options import run_command
+from lmk.cli.run_commands import run_command
 
 if TYPE_CHECKING:
     from lmk.cli.options import Opened

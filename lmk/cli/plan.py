@@ -12,8 +12,9 @@ import typer
 from lmk.cli.app import COMMON, JsonOption, app, print_json
 from lmk.cli.complete import gpu_names
 from lmk.cli.make_submission import make_submission
-from lmk.cli.options import Asked, command_of, config_command, default_of, disk_budget
+from lmk.cli.options import disk_budget
 from lmk.cli.output import say, say_text
+from lmk.cli.run_commands import Asked, command_of, config_command, default_of
 from lmk.util.text import span
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import typer
 
 from lmk.cli.app import COMMON, JsonOption, app, print_json
 from lmk.cli.complete import photos_or_recipes, run_names
-from lmk.cli.options import on_command_line, run_command
 from lmk.cli.output import fail, say, say_text
+from lmk.cli.run_commands import on_command_line, run_command
 from lmk.cli.stages import run_to
 
 if TYPE_CHECKING:

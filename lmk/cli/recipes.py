@@ -12,7 +12,7 @@ from lmk.cli.complete import recipe_names
 from lmk.cli.output import say, say_text
 
 if TYPE_CHECKING:
-    from lmk.models.recipes import Recipe
+    from lmk.models.recipe import Recipe
 
 WIDTH = 100
 """Characters of a line of a field's text."""
@@ -85,7 +85,8 @@ def show_recipe(word: str, json: bool) -> None:
     from shlex import quote
 
     from lmk.cli.console import next_steps
-    from lmk.models.recipes import differences, find_recipe, is_recipe_file, read_recipe
+    from lmk.models.recipe import differences
+    from lmk.models.recipe_files import find_recipe, is_recipe_file, read_recipe
 
     recipe, base = read_recipe(Path(word)) if is_recipe_file(word) else (find_recipe(word), None)
     differing = differences(recipe, base) if base is not None else []
@@ -120,7 +121,7 @@ def show_fields(json: bool) -> None:
     """The fields of a recipe and of its stages, from their classes."""
     from dataclasses import asdict
 
-    from lmk.models.recipes import Recipe, Stage
+    from lmk.models.recipe import Recipe, Stage
     from lmk.util.schema import field_help
 
     parts = {"recipe": field_help(Recipe), "stages": field_help(Stage)}

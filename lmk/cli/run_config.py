@@ -73,7 +73,7 @@ def config_from(given: Mapping[str, Any]) -> Config:
 
 def _check_names(given: Mapping[str, Any]) -> None:
     """Refuse a fusion, a retrieval or a recipe that is not there."""
-    from lmk.models.recipes import find_recipe
+    from lmk.models.recipe_files import find_recipe
     from lmk.retrieval.scores import KNN, SCORES
     from lmk.util.errors import UsageError, did_you_mean
 
@@ -121,7 +121,7 @@ def _unreadable(given: Mapping[str, Any], system: System | None) -> str:
 def with_defaults(competition: str, recipe: list[str] | None, weights: str | None) -> tuple[tuple[str, ...], str]:
     """Recipes and weights as they are asked for, or by default: weights follow the recipes, and the demo downloads
     nothing."""
-    from lmk.models.recipes import find_recipe
+    from lmk.models.recipe_files import find_recipe
 
     demo = competition == DEFAULT_COMPETITION and not recipe and not weights
     names = tuple(dict.fromkeys(recipe or (DEMO_RECIPES if demo else default_recipes(weights))))
@@ -133,7 +133,7 @@ def default_recipes(weights: str | None = None) -> tuple[str, ...]:
     """Recipes that suit the device: large networks that are tuned on a GPU, frozen small ones on a CPU; of these the
     ones whose weights an installed package holds where no `weights` are named, and else one of them with MobileNet."""
     from lmk.models.backbones.catalogue import packaged_backbones
-    from lmk.models.recipes import find_recipe
+    from lmk.models.recipe_files import find_recipe
     from lmk.models.start import sees_gpu
 
     if sees_gpu():
@@ -150,7 +150,7 @@ def packaged_delf(recipes: tuple[str, ...], weights: str) -> str | None:
     """DELF's backbone where every recipe's weights are in installed packages, else None."""
     from lmk.models.backbones.catalogue import packaged_backbones
     from lmk.models.delf.recipe import CUTS
-    from lmk.models.recipes import find_recipe
+    from lmk.models.recipe_files import find_recipe
 
     backbones = [find_recipe(name).backbone for name in recipes]
     packaged = weights == "imagenet" and set(backbones) <= set(packaged_backbones())

@@ -9,7 +9,7 @@ import typer
 
 from lmk.cli.app import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, app, competition_option, print_json
 from lmk.cli.kaggle_options import DEFAULT_RECORDS, RecordsOption
-from lmk.cli.options import is_typed
+from lmk.cli.run_commands import is_typed
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,8 +11,8 @@ import typer
 
 from lmk.cli.app import JsonOption, app, print_json
 from lmk.cli.complete import recipe_names
-from lmk.cli.options import run_command
 from lmk.cli.output import say, say_text
+from lmk.cli.run_commands import run_command
 
 if TYPE_CHECKING:
     from lmk.cli.options import Opened

@@ -26,8 +26,8 @@ from lmk.cli.kaggle_options import (
     connect,
     kaggle_slug,
 )
-from lmk.cli.options import is_typed
 from lmk.cli.output import say
+from lmk.cli.run_commands import is_typed
 
 if TYPE_CHECKING:
     import numpy as np

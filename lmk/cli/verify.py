@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmk.cli.app import JsonOption, app, print_json
-from lmk.cli.options import run_command
 from lmk.cli.output import say
+from lmk.cli.run_commands import run_command
 
 if TYPE_CHECKING:
     from lmk.cli.options import Opened

@@ -4,7 +4,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from lmk.data.competitions import CUT, STRAY, UNENDED, Competition
+from lmk.data.competitions import Competition
+from lmk.data.findings import CUT, STRAY, UNENDED
 from lmk.util.errors import LmkError
 
 

@@ -2,19 +2,17 @@
 
 import difflib
 import shlex
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from lmk.data.names import names_flaw
+from lmk.data.findings import Finding, findings_of, photo_findings, table_findings, train_findings
 from lmk.data.photos import SUFFIXES, PhotoFiles, find_photos
 from lmk.data.tables import read_sample, read_test, read_train
 from lmk.predictions import NO_LANDMARK
 from lmk.util.arrays import positions
-from lmk.util.csv_text import check_lines
 from lmk.util.errors import LmkError
 from lmk.util.files import digest_of, digest_of_file
 from lmk.util.progress import Progress, silent
@@ -30,35 +28,6 @@ SAMPLES = ("sample_submission.csv", "recognition_sample_submission.csv")
 SOLUTIONS = ("solution.csv", "recognition_solution_v2.1.csv")
 KAGGLE_INPUTS = (Path("/kaggle/input"), Path("/kaggle/input/competitions"))
 """Where a Kaggle kernel finds a competition's files, in a folder named as its slug."""
-UNENDED, CUT, STRAY = "train-csv-without-last-line-end", "train-csv-cut", "train-photos-without-row"
-"""Kinds of findings that say together whether train.csv was cut."""
-
-
-@dataclass(frozen=True, eq=False)
-class Finding:
-    """Something about a competition's files that lmk goes on with, counted and listed.
-
-    Attributes:
-        kind: One word to ask for it by, "train-rows-without-photo".
-        what: What was counted, in words.
-        items: (count,) str, ids, landmarks or files.
-        remedy: What lmk does about it, or what a person could do.
-    """
-
-    kind: str
-    what: str
-    items: np.ndarray
-    remedy: str
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return len(self.items)
-
-    @property
-    def examples(self) -> tuple[str, ...]:
-        """The first five at the most."""
-        return tuple(self.items[:5].tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,9 +163,9 @@ def read_competition(name: str, root: Path, progress: Progress = silent) -> Comp
             + (f"; the first would be {rows[0]}.jpg" if len(rows) else "")
             + ". Fetch the photos, or name the folder that holds them."
         )
-    findings += _table_findings(root, rows, landmarks)
-    findings += _train_findings(rows, landmarks, lacking)
-    findings += _photo_findings(root, train, test, distractors, rows, test_ids)
+    findings += table_findings(root, rows, landmarks)
+    findings += train_findings(rows, landmarks, lacking)
+    findings += photo_findings(root, train, test, distractors, rows, test_ids)
     none_ids = rows[is_none & ~lacking]
     files = (
         train.keep(place[~lacking]),
@@ -263,7 +232,7 @@ def _test_ids(root: Path) -> tuple[np.ndarray, list[Path], list[Finding]]:
     if len(tables) == 1:
         return ids, tables, []
     listed = read_test(tables[1])[0]
-    findings = _findings(
+    findings = findings_of(
         (
             "test-csv-ids-not-in-sample",
             f"ids of test.csv that {tables[0].name} lacks",
@@ -300,147 +269,3 @@ def _check_parts(parts: dict[str, np.ndarray]) -> None:
                     f"{first} and {second} both have id '{shared[0]}'; ids that both have: {len(shared):,}. "
                     "Remove them from one, or rename the photos."
                 )
-
-
-def _train_findings(rows: np.ndarray, landmarks: np.ndarray, lacking: np.ndarray) -> list[Finding]:
-    """Findings about the rows of train.csv."""
-    known, counts = np.unique(landmarks[~lacking & (landmarks != NO_LANDMARK)], return_counts=True)
-    return _findings(
-        (
-            "train-rows-without-photo",
-            "rows of train.csv without a photo",
-            rows[lacking],
-            "They are left out of training; fetch their photos to have them.",
-        ),
-        (
-            "landmarks-without-photo",
-            "landmarks without any photo",
-            np.setdiff1d(landmarks[landmarks != NO_LANDMARK], known),
-            "They are never answered.",
-        ),
-        (
-            "landmarks-with-one-photo",
-            "landmarks with one photo",
-            known[counts == 1],
-            "They are trained on, but none of their photos can be held out.",
-        ),
-        (
-            "train-rows-of-no-landmark",
-            "rows of train.csv whose landmark is None",
-            rows[landmarks == NO_LANDMARK],
-            "Their photos serve as distractors.",
-        ),
-    )
-
-
-def _photo_findings(
-    root: Path, train: PhotoFiles, test: PhotoFiles, distractors: PhotoFiles, rows: np.ndarray, test_ids: np.ndarray
-) -> list[Finding]:
-    """Findings about the photos, and which ids to answer have none."""
-    asked = [(train, np.concatenate([rows, test_ids]), "photos", "row or id")]
-    if test is not train:
-        asked = [
-            (train, rows, "train photos", "a row in train.csv"),
-            (test, test_ids, "test photos", "an id to answer"),
-        ]
-    extra = [
-        (
-            f"{photos.replace(' ', '-')}-without-row",
-            f"{photos} without {row}",
-            part.ids[positions(ids, part.ids) < 0],
-            "They are not used; photos of no landmark may go to distractors/.",
-        )
-        for part, ids, photos, row in asked
-    ]
-    parts = [part for part, *_ in asked] + [distractors]
-    asked_of_parts = [(part, ids) for part, ids, *_ in asked] + [(distractors, distractors.ids)]
-    empty = [part.ids[part.sizes == 0] for part in parts]
-    doubled = [_relative(part.doubled, root) for part in parts]
-    others = [_relative(part.others, root) for part in parts if part.folders != (root,)]
-    bare = root / "distractors"
-    return _findings(
-        (
-            "test-ids-without-photo",
-            "ids to answer without a photo",
-            test_ids[test.rows(test_ids) < 0],
-            "They are answered last.",
-        ),
-        *extra,
-        ("empty-photos", "photo files of 0 bytes", np.concatenate(empty), "They cannot be read; fetch them again."),
-        (
-            "doubled-photos",
-            "photos whose id another photo has",
-            np.concatenate(doubled),
-            "The first by path is used; rename or remove the others.",
-        ),
-        (
-            "misnamed-photos",
-            "photos whose names are not UTF-8 or hold control characters",
-            np.concatenate([_relative(part.misnamed, root) for part in parts]),
-            "They are not used; rename them.",
-        ),
-        (
-            "names-in-two-forms",
-            "photos whose id looks like another row's or photo's, in other Unicode (NFC, NFD)",
-            np.concatenate([_twins(part.ids, np.concatenate([part.ids, ids])) for part, ids in asked_of_parts]),
-            "They count as different; rename the photos as the tables write their ids.",
-        ),
-        ("other-files", "files that are no photos by their suffix", np.concatenate(others), "They are not used."),
-        (
-            "empty-distractors",
-            "folders of distractors without a photo",
-            np.array(["distractors"] * (bare.is_dir() and not len(distractors)), str),
-            "Put photos of no landmark into it, or remove it.",
-        ),
-    )
-
-
-def _twins(ids: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Those of `ids` that differ from one of `others` only in how Unicode composes their letters."""
-
-    def foreign(names: np.ndarray) -> list[str]:
-        return [name for name in np.unique(names).tolist() if not name.isascii()]
-
-    forms: dict[str, set[str]] = {}
-    for name in foreign(others):
-        forms.setdefault(unicodedata.normalize("NFC", name), set()).add(name)
-    return np.array([name for name in foreign(ids) if len(forms[unicodedata.normalize("NFC", name)]) > 1], str)
-
-
-def _table_findings(root: Path, rows: np.ndarray, landmarks: np.ndarray) -> list[Finding]:
-    """Findings about the tables as files: a last row that is or may be cut, names that cannot be read."""
-    train, flaw = root / "train.csv", names_flaw(root)
-    cut = rows[-1:] if len(rows) and not check_lines(train).ended else rows[:0]
-    return _findings(
-        (
-            CUT,
-            "last row of train.csv that is cut in its number",
-            cut if len(cut) and _begins_another(landmarks) else rows[:0],
-            "Fetch train.csv again; if it is whole, end its last line.",
-        ),
-        (
-            UNENDED,
-            "last row of train.csv without an end of line",
-            cut,
-            "If the file was cut there, its landmark may be wrong: compare its size with the original's.",
-        ),
-        ("names-unreadable", "table of names that cannot be used", np.array([flaw] * bool(flaw), str), flaw),
-    )
-
-
-def _begins_another(landmarks: np.ndarray) -> bool:
-    """Whether the last of (n,) landmarks, as written, stands in no other row but begins the number of another row's.
-
-    That is what is left of a landmark with several photos when a file ends within its number.
-    """
-    last, others = str(landmarks[-1]), np.unique(landmarks[:-1])
-    return landmarks[-1] not in others and bool(np.strings.startswith(others.astype(str), last).any())
-
-
-def _relative(paths: tuple[Path, ...], root: Path) -> np.ndarray:
-    return np.array([str(path.relative_to(root)) for path in paths], dtype=str)
-
-
-def _findings(*found: tuple[str, str, np.ndarray, str]) -> list[Finding]:
-    """Findings of (kind, what, items, remedy), where there are items."""
-    return [Finding(kind, what, items.astype(str), remedy) for kind, what, items, remedy in found if len(items)]

@@ -8,7 +8,7 @@ from lmk.data.images import resize
 from lmk.data.reading import AHEAD, batches_ahead
 from lmk.data.views import make_views
 from lmk.models.device import Predictor, gpus, has_gpu, passes_at_once, pixels_at_once, predict
-from lmk.models.recipes import Recipe
+from lmk.models.recipe import Recipe
 from lmk.util.progress import Progress, advance_within, silent
 from lmk.util.store import ArrayStore
 from lmk.util.workers import in_order

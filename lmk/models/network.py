@@ -10,7 +10,7 @@ from lmk.models.dense_views import WindowGeM, dense_windows
 from lmk.models.device import jit_for_device
 from lmk.models.heads import HEADS, Head, SampledOutputs, descriptor_neck
 from lmk.models.pooling import POOLINGS
-from lmk.models.recipes import Recipe
+from lmk.models.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)

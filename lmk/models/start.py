@@ -17,6 +17,10 @@ from lmk.util.workers import available_cores
 DRIVER_NODES = ("/dev/nvidiactl", "/dev/kfd")
 """Device files of NVIDIA's and AMD's drivers; containers may have them without their tools."""
 
+PRIMITIVES = 16_384
+"""Computations that oneDNN keeps, each compiled for one layer and one size of its input. Its own 1,024 are those of a
+MobileNet at 25 sizes, and DELF sees photos of many sizes at seven scales each (docs/journal/speed.md)."""
+
 
 def start_keras(team: Team = ALONE) -> None:
     """Import Keras and let its backend look for devices; what they print is dropped, unless it fails.
@@ -35,6 +39,7 @@ def start_keras(team: Team = ALONE) -> None:
     """
     backend_here()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PRIMITIVES))
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _held_back() as leave:
         from lmk.models.device import has_gpu

@@ -24,7 +24,7 @@ from lmk.models.losses import make_loss
 from lmk.models.memory import accumulation, device_bytes, memory_errors
 from lmk.models.network import Network, build_extractor
 from lmk.models.normalization import match_normalization
-from lmk.models.recipes import Stage
+from lmk.models.recipe import Stage
 from lmk.models.schedules import depth_multipliers, make_optimizer, warmup_cosine
 from lmk.util.errors import StoppedEarly
 from lmk.util.progress import Progress, silent

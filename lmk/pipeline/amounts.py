@@ -5,7 +5,7 @@ from __future__ import annotations
 from lmk.data.sizes import Size
 from lmk.local.kinds import LOCAL_FEATURES
 from lmk.models.backbones.catalogue import backbone_named
-from lmk.models.recipes import Recipe
+from lmk.models.recipe import Recipe
 from lmk.pipeline.config import Config
 
 

@@ -20,7 +20,7 @@ from lmk.local.features import FeatureTable, LocalFeatures
 from lmk.local.kinds import kinds_of
 from lmk.local.verify import verify
 from lmk.metrics.registry import find_metric
-from lmk.models.recipes import Recipe, Stage
+from lmk.models.recipe import Recipe, Stage
 from lmk.pipeline.backend import running_backend
 from lmk.pipeline.blend import blend
 from lmk.pipeline.build import build

@@ -9,7 +9,7 @@ from functools import partial
 
 from lmk.data.sizes import Size
 from lmk.local.kinds import kinds_of
-from lmk.models.recipes import HEAD_ONLY, Recipe
+from lmk.models.recipe import HEAD_ONLY, Recipe
 from lmk.pipeline.amounts import dev_queries, stored_bytes
 from lmk.pipeline.config import Config
 from lmk.pipeline.forecast import forecast

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from typing import Literal, NamedTuple
 
 from lmk.ensemble.fusion_rules import FUSIONS
-from lmk.models.recipes import Recipe, find_recipe
+from lmk.models.recipe import Recipe
+from lmk.models.recipe_files import find_recipe
 from lmk.retrieval.scores import KNN
 from lmk.util import backend
 from lmk.util.errors import LmkError

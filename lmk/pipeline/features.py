@@ -13,7 +13,7 @@ from lmk.data.images import resize
 from lmk.data.views import largest_side
 from lmk.models.extract import view_features
 from lmk.models.network import build_extractor, calibrate_normalization
-from lmk.models.recipes import Recipe
+from lmk.models.recipe import Recipe
 from lmk.models.runtimes import Predictor, predictor
 from lmk.util.progress import Progress
 from lmk.util.store import ArrayStore

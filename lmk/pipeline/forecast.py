@@ -17,7 +17,7 @@ from lmk.local.kinds import DELF, LOCAL_FEATURES, kinds_of
 from lmk.local.rootsift import RootSift
 from lmk.models.backbones.catalogue import BACKBONES, backbone_named
 from lmk.models.delf.recipe import DelfTraining
-from lmk.models.recipes import HEAD_ONLY, Recipe
+from lmk.models.recipe import HEAD_ONLY, Recipe
 from lmk.pipeline.amounts import (
     compared_photos,
     descriptor_width,

@@ -18,7 +18,7 @@ from lmk.models.distributed import agree, file_of_first
 from lmk.models.extract import forward
 from lmk.models.network import Network, build_network
 from lmk.models.prediction import predict_features
-from lmk.models.recipes import Recipe
+from lmk.models.recipe import Recipe
 from lmk.models.runtimes import Predictor
 from lmk.models.saved import load_network, save_network
 from lmk.models.training import Record, Trainer, TrainingSet, best_epochs

@@ -48,7 +48,8 @@ def train(folder: Path) -> None:
 
     from lmk.models.extract import forward
     from lmk.models.network import build_extractor, build_network
-    from lmk.models.recipes import RECIPES, Stage
+    from lmk.models.recipe import Stage
+    from lmk.models.recipes import RECIPES
     from lmk.models.training import Trainer, TrainingSet
     from lmk.util.files import atomic_path, write_json
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmk.models.backbones.catalogue import backbone_named, weights_digest
-from lmk.models.recipes import Recipe
+from lmk.models.recipe import Recipe
 from lmk.pipeline.backend import choose_backend, refusal
 from lmk.pipeline.building.handle import Handle
 from lmk.pipeline.building.shared import Shared
