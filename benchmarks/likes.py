@@ -74,7 +74,7 @@ def _decided(
         passes.append(verify(found, gallery, table, table, kept, settings, choose=choose, jobs=2))
     evidence = {"delf": strongest(passes)}
     answers = Answers(found, found)
-    return fuse(Proposed(None, answers, Verified(evidence, evidence), dev, {}, 0), like.system.rule).dev
+    return fuse(Proposed({}, None, answers, Verified(evidence, evidence), dev, {}, 0), like.system.rule).dev
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

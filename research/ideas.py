@@ -12,13 +12,13 @@ import numpy as np
 
 from lmk.ensemble.blend import fit_blend, fit_rule
 from lmk.ensemble.blend_rules import BLENDS
-from lmk.ensemble.fuse import proposal_features
+from lmk.ensemble.fuse import proposal_features, source_features
 from lmk.evaluation import gap_of
 from lmk.models.recipe import Recipe, Stage
 from lmk.retrieval.neighbours import Options, with_logits
 from lmk.retrieval.scores import ABC, PRODUCT
 from research.lab import Answer, Lab, Trial
-from research.stack import Stack, source_features
+from research.stack import Stack
 from research.suppress import fit_suppression
 
 PLAIN, SECOND = "mobilenetv2-gem", "mobilenet-gem"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -39,32 +38,3 @@ class Stack:
         k = predictions.landmarks.shape[1]
         right = self.model.predict_proba(features.reshape(-1, features.shape[2]))[:, 1]
         return best_of(predictions.ids, predictions.landmarks, right.reshape(-1, k), k)
-
-
-def source_features(landmarks: np.ndarray, sources: Sequence[Predictions]) -> np.ndarray:
-    """Features of each proposed landmark by what was blended: its score by each of s sources, its lead over the
-    source's best other landmark, and how many sources have it first. Landmarks (n, k), features (n, k, 2 s + 1)."""
-    columns, named = [], np.zeros(landmarks.shape)
-    for source in sources:
-        columns += _scores_of(source, landmarks)
-        named += source.landmarks[:, :1] == landmarks
-    return np.stack([*columns, named], axis=2)
-
-
-def _scores_of(source: Predictions, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A source's score of each proposal and its lead over the source's best other landmark.
-
-    A landmark that the source does not name gets the lowest score that it gives the query.
-    """
-    # A source that does not name a landmark may still know it, below its list: the lowest score that it gives is the
-    # closest that is known. 0 would set lists of large and of small scores apart by their scale.
-    known = np.where(np.isneginf(source.scores), np.inf, source.scores).min(axis=1, initial=np.inf)
-    lowest = np.where(np.isinf(known), 0.0, known)
-    scores = np.tile(lowest[:, None], (1, landmarks.shape[1]))
-    others = np.tile(lowest[:, None], (1, landmarks.shape[1]))
-    for column in range(source.landmarks.shape[1]):
-        value = np.where(np.isneginf(source.scores[:, column]), lowest, source.scores[:, column])[:, None]
-        same = source.landmarks[:, column, None] == landmarks
-        scores = np.where(same, value, scores)
-        others = np.where(same, others, np.maximum(others, value))
-    return scores, scores - others

@@ -5,15 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmk.data.splits import Queries
 from lmk.ensemble.fuse import (
     LearnedFusion,
     Proposals,
     proposal_features,
     published_sum,
     published_threshold,
+    source_features,
 )
 from lmk.ensemble.fusion_rules import DIVISORS, FUSIONS, LEARNED, PUBLISHED_SUM, PUBLISHED_THRESHOLD
+from lmk.local.evidence import gather
 from lmk.metrics import gap
+from lmk.pipeline import fuse as fusing
+from lmk.pipeline.results import Answers, Neighbours, Verified
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.util.errors import LmkError
 
@@ -152,6 +157,37 @@ def test_features_by_hand():
     first = [0.6, 0.1, 0, np.log(4), 0.9, np.log(8), np.log(8), 0.25, -0.25]
     second = [0.5, -0.1, 1, 0, 0.9, 0, -np.log(8), 0.5, 0.25]
     np.testing.assert_allclose(found, [[first, second]], atol=1e-12)
+
+
+def test_what_was_blended_by_hand():
+    source = Predictions(["q"], [[9, 4, 2]], [[0.8, 0.3, 0.1]])
+    silent = Predictions(["q"], [[NO_LANDMARK]], [[-np.inf]])
+    found = source_features(np.array([[4, 9, 5]]), [source, silent])
+    # 5 is not named by the first source: it gets the lowest score there
+    told = [[0.3, 0.3 - 0.8, 0, 0, 0], [0.8, 0.8 - 0.3, 0, 0, 1], [0.1, 0.1 - 0.8, 0, 0, 0]]
+    np.testing.assert_allclose(found, [told], atol=1e-12)
+
+
+@pytest.mark.parametrize("enough, seen", [(200, True), (201, False)])
+def test_only_a_large_dev_shows_fusion_what_was_blended(monkeypatch, enough, seen):
+    monkeypatch.setattr(fusing, "ENOUGH_FOR_SOURCES", enough)
+    predictions, _, right, truth = drawn_queries(200, 3)
+    one = Predictions(predictions.ids, predictions.landmarks, np.where(right, 0.9, 0.1))  # it knows every answer
+    likeness, none = np.zeros((200, 1), np.float32), np.zeros((200, 3, 2), np.int16)
+    silent = gather(predictions.ids, predictions.landmarks, [["p", "q"]] * 600, none, none, none, 8)
+    found = fusing.fuse(
+        fusing.Proposed(
+            sources={"one": Answers(one, one)},
+            neighbours=Neighbours(predictions, predictions, likeness, likeness),
+            blended=Answers(predictions, predictions),
+            verified=Verified({"rootsift": silent}, {"rootsift": silent}),
+            dev=Queries(predictions.ids, predictions.ids, truth),
+            photo_counts={},
+            seed=0,
+        ),
+        LEARNED,
+    )
+    assert (gap(found.dev.ids, truth, found.dev.best, found.dev.confidence) > 0.95) == seen
 
 
 def test_two_kinds_of_evidence_are_told_side_by_side():

@@ -53,7 +53,7 @@ def decided(like: Like, dev: np.ndarray, *test: np.ndarray) -> Answers:
     asked = Answers(DEV.top(1), TEST.top(1))
     verified = Verified(evidence(DEV, dev), evidence(TEST, *test))
     queries = Queries(DEV.ids, DEV.ids, TRUTH)
-    return fuse(Proposed(None, asked, verified, queries, {}, 0, like.divisor), like.system.rule)
+    return fuse(Proposed({}, None, asked, verified, queries, {}, 0, like.divisor), like.system.rule)
 
 
 def test_vgg16_answers_what_more_than_35_inliers_bear_out_and_nothing_else():

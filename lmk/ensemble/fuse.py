@@ -7,7 +7,7 @@ arrays in line with the predictions, so that this file does not depend on what c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,7 +122,7 @@ def proposal_features(
             was verified.
 
     For scores and for inliers the lead over the best other landmark counts as much as the value. The scores of what was
-    blended are left out: the blend has them, and a regression on a small dev fits their noise (docs/journal/ideas.md).
+    blended are apart (`source_features`): the blend has them, and a regression on a small dev fits their noise.
     """
     k = predictions.landmarks.shape[1]
     blended = np.where(np.isneginf(predictions.scores), 0.0, predictions.scores)
@@ -135,6 +135,36 @@ def proposal_features(
         values = values if name.rpartition(":")[2] in SHARES else np.log1p(values)
         columns += [values, _lead(values)]
     return np.stack(columns, axis=2).astype(np.float64)
+
+
+def source_features(landmarks: np.ndarray, sources: Sequence[Predictions]) -> np.ndarray:
+    """Features of each proposed landmark by what was blended: its score by each of s sources, its lead over the
+    source's best other landmark, and how many sources have it first. Landmarks (n, k), features (n, k, 2 s + 1)."""
+    columns: list[np.ndarray] = []
+    named = np.zeros(landmarks.shape)
+    for source in sources:
+        columns += _scores_of(source, landmarks)
+        named += source.landmarks[:, :1] == landmarks
+    return np.stack([*columns, named], axis=2)
+
+
+def _scores_of(source: Predictions, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A source's score of each proposal and its lead over the source's best other landmark.
+
+    A landmark that the source does not name gets the lowest score that it gives the query.
+    """
+    # A source that does not name a landmark may still know it, below its list: the lowest score that it gives is the
+    # closest that is known. 0 would set lists of large and of small scores apart by their scale.
+    known = np.where(np.isneginf(source.scores), np.inf, source.scores).min(axis=1, initial=np.inf)
+    lowest = np.where(np.isinf(known), 0.0, known)
+    scores = np.tile(lowest[:, None], (1, landmarks.shape[1]))
+    others = np.tile(lowest[:, None], (1, landmarks.shape[1]))
+    for column in range(source.landmarks.shape[1]):
+        value = np.where(np.isneginf(source.scores[:, column]), lowest, source.scores[:, column])[:, None]
+        same = source.landmarks[:, column, None] == landmarks
+        scores = np.where(same, value, scores)
+        others = np.where(same, others, np.maximum(others, value))
+    return scores, scores - others
 
 
 def _lead(values: np.ndarray) -> np.ndarray:

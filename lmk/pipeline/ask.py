@@ -218,6 +218,7 @@ class _Asking:
         blended = blend(sources, dataset.dev, config.candidates, config.seed, metric)
         verified = self._verified(blended.test)
         proposed = Proposed(
+            sources=sources,
             neighbours=near,
             blended=Answers(results[ENSEMBLE].dev, blended.test),
             verified=Verified(results[VERIFICATION].dev, verified),

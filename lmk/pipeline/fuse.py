@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lmk.data.splits import Queries
-from lmk.ensemble.fuse import Fuse, Proposals, proposal_features
+from lmk.ensemble.fuse import Fuse, Proposals, proposal_features, source_features
 from lmk.ensemble.fusion_rules import FUSIONS, Divisor, FusionRule
 from lmk.ensemble.tune import cross_fit, cross_fit_parts
 from lmk.local.evidence import Evidence
 from lmk.metrics import Metric
 from lmk.metrics.ranking import GAP
+from lmk.pipeline.blend import all_context_lists, all_lists
 from lmk.pipeline.dev_parts import DevParts
 from lmk.pipeline.results import Answers, Fitted, Neighbours, Verified
 from lmk.predictions import NO_LANDMARK, Predictions
+
+ENOUGH_FOR_SOURCES = 1000
+"""Dev queries from which on fusion sees the scores of networks and retrieval beside those of their blend: a regression
+on fewer fits their noise, and on more it gains by them ("What fusion sees" in docs/journal/ideas.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +29,9 @@ class Proposed:
     """Inputs of a fusion rule.
 
     Attributes:
+        sources: Answers of recipes and retrieval, by step name.
         neighbours: Those of retrieval; None where it takes no part, and then nothing is learned.
-        blended: The proposals: the blend, spread or not.
+        blended: The proposals: the blend of the sources, spread or not.
         verified: Evidence for them.
         dev: The dev queries.
         photo_counts: Training photos by landmark.
@@ -35,6 +41,7 @@ class Proposed:
         metric: What optimism is measured by.
     """
 
+    sources: Mapping[str, Answers]
     neighbours: Neighbours | None
     blended: Answers
     verified: Verified
@@ -59,12 +66,18 @@ def _fuse_learned(proposed: Proposed, rule: FusionRule) -> Fitted:
     if near is None:
         raise ValueError("A learned rule reads retrieval's likeness to distractors, and there is no retrieval.")
 
-    def described(lists: Predictions, likeness: np.ndarray, evidence: Mapping[str, Evidence]) -> Proposals:
+    sources = proposed.sources if len(truth) >= ENOUGH_FOR_SOURCES else {}
+
+    def described(
+        lists: Predictions, likeness: np.ndarray, evidence: Mapping[str, Evidence], seen: Sequence[Predictions]
+    ) -> Proposals:
         features = proposal_features(lists, proposed.photo_counts, likeness, _proposals(evidence))
+        if seen:
+            features = np.concatenate([features, source_features(lists.landmarks, seen)], axis=2)
         return replace(_given(lists, evidence), features=features)
 
-    dev = described(blended.dev, near.likeness_dev, verified.dev)
-    test = described(blended.test, near.likeness_test, verified.test)
+    dev = described(blended.dev, near.likeness_dev, verified.dev, all_lists(sources, "dev"))
+    test = described(blended.test, near.likeness_test, verified.test, all_lists(sources, "test"))
     right = (blended.dev.landmarks == truth[:, None]) & (blended.dev.landmarks != NO_LANDMARK)
 
     def fit(rows: np.ndarray) -> Fuse:
@@ -87,7 +100,8 @@ def _fuse_learned(proposed: Proposed, rule: FusionRule) -> Fitted:
             lists, fold = blended.context[part], folds[part]
             if fused is None:
                 return lists
-            return fused(described(lists, near.likeness_context[fold], verified.context[part]))
+            seen = all_context_lists(sources, fold)
+            return fused(described(lists, near.likeness_context[fold], verified.context[part], seen))
 
         crossed, context = cross_fit_parts(parts.of_query, proposed.dev.photos, fit_part, apply_part, apply_context)
     fused = fit(np.arange(len(truth)))

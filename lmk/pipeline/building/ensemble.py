@@ -47,7 +47,7 @@ class EnsembleSteps:
     def fusion(self) -> Step:
         """One confidence of recognition and evidence."""
         shared, config = self.shared, self.shared.config
-        needs = (*((RETRIEVAL,) if shared.like is None else ()), proposing_step(config), VERIFICATION)
+        needs = (*self._sources(), proposing_step(config), VERIFICATION)
         code = (*FUSION_CODE, *FUSIONS[config.fusion].code, *shared.metric_code)
         facts = {"rule": config.fusion, "seed": config.seed, "divisor": config.divisor, **shared.metric_facts}
         key = shared.accepted(Key.of(FUSED, facts, [shared.keys[name] for name in needs], code))
@@ -65,6 +65,7 @@ class EnsembleSteps:
     def _fuse(self, results: Mapping[str, Any]) -> Fitted:
         shared, config, dataset = self.shared, self.shared.config, self.shared.dataset
         proposed = Proposed(
+            sources=self._answers(results),
             neighbours=results.get(RETRIEVAL),
             blended=proposals_of(config, results),
             verified=results[VERIFICATION],
