@@ -10,9 +10,10 @@ import pytest
 import tiny
 
 from lmk.data.competitions import read_competition
-from lmk.pipeline.ask import config_of_run, recognize
+from lmk.pipeline.ask import recognize
 from lmk.pipeline.config import Execution, config_of
 from lmk.pipeline.dataset import open_dataset
+from lmk.pipeline.recorded import config_of_run
 from lmk.pipeline.run import Result, make_submission
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.util.errors import LmkError

@@ -209,6 +209,15 @@ def test_a_run_gives_the_rates_of_its_stages(tmp_path):
     ) == pytest.approx(1e3)
 
 
+def test_a_runs_own_image_size_counts_in_its_rates(tmp_path):
+    config = config_of((FROZEN,), image_size=96)
+    said = by_stage(forecast(SMALL, config, MEASURED, GPUS["t4"], 2))[FROZEN]
+    record = record_of("small-1", {FROZEN: 3 * said}, **config.to_dict())
+    write_record(record, tmp_path / "runs" / "small-1")
+    factors = measured_factors(Workspace(tmp_path), MEASURED, GPUS["t4"], 2)
+    assert factors[FROZEN] == (pytest.approx(3), "small-1")
+
+
 def lmk(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
     monkeypatch.setattr("sys.argv", ["lmk", *words])
     with pytest.raises(SystemExit) as left:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ from lmk.local.features import FeatureTable, LocalFeatures
 from lmk.local.kinds import kinds_of
 from lmk.local.verify import verify
 from lmk.metrics.registry import find_metric
-from lmk.models.recipe import Recipe, Stage
 from lmk.pipeline.backend import running_backend
 from lmk.pipeline.blend import blend
 from lmk.pipeline.build import build
@@ -30,6 +29,7 @@ from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import READ_SIDE, TOP_K, Config, Execution
 from lmk.pipeline.dataset import Dataset, Part, open_dataset
 from lmk.pipeline.fuse import Proposed, fuse, photo_counts
+from lmk.pipeline.recorded import config_of_run
 from lmk.pipeline.results import Answers, Neighbours, Verified
 from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, execute, networks_of
 from lmk.pipeline.verify import write_matches
@@ -38,7 +38,7 @@ from lmk.retrieval.descriptors import side_by_side
 from lmk.retrieval.neighbours import Options, find_landmarks
 from lmk.retrieval.scores import KNN
 from lmk.runs import RunRecord
-from lmk.util.errors import LmkError, reason_of
+from lmk.util.errors import LmkError
 from lmk.util.store import ArrayStore
 
 if TYPE_CHECKING:  # loads Keras
@@ -78,28 +78,6 @@ class Recognition:
     candidates: tuple[Candidate, ...]
     is_probability: bool
     draw: Callable[[Path], int]
-
-
-def config_of_run(record: RunRecord) -> Config:
-    """The configuration that a run recorded.
-
-    Raises:
-        LmkError: It is of another version of lmk.
-    """
-    settings = dict(record.settings)
-    try:
-        recipes = tuple(_recipe(settings["recipe_fields"][name], name) for name in settings["recipes"])
-        known = {field.name for field in fields(Config)} - {"recipes", "accepted"}
-        return Config(recipes, **{name: value for name, value in settings.items() if name in known})
-    except (KeyError, TypeError) as error:
-        raise LmkError(
-            f"{record.run} was made by another version of lmk ({reason_of(error)}). Run it again: {record.command}"
-        ) from error
-
-
-def _recipe(values: Mapping[str, Any], name: str) -> Recipe:
-    stages = tuple(Stage(**stage) for stage in values["stages"])
-    return Recipe(**{**values, "name": name, "stages": stages, "hidden": tuple(values["hidden"])})
 
 
 def recognize(record: RunRecord, photos: Sequence[Path], execution: Execution) -> list[Recognition]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from math import ceil
 
@@ -26,10 +26,11 @@ from lmk.pipeline.amounts import (
     local_bytes,
     stored_bytes,
 )
-from lmk.pipeline.config import CONTEXT_CANDIDATES, Config, config_of
+from lmk.pipeline.config import CONTEXT_CANDIDATES, Config
 from lmk.pipeline.delf import PCA_PHOTOS
 from lmk.pipeline.described import BUDGET, NEIGHBOURS
 from lmk.pipeline.rates import GPU_CORES, Gpu, Rates, gpu_share
+from lmk.pipeline.recorded import config_of_run
 from lmk.pipeline.steps import (
     DELF_NETWORK,
     ENSEMBLE,
@@ -45,7 +46,7 @@ from lmk.pipeline.steps import (
 )
 from lmk.retrieval.neighbours import HALF_FROM
 from lmk.retrieval.whitening import DIMENSIONS
-from lmk.runs import RunRecord, all_records
+from lmk.runs import all_records
 from lmk.util.errors import LmkError
 from lmk.util.store import IN_MEMORY
 from lmk.util.workspace import Workspace
@@ -183,9 +184,9 @@ def measured_factors(workspace: Workspace, rates: Rates, gpu: Gpu, jobs: int) ->
     found: dict[str, tuple[float, str]] = {}
     for record in all_records(workspace.runs):
         try:
-            costs = forecast(Size.of_dict(record.size), config_of_record(record), rates, gpu, jobs)
+            costs = forecast(Size.of_dict(record.size), config_of_run(record), rates, gpu, jobs)
         except (ValueError, KeyError, TypeError, AttributeError, LmkError) as error:
-            log.info("%s gives no rates: %r.", record.run, error)  # of a recipe that is lost, say
+            log.info("%s gives no rates: %r.", record.run, error)  # of another version of lmk, say
             continue
         said: dict[str, float] = {}
         for cost in costs:
@@ -194,16 +195,6 @@ def measured_factors(workspace: Workspace, rates: Rates, gpu: Gpu, jobs: int) ->
             if said.get(stage):
                 found[stage] = max(found.get(stage, (0.0, "")), (seconds / said[stage], record.run))
     return found
-
-
-def config_of_record(record: RunRecord) -> Config:
-    """The configuration of a run, as far as costs depend on it.
-
-    Raises:
-        LmkError: A recipe is lost.
-    """
-    known = {part.name for part in fields(Config)} - {"recipes", "accepted"}
-    return config_of(record.recipes, **{name: value for name, value in record.settings.items() if name in known})
 
 
 def _trainings(config: Config, size: Size) -> int:
