@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from lmk.metrics import gap
-from lmk.models.recipes import RECIPES, Recipe
+from lmk.models.recipe import Recipe
+from lmk.models.recipes import RECIPES
 from lmk.predictions import NO_LANDMARK, Predictions, write_submission
 from lmk.util.errors import LmkError
 
