@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 PCA_PHOTOS, PCA_FEATURES = 100, 200
 """Training photos whose features the PCA is fitted to, and features of each: 20,000 vectors for 40 components."""
+PCA_ZOOM = 1.0
+"""The largest scale that they are taken from: larger ones are three quarters of DELF's work on a photo, and their
+features vary as those of the others do (docs/journal/local-features.md)."""
 MOST_WITHOUT_PCA = 256
 """Channels of a published model up to which its descriptors are taken as they are where no PCA came with it."""
 PCA_BATCH = 10
@@ -142,17 +145,17 @@ class DelfExtractor:
             network, pca = published.load_published(self.published, self.recipe.dimensions, POLICIES[self.precision])
             if pca is None and network.backbone.output_shape[-1] > MOST_WITHOUT_PCA:
                 pca = self._own_pca(network)
-            return self._with(network, pca)
+            return self._with(network, pca, self.options)
         return self._trained()
 
-    def _with(self, network: DelfNetwork, pca: Pca | None) -> Delf:
+    def _with(self, network: DelfNetwork, pca: Pca | None, options: DelfOptions) -> Delf:
         """A network as it runs on the device: a compiled one gets canvases of few sizes, a CPU batches by pixels."""
         from lmk.models.device import jit_for_device
 
         compiled = jit_for_device()
         threads = min(GPU_THREADS if compiled else self.jobs, cpu_count())
         canvases = Canvases() if compiled else None
-        return Delf(network.dense(self.max_features), network.fields, pca, self.options, PIXELS, threads, canvases)
+        return Delf(network.dense(self.max_features), network.fields, pca, options, PIXELS, threads, canvases)
 
     def _trained(self) -> Delf:
         import keras
@@ -173,7 +176,7 @@ class DelfExtractor:
             write_history(history_of(weights), history)
             save_delf(network, weights)
             seal(weights)
-        return self._with(network, self._own_pca(network))
+        return self._with(network, self._own_pca(network), self.options)
 
     def _own_pca(self, network: DelfNetwork) -> Pca:
         """The PCA that is fitted to training photos, and kept."""
@@ -184,11 +187,12 @@ class DelfExtractor:
         return Pca.load(path)
 
     def _fit_pca(self, network: DelfNetwork) -> Pca:
-        """The PCA of features of training photos, as they are extracted."""
+        """The PCA of features of training photos, none of which is enlarged."""
         rng = np.random.default_rng(self.recipe.training.seed)
         every = self.part.photos
         ids = every[np.sort(rng.permutation(len(every))[:PCA_PHOTOS])]
-        whole, chosen = self._with(network, None), []
+        scales = tuple(scale for scale in self.options.scales if scale <= PCA_ZOOM) or self.options.scales
+        whole, chosen = self._with(network, None, replace(self.options, scales=scales)), []
         with self.progress("DELF: PCA", len(ids), "photos") as advance:
             for start in range(0, len(ids), PCA_BATCH):
                 for photo in whole([self.read(name) for name in ids[start : start + PCA_BATCH].tolist()]):

@@ -13,6 +13,7 @@ from itertools import pairwise
 from math import ceil
 
 from lmk.data.sizes import Size
+from lmk.local.delf import SCALES
 from lmk.local.kinds import DELF, LOCAL_FEATURES, kinds_of
 from lmk.local.rootsift import RootSift
 from lmk.models.backbones.catalogue import BACKBONES, backbone_named
@@ -27,7 +28,7 @@ from lmk.pipeline.amounts import (
     stored_bytes,
 )
 from lmk.pipeline.config import CONTEXT_CANDIDATES, Config
-from lmk.pipeline.delf import PCA_PHOTOS
+from lmk.pipeline.delf import PCA_PHOTOS, PCA_ZOOM
 from lmk.pipeline.described import BUDGET, NEIGHBOURS
 from lmk.pipeline.rates import GPU_CORES, Gpu, Rates, gpu_share
 from lmk.pipeline.recorded import config_of_run
@@ -311,6 +312,11 @@ def _delf_passes(size: Size, backbone: str, photos: float) -> Work:
     return _passes(backbone, photos * macs, photos)
 
 
+def _not_enlarged() -> float:
+    """Share of DELF's pixels that the PCA's features are taken from."""
+    return sum(scale**2 for scale in SCALES if scale <= PCA_ZOOM) / sum(scale**2 for scale in SCALES)
+
+
 def _recipe_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe, tables: float) -> Iterator[Cost]:
     """Features, networks and answers of a recipe."""
     for step, (work, disk, memory) in _recipe(size, config, rates, recipe).items():
@@ -432,7 +438,7 @@ def _delf_network(size: Size, rates: Rates, gpu: Gpu, backbone: str, tables: flo
     side = (training.side / backbone_named(backbone).image_size) ** 2
     steps = training.epochs * ceil(views / training.batch_size)
     work = _passes(backbone, views * side * backbone_named(backbone).giga_macs * 1e9, views)
-    work += _delf_passes(size, backbone, min(size.train, PCA_PHOTOS))
+    work += _delf_passes(size, backbone, min(size.train, PCA_PHOTOS) * _not_enlarged())
     work += Work(fixed=rates["start"].value + steps * rates["attention"].value)
     return Cost(
         DELF_NETWORK, VERIFICATION, work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes), memory=tables
