@@ -4,7 +4,8 @@ Runs `lmk make-submission` in every setting with every seed, with each choice of
 A lead is the mean difference in GAP of two stages' dev answers with the 95 % interval of a bootstrap over seeds and
 queries; no solution is read.
 
-    python -m research.stages COMPETITION --weights DIR --folder DIR [--setting NAME] [--seeds 5] [--json | --markdown]
+    python -m research.stages COMPETITION --weights DIR --folder DIR [--setting NAME] [--kinds none] [--seeds 5] \
+        [--json | --markdown]
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from research.harder import SETTINGS, make_harder
 DEFAULT = "rootsift,delf"
 KINDS = (DEFAULT, "rootsift,xfeat", "delf,xfeat", "rootsift,delf,xfeat")
 """Choices of local features; all but the first are compared with it."""
+NONE = "none"
+"""Compares stages alone."""
 ALONE = "--no-spread"
 """The choice that answers each photo alone, without the ridge head, too."""
 COMPARED = {
@@ -54,6 +57,8 @@ def rows_of(runs: Mapping[str, Sequence[FinishedRun]], setting: str) -> list[dic
 
     rows: list[dict[str, object]] = []
     for name, ((first, before), (second, after)) in COMPARED.items():
+        if second not in runs:
+            continue
         pairs = list(zip(runs[first], runs[second], strict=True))
         told = paired(
             [one.dev[before] for one, _ in pairs],
@@ -94,17 +99,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--weights", required=True, help="as for make-submission")
     options.add_argument("--folder", type=Path, required=True, help="for the harder competitions and a workspace")
     options.add_argument("--setting", choices=SETTINGS, action="append", help="all without")
+    options.add_argument("--kinds", choices=[*KINDS[1:], NONE], action="append", help="compared ones; all without")
     options.add_argument("--seeds", type=int, default=5)
     options.add_argument("--folds", type=int, default=3)
     options.add_argument("--tests", type=int, default=200, help="test photos that answers are spread over")
     options.add_argument("--markdown", action="store_true", help="print a table of Markdown on stdout")
     words = options.parse_args(arguments)
 
+    others = [kinds for kinds in words.kinds or KINDS[1:] if kinds != NONE]
     rows, spent = [], []
     for setting in words.setting or SETTINGS:
         competition = words.folder / setting.replace(", ", "-").replace(" ", "-")
         make_harder(words.competition, competition, replace(SETTINGS[setting], tests=words.tests))
-        runs: dict[str, list[FinishedRun]] = {choice: [] for choice in (*KINDS, ALONE)}
+        runs: dict[str, list[FinishedRun]] = {choice: [] for choice in (DEFAULT, ALONE, *others)}
         for seed in range(words.seeds):
             for choice, found in runs.items():
                 found.append(run(competition, words.weights, words.folder / "workspace", choice, seed, words.folds))
