@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 PCA_PHOTOS, PCA_FEATURES = 100, 200
 """Training photos whose features the PCA is fitted to, and features of each: 20,000 vectors for 40 components."""
 PCA_ZOOM = 1.0
-"""The largest scale that they are taken from: larger ones are three quarters of DELF's work on a photo, and their
-features vary as those of the others do (docs/journal/local-features.md)."""
+"""The largest scale that they are taken from: larger ones are three quarters of DELF's work on a photo, and without
+them the axes keep nearly as much of the variance of all features (docs/journal/competitions.md)."""
 MOST_WITHOUT_PCA = 256
 """Channels of a published model up to which its descriptors are taken as they are where no PCA came with it."""
 PCA_BATCH = 10
