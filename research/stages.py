@@ -40,9 +40,9 @@ COMPARED = {
 
 
 def run(competition: Path, weights: str, workspace: Path, choice: str, seed: int, folds: int) -> FinishedRun:
-    """A run of lmk; what the workspace holds is not computed again."""
-    words = ["--local-features", DEFAULT, choice] if choice == ALONE else ["--local-features", choice]
-    name = f"{competition.name}-{choice.strip('-').replace(',', '-')}-{seed}"
+    """A run of lmk; what the workspace holds is not computed again. The choice may name kinds and then `ALONE`."""
+    words = ["--local-features", DEFAULT, choice] if choice == ALONE else ["--local-features", *choice.split()]
+    name = f"{competition.name}-{choice.strip('-').replace(',', '-').replace(' ', '-')}-{seed}"
     found = subprocess.run(
         [sys.executable, "-m", "lmk", "make-submission", "-c", competition, "--weights", weights, "-w", workspace,
          "--seed", str(seed), "--folds", str(folds), "--out", workspace / f"{name}.csv", "--json", *words],
