@@ -6,12 +6,16 @@ Choices must hold there, too; the seeds of a run vary its split and networks, wh
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
+
+from benchmarks.output import parser
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,28 @@ SETTINGS = {
     "all three": Harder(photos=4, distractors=15, side=128),
 }
 """Settings by name."""
+
+
+def harder_parser(command: str, doc: str | None) -> ArgumentParser:
+    """The parser of a command that runs lmk in `SETTINGS` of a competition, with several seeds."""
+    options = parser(command, doc)
+    options.add_argument("competition", type=Path)
+    options.add_argument("--weights", required=True, help="as for make-submission")
+    options.add_argument("--folder", type=Path, required=True, help="for the harder competitions and a workspace")
+    options.add_argument("--setting", choices=SETTINGS, action="append", help="all without")
+    options.add_argument("--seeds", type=int, default=5)
+    options.add_argument("--folds", type=int, default=3)
+    options.add_argument("--tests", type=int, default=200, help="test photos that answers are spread over")
+    options.add_argument("--markdown", action="store_true", help="print a table of Markdown on stdout")
+    return options
+
+
+def made_harder(words: Namespace) -> Iterator[tuple[str, Path]]:
+    """Each setting that the words of `harder_parser` ask for, and its competition, which is made where it is not."""
+    for setting in words.setting or SETTINGS:
+        competition = words.folder / setting.replace(", ", "-").replace(" ", "-")
+        make_harder(words.competition, competition, replace(SETTINGS[setting], tests=words.tests))
+        yield setting, competition
 
 
 def make_harder(source: Path, folder: Path, harder: Harder, seed: int = 0) -> None:

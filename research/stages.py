@@ -14,20 +14,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.output import parser, show
+from benchmarks.output import show
 from lmk.report.record import FinishedRun, load_run
 from lmk.util.workspace import Workspace
-from research.harder import SETTINGS, make_harder
+from research.harder import harder_parser, made_harder
 
 DEFAULT = "rootsift,delf"
 KINDS = (DEFAULT, "rootsift,xfeat", "delf,xfeat", "rootsift,delf,xfeat")
 """Choices of local features; all but the first are compared with it."""
 NONE = "none"
 """Compares stages alone."""
-ALONE = "--no-spread"
+ALONE = f"{DEFAULT} --no-spread"
 """The choice that answers each photo alone, without the ridge head, too."""
 COMPARED = {
     "one ridge head in the blend": ((ALONE, "ensemble"), (DEFAULT, "ensemble")),
@@ -40,12 +39,12 @@ COMPARED = {
 
 
 def run(competition: Path, weights: str, workspace: Path, choice: str, seed: int, folds: int) -> FinishedRun:
-    """A run of lmk; what the workspace holds is not computed again. The choice may name kinds and then `ALONE`."""
-    words = ["--local-features", DEFAULT, choice] if choice == ALONE else ["--local-features", *choice.split()]
-    name = f"{competition.name}-{choice.strip('-').replace(',', '-').replace(' ', '-')}-{seed}"
+    """A run of lmk; what the workspace holds is not computed again. The choice names kinds, and options may follow."""
+    name = f"{competition.name}-{choice.replace(' --', '-').replace(',', '-')}-{seed}"
     found = subprocess.run(
         [sys.executable, "-m", "lmk", "make-submission", "-c", competition, "--weights", weights, "-w", workspace,
-         "--seed", str(seed), "--folds", str(folds), "--out", workspace / f"{name}.csv", "--json", *words],
+         "--seed", str(seed), "--folds", str(folds), "--out", workspace / f"{name}.csv", "--json",
+         "--local-features", *choice.split()],
         stdout=subprocess.PIPE, check=True,
     )  # fmt: skip
     return load_run(Workspace.open(workspace), json.loads(found.stdout)["run"])
@@ -94,23 +93,13 @@ def markdown(rows: Sequence[Mapping]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command `python -m research.stages`."""
-    options = parser("stages", __doc__)
-    options.add_argument("competition", type=Path)
-    options.add_argument("--weights", required=True, help="as for make-submission")
-    options.add_argument("--folder", type=Path, required=True, help="for the harder competitions and a workspace")
-    options.add_argument("--setting", choices=SETTINGS, action="append", help="all without")
+    options = harder_parser("stages", __doc__)
     options.add_argument("--kinds", choices=[*KINDS[1:], NONE], action="append", help="compared ones; all without")
-    options.add_argument("--seeds", type=int, default=5)
-    options.add_argument("--folds", type=int, default=3)
-    options.add_argument("--tests", type=int, default=200, help="test photos that answers are spread over")
-    options.add_argument("--markdown", action="store_true", help="print a table of Markdown on stdout")
     words = options.parse_args(arguments)
 
     others = [kinds for kinds in words.kinds or KINDS[1:] if kinds != NONE]
     rows, spent = [], []
-    for setting in words.setting or SETTINGS:
-        competition = words.folder / setting.replace(", ", "-").replace(" ", "-")
-        make_harder(words.competition, competition, replace(SETTINGS[setting], tests=words.tests))
+    for setting, competition in made_harder(words):
         runs: dict[str, list[FinishedRun]] = {choice: [] for choice in (DEFAULT, ALONE, *others)}
         for seed in range(words.seeds):
             for choice, found in runs.items():

@@ -30,7 +30,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.output import parser, show
+from benchmarks.output import show
 from lmk.data.competitions import read_competition
 from lmk.ensemble.tune import cross_fit, cross_fit_parts
 from lmk.local.compare import compare, comparison_settings
@@ -42,17 +42,15 @@ from lmk.pipeline.building.proposals import head_steps, proposals_of
 from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import Execution
 from lmk.pipeline.dataset import open_dataset
-from lmk.pipeline.fuse import Proposed, fuse, photo_counts
 from lmk.pipeline.key import Key
 from lmk.pipeline.recorded import config_of_run
-from lmk.pipeline.results import Answers, Fitted, Verified
-from lmk.pipeline.spread import spread_answers
-from lmk.pipeline.steps import FUSED, RETRIEVAL, SPREAD, SPREAD_FUSED, VERIFICATION, execute
+from lmk.pipeline.results import Fitted, SpreadAnswers, Verified
+from lmk.pipeline.steps import FUSED, SPREAD_FUSED, VERIFICATION, execute
 from lmk.predictions import NO_LANDMARK, Predictions, best_of, photo_of_query
 from lmk.report.record import FinishedRun
 from lmk.util.store import ArrayStore
 from lmk.util.workspace import Workspace
-from research.harder import SETTINGS, make_harder
+from research.harder import harder_parser, made_harder
 from research.stages import run
 
 KINDS = ("rootsift,xfeat",)
@@ -209,6 +207,7 @@ class Rerun:
         competition = read_competition(record.competition, Path(record.root))
         self.dataset = open_dataset(self.config, competition, self.execution)
         steps = build(self.config, self.dataset, self.execution)
+        self.steps = {step.name: step for step in steps}
         targets = [*head_steps(self.config), *targets_of(self.config)]
         self.results = execute(steps, targets, self.execution).results
         self.shared = Shared(self.config, self.dataset, self.execution)
@@ -242,7 +241,7 @@ class Rerun:
         for name, found in inliers.items():
             more = [gathered(of, at, one[0].landmarks.shape) for of, at, one in zip(found, chosen, asked, strict=True)]
             further = [{**one[2], name: each} for one, each in zip(asked, more, strict=True)]
-            anew = self._fused(proposed, Verified(further[0], further[1], tuple(further[2:])))
+            anew = self._fused(Verified(further[0], further[1], tuple(further[2:])))
             lists = [(one[1], each.of(one[0], one[1])) for one, each in zip(asked, more, strict=True)]
             for how, answers in ((name, anew), (f"{name}, {SECOND}", self._fused_again(lists))):
                 after[how] = {FUSED: answers.dev} | ({SPREAD_FUSED: self._spread(answers)} if spread else {})
@@ -292,25 +291,10 @@ class Rerun:
         with self.execution.workspace.alone() if len(store.missing(names)) else nullcontext():
             return store.collect(names, compute, SHARD)
 
-    def _fused(self, proposed: Answers, verified: Verified) -> Fitted:
+    def _fused(self, verified: Verified) -> Fitted:
         """As the run fuses, with this evidence."""
-        heads = zip(self.config.recipes, head_steps(self.config), strict=True)
-        sources = {recipe.name: self.results[step] for recipe, step in heads}
-        near = self.results[RETRIEVAL]
-        return fuse(
-            Proposed(
-                sources={**sources, RETRIEVAL: near},
-                neighbours=near,
-                blended=proposed,
-                verified=verified,
-                dev=self.dataset.dev,
-                photo_counts=photo_counts(self.dataset.competition.train_landmarks),
-                seed=self.config.seed,
-                metric=self.shared.metric,
-                parts=self.shared.parts if self.config.spreads else None,
-            ),
-            self.config.fusion,
-        )
+        found: Fitted = self.steps[FUSED].compute({**self.results, VERIFICATION: verified})
+        return found
 
     def _fused_again(self, asked: Sequence[tuple[Predictions, Glued]]) -> Fitted:
         """Fused lists of dev, of test and of each context, with the probabilities of a second regression where photos
@@ -336,9 +320,8 @@ class Rerun:
 
     def _spread(self, fused: Fitted) -> Predictions:
         """Fused dev lists, spread as the run spreads them."""
-        split, graphs, inliers = self.dataset.split, self.results[RETRIEVAL].graphs, self.results[SPREAD].inliers
-        landmarks = (split.train_ids, split.train_landmarks)
-        return spread_answers(self.shared.parts, fused, graphs, inliers, landmarks, self.shared.metric).dev
+        found: SpreadAnswers = self.steps[SPREAD_FUSED].compute({**self.results, FUSED: fused})
+        return found.dev
 
     def _area(self, answers: Predictions, scores: np.ndarray, rows: np.ndarray) -> float:
         """ROC area of scores (n,) for right against wrong answers of the queries in `rows`; NaN of one sort alone."""
@@ -400,20 +383,12 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command `python -m research.undecided`."""
-    options = parser("undecided", __doc__)
-    options.add_argument("competition", type=Path)
-    options.add_argument("--weights", required=True, help="as for make-submission")
-    options.add_argument("--folder", type=Path, required=True, help="for the harder competitions and a workspace")
-    options.add_argument("--setting", choices=SETTINGS, action="append", help="all without")
+    options = harder_parser("undecided", __doc__)
     options.add_argument(
         "--local-features", action="append", help=f"first evidence; --no-spread may follow; {KINDS[0]} without"
     )
     options.add_argument("--bounds", type=float, nargs=2, action="append", help="repeat it; 0.1 0.9 without")
     options.add_argument("--fused", action="store_true", help="match dev alone and spread nothing once more")
-    options.add_argument("--seeds", type=int, default=5)
-    options.add_argument("--folds", type=int, default=3)
-    options.add_argument("--tests", type=int, default=200, help="test photos that answers are spread over")
-    options.add_argument("--markdown", action="store_true", help="print a table of Markdown on stdout")
     words = options.parse_args(arguments)
 
     from lmk.models.start import start_keras
@@ -421,9 +396,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start_keras()
     rows: list[Row] = []
     workspace = Workspace.open(words.folder / "workspace")
-    for setting in words.setting or SETTINGS:
-        competition = words.folder / setting.replace(", ", "-").replace(" ", "-")
-        make_harder(words.competition, competition, replace(SETTINGS[setting], tests=words.tests))
+    for setting, competition in made_harder(words):
         for kinds in words.local_features or KINDS:
             runs = [
                 Rerun(run(competition, words.weights, workspace.root, kinds, seed, words.folds), workspace)
