@@ -79,10 +79,11 @@ def head(photos: int, landmarks: int, queries: int, steps: int, kind: str, lists
     import keras
 
     from lmk.evaluation import gap_of
+    from lmk.models.learner import TrainingSet
     from lmk.models.network import build_network
     from lmk.models.prediction import predict_features
     from lmk.models.recipe import Recipe, Stage
-    from lmk.models.training import Trainer, TrainingSet
+    from lmk.models.training import Trainer
 
     found: Figures = {}
     known, shown, asked, truth = synthetic(photos, landmarks, queries)

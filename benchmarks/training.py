@@ -91,11 +91,12 @@ def _work(given) -> None:
     from lmk.evaluation import gap_of
     from lmk.models.device import gpus, on_all_devices
     from lmk.models.extract import forward
+    from lmk.models.learner import TrainingSet
     from lmk.models.network import build_extractor, build_network
     from lmk.models.prediction import predict_features
     from lmk.models.recipe import Stage
     from lmk.models.recipe_files import find_recipe
-    from lmk.models.training import Trainer, TrainingSet
+    from lmk.models.training import Trainer
     from lmk.predictions import NO_LANDMARK
 
     began = time.perf_counter()

@@ -21,7 +21,7 @@ from lmk.metrics.ranking import GAP
 from lmk.pipeline.build import build
 from lmk.pipeline.config import Execution, config_of
 from lmk.pipeline.dataset import open_competition, open_dataset
-from lmk.pipeline.run import shift_features
+from lmk.pipeline.likeness import shift_features
 from lmk.pipeline.steps import ENSEMBLE, RETRIEVAL, execute
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.shift import measure_shift

@@ -26,9 +26,10 @@ from lmk.demo import buildings, distractors
 from lmk.demo.scenes import photograph, settle
 from lmk.models.backbones.build import network_of
 from lmk.models.backbones.catalogue import BACKBONES
+from lmk.models.learner import TrainingSet
 from lmk.models.network import build_extractor, build_network, calibrate_normalization
 from lmk.models.recipe import Recipe, Stage
-from lmk.models.training import Trainer, TrainingSet
+from lmk.models.training import Trainer
 from lmk.predictions import NO_LANDMARK
 
 FIRST_BUILDING = 1_000_000

@@ -14,9 +14,10 @@ from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.building.verification import VerificationSteps
 from lmk.pipeline.config import Execution, config_of
 from lmk.pipeline.dataset import dataset_of, open_dataset
+from lmk.pipeline.figures import figures
 from lmk.pipeline.key import Key
+from lmk.pipeline.recording import keep_record
 from lmk.pipeline.results import Answers, Blended
-from lmk.pipeline.run import figures, keep_record
 from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, Outcome, Step
 from lmk.predictions import Predictions, best_of
 from lmk.util.workspace import Workspace

@@ -66,7 +66,8 @@ import tempfile
 from dataclasses import replace
 from lmk.models.network import build_extractor, build_network
 from lmk.models.recipe_files import find_recipe
-from lmk.models.training import Trainer, TrainingSet
+from lmk.models.learner import TrainingSet
+from lmk.models.training import Trainer
 rng = np.random.default_rng(0)
 classes = np.arange(24) % 4 - 1
 colours = rng.integers(60, 200, (5, 3))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import lmk.data.images
+from lmk.data.headers import count_scans, jpeg_header, webp_size
 from lmk.data.images import MAX_MEGAPIXELS, UnreadablePhoto, decode_photo, read_photo, resize
 from lmk.util.errors import LmkError
 
@@ -476,7 +477,7 @@ def test_a_webp_that_declares_too_much_is_refused_before_anything_is_made_room_f
 def test_the_size_in_a_webp_header_is_that_of_the_photo(mode, options):
     with io.BytesIO() as file:
         Image.new(mode, (71, 33), 7).save(file, "WEBP", exif=Image.Exif(), **options)
-        assert lmk.data.images._webp_size(file.getvalue()) == (71, 33)
+        assert webp_size(file.getvalue()) == (71, 33)
 
 
 def progressive(size: int) -> bytes:
@@ -488,15 +489,15 @@ def progressive(size: int) -> bytes:
 def with_scans(data: bytes, scans: int) -> bytes:
     """The JPEG with its last scan repeated until it has so many."""
     end, last = data.rindex(b"\xff\xd9"), data.rindex(b"\xff\xda")
-    return data[:end] + data[last:end] * (scans - lmk.data.images._count_scans(data)) + data[end:]
+    return data[:end] + data[last:end] * (scans - count_scans(data)) + data[end:]
 
 
 def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(monkeypatch):
     data = progressive(64)
-    assert 5 < lmk.data.images._count_scans(data) < 20
+    assert 5 < count_scans(data) < 20
     assert decode_photo(data).shape == (64, 64, 3)
     hidden = data.replace(b"\xff\xda", b"\xff\xfe\x00\x06\xff\xd9\xff\xd9" + b"\xff\xda", 1)  # an end within a comment
-    assert lmk.data.images._count_scans(hidden) == lmk.data.images._count_scans(data)
+    assert count_scans(hidden) == count_scans(data)
     with pytest.raises(LmkError, match="more than 64 scans"):
         decode_photo(with_scans(data, 2000))
     monkeypatch.setattr(lmk.data.images, "MAX_SCANNED_MEGAPIXELS", 0.03)
@@ -506,16 +507,16 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(monkeypatch):
 
 @pytest.mark.parametrize(("kind", "data"), variants().items(), ids=list(variants()))
 def test_a_jpegs_header_says_whether_it_has_one_scan(kind, data):
-    header = lmk.data.images._jpeg_header(data)
+    header = jpeg_header(data)
     assert header.end == data.index(b"\xff\xda")
     assert header.one_scan == (kind != "progressive")
-    assert header.one_scan == (lmk.data.images._count_scans(data) == 1)
+    assert header.one_scan == (count_scans(data) == 1)
 
 
 def test_a_scan_of_some_components_is_not_the_only_one():
     data = bytearray(encode(scene(), "JPEG"))
     data[data.index(b"\xff\xda") + 4] = 1  # of three
-    assert not lmk.data.images._jpeg_header(bytes(data)).one_scan
+    assert not jpeg_header(bytes(data)).one_scan
 
 
 def test_a_header_that_decoders_read_otherwise_hides_no_scans():

@@ -13,7 +13,8 @@ from lmk.kaggle.bundle import make_bundle
 from lmk.kaggle.kernels import Kernel, new_kernel, source_of
 from lmk.kaggle.run_locally import play
 from lmk.kaggle.session import LONGEST, margin
-from lmk.kaggle.train_loop import FAILED, FINISHED, UNFINISHED, Training, TrainingLoop, read_training
+from lmk.kaggle.train_loop import TrainingLoop
+from lmk.kaggle.training_memory import FAILED, FINISHED, UNFINISHED, Training, read_training
 from lmk.util.errors import LimitError, LmkError, RemoteError
 
 SLUG = "tiny-landmarks"
@@ -220,7 +221,7 @@ def test_a_damaged_memory_is_one_clear_line(kernel, text):
 
 
 def test_failures_are_counted_from_the_last_session_that_did_not_fail():
-    from lmk.kaggle.train_loop import Session
+    from lmk.kaggle.training_memory import Session
 
     states = [FAILED, UNFINISHED, FAILED, FAILED]
     training = Training(sessions=[Session(n, 60, "", state=state) for n, state in enumerate(states)])

@@ -20,9 +20,10 @@ from lmk.pipeline.building.networks import NetworkSteps
 from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import Config, Execution, config_of
 from lmk.pipeline.dataset import Dataset, open_dataset
+from lmk.pipeline.figures import submitted_stage
 from lmk.pipeline.plan import StepPlan, plan_steps
 from lmk.pipeline.results import Answers
-from lmk.pipeline.run import Result, make_submission, submitted_stage
+from lmk.pipeline.run import Result, make_submission
 from lmk.pipeline.steps import context_of, execute
 from lmk.predictions import NO_LANDMARK, Predictions, read_submission
 from lmk.retrieval.published import RETRIEVALS, Described

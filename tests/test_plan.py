@@ -13,7 +13,8 @@ from lmk.data.splits import make_split
 from lmk.models.recipes import RECIPES
 from lmk.pipeline.amounts import compared_photos
 from lmk.pipeline.config import config_of
-from lmk.pipeline.forecast import FETCH, PHOTOS, SUBMISSION, Cost, forecast, head_weights, measured_factors
+from lmk.pipeline.costs import Cost
+from lmk.pipeline.forecast import FETCH, PHOTOS, SUBMISSION, forecast, head_weights, measured_factors
 from lmk.pipeline.rates import GPU_SHARES, GPUS, MEASURED, Rate, gpu_share
 from lmk.pipeline.steps import FUSED, RETRIEVAL, VERIFICATION
 from lmk.runs import DevFigures, RunRecord, write_record

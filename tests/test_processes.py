@@ -42,7 +42,8 @@ start_keras(team)
 import keras
 from lmk.models import device
 from lmk.models import distributed as hosts
-from lmk.models.training import Trainer, TrainingSet
+from lmk.models.learner import TrainingSet
+from lmk.models.training import Trainer
 from test_train import CLASSES, IDS, TUNED, new_network, read, weights
 
 if len(keras.distribution.list_devices()) > team.processes:  # as if they were GPUs

@@ -43,7 +43,7 @@ INERT = {
     "lmk.local.draw", "lmk.metrics", "lmk.retrieval.scores", "lmk.pipeline.systems",
 }  # fmt: skip
 """Modules that carry numbers, or whose values stand in keys by themselves, and that make none."""
-READ = {"lmk.data.images", "lmk.data.views", "lmk.data.splits", "lmk.predictions"}
+READ = {"lmk.data.headers", "lmk.data.images", "lmk.data.views", "lmk.data.splits", "lmk.predictions"}
 """Modules in the keys of photos and of the split, which every key holds."""
 
 

@@ -13,12 +13,13 @@ import tiny
 from lmk.models import training as train
 from lmk.models.backbones.build import network_of
 from lmk.models.extract import forward
+from lmk.models.learner import TrainingSet
 from lmk.models.network import Network, build_network
 from lmk.models.pooling import GeM
 from lmk.models.recipe import HEAD_ONLY, Recipe, Stage
 from lmk.models.recipe_files import find_recipe
 from lmk.models.saved import load_network, save_network
-from lmk.models.training import Trainer, TrainingSet, backbone_multipliers, best_epochs
+from lmk.models.training import Trainer, backbone_multipliers, best_epochs
 from lmk.util.errors import LmkError, StoppedEarly
 from lmk.util.stopping import Stop
 

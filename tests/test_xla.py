@@ -15,11 +15,12 @@ from lmk.models import network as networks
 from lmk.models import training
 from lmk.models.device import computing_in
 from lmk.models.extract import forward
+from lmk.models.learner import TrainingSet
 from lmk.models.network import build_extractor, build_network
 from lmk.models.prediction import predict_features
 from lmk.models.recipe import Recipe
 from lmk.models.recipe_files import find_recipe
-from lmk.models.training import Trainer, TrainingSet
+from lmk.models.training import Trainer
 
 SIDE = 32
 IDS = np.array([f"{number:02d}" for number in range(24)])

@@ -19,8 +19,8 @@ from lmk.util.text import span
 
 if TYPE_CHECKING:
     from lmk.data.sizes import Size
+    from lmk.pipeline.costs import Cost
     from lmk.pipeline.fit import Fit
-    from lmk.pipeline.forecast import Cost
     from lmk.pipeline.rates import Gpu, Rates
     from lmk.util.workspace import Workspace
 

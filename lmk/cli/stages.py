@@ -122,7 +122,7 @@ def _print_figures(
     """A step's metric on dev with its interval, and where its predictions lie."""
     from lmk.cli.console import next_steps
     from lmk.metrics.registry import find_metric
-    from lmk.pipeline.run import PHOTOS, stored_stages
+    from lmk.pipeline.recording import PHOTOS, stored_stages
 
     dataset = opened.dataset
     metric, truth = find_metric(opened.config.metric), dataset.dev.truth

@@ -6,7 +6,6 @@ simplejpeg where that is installed: the same libjpeg-turbo and the same pixels i
 array and holds no lock. OpenCV resizes.
 """
 
-import re
 import struct
 import threading
 import warnings
@@ -16,12 +15,12 @@ from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from lmk.data.headers import MAX_SCANS, Unreadable, count_scans, jpeg_header, kind_of, webp_size
 from lmk.util.errors import LmkError, is_of_the_machine
 
 try:
@@ -33,8 +32,6 @@ MAX_MEGAPIXELS = 100
 """A larger photo is refused before it is decoded: it is a mistake or a decompression bomb."""
 MAX_MEGABYTES = 256
 """A larger file is refused before it is read."""
-MAX_SCANS = 64
-"""Scans of a JPEG at the most; encoders write about 10, and each goes over all pixels anew."""
 MAX_SCANNED_MEGAPIXELS = 1500
 """Scans of a JPEG times its megapixels at the most: some 10 seconds of decoding."""
 SAMPLE_STEP = 1.25
@@ -58,25 +55,6 @@ _DAMAGE = (
     zlib.error,
 )
 """Errors that Pillow's decoders raise on damaged data."""
-_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
-"""A JPEG's marker; within a scan 0xFF is followed by 0 or is a restart."""
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of frames: coded progressively, hierarchically, without loss, ...; a file has one."""
-_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
-"""Markers of frames whose coefficients come in one sequence: baseline, extended, extended with arithmetic coding."""
-_BARE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
-"""What follows 0xFF without a length behind it."""
-_SCAN = b"\xff\xda"
-"""The marker at the start of a scan; it cannot stand within one."""
-_SIGNATURES = {
-    b"\xff\xd8": "JPEG",
-    b"\x89PNG": "PNG",
-    b"GIF8": "GIF",
-    b"RIFF": "WebP",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-}
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata and large sizes, which read_photo judges itself
 
@@ -114,7 +92,7 @@ def read_photo(path: Path, max_side: int | None = None, enough: int | None = Non
     try:
         data = read_file(path)
         return decode_photo(data, max_side, enough)
-    except _Unreadable as error:
+    except Unreadable as error:
         raise UnreadablePhoto(path, str(error), error.damaged) from error.__cause__
 
 
@@ -124,26 +102,26 @@ def decode_photo(data: bytes, max_side: int | None = None, enough: int | None = 
     Raises:
         LmkError: Its text is the reason alone.
     """
-    kind = _kind(data)
+    kind = kind_of(data)
     scans = 1
     if kind == "JPEG":
-        header = _jpeg_header(data)
-        scans = 1 if header.one_scan else _count_scans(data)
+        header = jpeg_header(data)
+        scans = 1 if header.one_scan else count_scans(data)
         if scans > MAX_SCANS:
-            raise _Unreadable(f"a JPEG of more than {MAX_SCANS} scans")
+            raise Unreadable(f"a JPEG of more than {MAX_SCANS} scans")
         # Decoders take zeros, with which some downloads fill a lost rest, for grey pixels. A thumbnail in the header
         # has an end marker of its own, so the photo's is searched for behind the header.
         if data.rfind(b"\xff\xd9", min(header.end, len(data))) < 0:
-            raise _Unreadable("truncated JPEG")
+            raise Unreadable("truncated JPEG")
     try:
         photo = _decoded(data, kind, scans, max_side, enough)
     except Image.DecompressionBombError as error:
         least = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6  # Pillow does not say the size
-        raise _Unreadable(f"over {least} megapixels, more than the limit of {MAX_MEGAPIXELS}") from error
+        raise Unreadable(f"over {least} megapixels, more than the limit of {MAX_MEGAPIXELS}") from error
     except MemoryError as error:
-        raise _Unreadable("too little memory", damaged=False) from error
+        raise Unreadable("too little memory", damaged=False) from error
     except _DAMAGE as error:
-        raise _Unreadable(_reason(error, kind, data)) from error
+        raise Unreadable(_reason(error, kind, data)) from error
     if max_side is not None and max(photo.shape[:2]) > max_side:
         photo = resize(photo, *_fit(photo.shape[1], photo.shape[0], max_side))
     return photo
@@ -153,7 +131,7 @@ def _decoded(data: bytes, kind: str, scans: int, max_side: int | None, enough: i
     """The pixels of a photo, upright, at least as many as are asked for."""
     with ExitStack() as held:
         if kind == "WebP":  # Pillow makes room for all pixels when it opens one: three canvases of 4 bytes and more
-            width, height = _webp_size(data)
+            width, height = webp_size(data)
             _check_size(width, height)
             held.enter_context(_room.hold(24 * width * height))
         image = held.enter_context(Image.open(BytesIO(data), formats=[kind]))  # of other kinds the header alone
@@ -221,14 +199,6 @@ def _samples(given: int, wanted: int) -> int:
     return samples
 
 
-class _Unreadable(LmkError):
-    """A reason without a path."""
-
-    def __init__(self, reason: str, damaged: bool = True):
-        super().__init__(reason)
-        self.damaged = damaged
-
-
 class _Budget:
     """Bytes of memory that threads share."""
 
@@ -269,39 +239,11 @@ def _check_work(image: Image.Image, scans: int) -> None:
     """Refuse what takes far more time or memory than its size suggests: many scans, tiles larger than the image."""
     megapixels = image.width * image.height / 1e6
     if scans > 1 and scans * megapixels > MAX_SCANNED_MEGAPIXELS:
-        raise _Unreadable(f"a JPEG of {scans} scans over {megapixels:,.0f} megapixels")
+        raise Unreadable(f"a JPEG of {scans} scans over {megapixels:,.0f} megapixels")
     tags = getattr(image, "tag_v2", {})
     sides = [tags.get(tag, 0) for tag in (322, 323)]  # TileWidth and TileLength of TIFF 6.0
     if all(isinstance(side, int) for side in sides):
         _check_size(*sides)
-
-
-def _count_scans(data: bytes) -> int:
-    """Scans of a JPEG, counted up to one more than `MAX_SCANS`; segments are passed by, whatever lies in them."""
-    if (first := data.find(_SCAN)) >= 0 and data.find(_SCAN, first + 2) < 0:
-        return 1  # no search of all markers, which takes a quarter of the time of decoding
-    scans, place = 0, 2
-    while scans <= MAX_SCANS and (found := _MARKER.search(data, place)):
-        place, marker = found.end(), data[found.end() - 1]
-        if marker == 0xD9:
-            break
-        if marker not in (0x01, 0xD8):  # all others have a length
-            scans += marker == 0xDA
-            place += int.from_bytes(data[place : place + 2], "big")
-    return scans
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height in the header of a WebP file (RFC 9649, sections 2.5 to 2.7)."""
-    kind, body = data[12:16], data[20:30]
-    if kind == b"VP8X" and len(body) == 10:
-        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
-    if kind == b"VP8L" and len(body) >= 5 and body[0] == 0x2F:
-        bits = int.from_bytes(body[1:5], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a" and len(body) == 10:
-        return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
-    raise _Unreadable("truncated WebP" if len(data) < 30 else "damaged WebP")
 
 
 def read_file(path: Path) -> bytes:
@@ -313,68 +255,22 @@ def read_file(path: Path) -> bytes:
     try:
         status = path.stat()
         if not S_ISREG(status.st_mode) and not S_ISDIR(status.st_mode):  # reading a folder has a reason of its own
-            raise _Unreadable("a device or pipe, not a file")
+            raise Unreadable("a device or pipe, not a file")
         megabytes = status.st_size / 1e6
         if megabytes > MAX_MEGABYTES:
-            raise _Unreadable(f"a file of {megabytes:,.0f} MB, more than the limit of {MAX_MEGABYTES}")
+            raise Unreadable(f"a file of {megabytes:,.0f} MB, more than the limit of {MAX_MEGABYTES}")
         return path.read_bytes()
     except MemoryError as error:
-        raise _Unreadable("too little memory", damaged=False) from error
+        raise Unreadable("too little memory", damaged=False) from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise _Unreadable(reason, damaged=not is_of_the_machine(error)) from error
-
-
-def _kind(data: bytes) -> str:
-    """The format by the first bytes."""
-    if not data:
-        raise _Unreadable("empty file")
-    if data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise _Unreadable("an HTML page, not a photo")
-    kind = next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None)
-    if kind is None:
-        raise _Unreadable("not a JPEG, PNG, WebP, GIF, BMP or TIFF")
-    return kind
-
-
-class _JpegHeader(NamedTuple):
-    """What precedes the first scan of a JPEG.
-
-    Attributes:
-        end: Position of the first scan's marker, or of what is no marker.
-        one_scan: Whether decoders read a single scan, whatever follows it: coefficients come in one sequence, not
-            progressively, and the first scan holds all components. False where the header is odd in any way.
-    """
-
-    end: int
-    one_scan: bool
-
-
-def _jpeg_header(data: bytes) -> _JpegHeader:
-    """Pass by the segments before the first scan of a JPEG (ITU T.81, B.2)."""
-    place, components, odd = 2, 0, False
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker == 0xFF:  # a fill byte
-            place += 1
-            continue
-        if marker == 0xDA:
-            scanned = data[place + 4 : place + 5]
-            return _JpegHeader(place, not odd and components > 0 and scanned == bytes([components]))
-        length = int.from_bytes(data[place + 2 : place + 4], "big")
-        if marker in _SEQUENTIAL and not components:
-            components = data[place + 9] if place + 9 < len(data) else 0
-        else:
-            odd = odd or marker in _FRAMES
-        odd = odd or length < 2 or marker in _BARE  # here decoders may go on at another place
-        place += 2 + length
-    return _JpegHeader(place, False)
+        raise Unreadable(reason, damaged=not is_of_the_machine(error)) from error
 
 
 def _check_size(width: int, height: int) -> None:
     megapixels = width * height / 1e6
     if megapixels > MAX_MEGAPIXELS:
-        raise _Unreadable(f"{megapixels:,.0f} megapixels, more than the limit of {MAX_MEGAPIXELS}")
+        raise Unreadable(f"{megapixels:,.0f} megapixels, more than the limit of {MAX_MEGAPIXELS}")
 
 
 def _fit(width: int, height: int, max_side: int) -> tuple[int, int]:
@@ -388,7 +284,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I"):
         return np.repeat(_eight_bits(np.asarray(image))[..., None], 3, axis=2)
     if image.mode == "F":
-        raise _Unreadable("pixels of floating point, whose range is not known")
+        raise Unreadable("pixels of floating point, whose range is not known")
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         image = Image.eval(image, lambda ink: 255 - ink)  # Pillow inverts all CMYK JPEGs; only Adobe's are inverted
     if image.has_transparency_data:
@@ -400,7 +296,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
 def _eight_bits(grey: np.ndarray) -> np.ndarray:
     """16-bit grey values in [0, 65535] as uint8; Pillow itself clips them at 255."""
     if grey.size and (grey.min() < 0 or grey.max() > 65535):
-        raise _Unreadable("pixels of 32 bits, whose range is not known")
+        raise Unreadable("pixels of 32 bits, whose range is not known")
     return ((grey.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from lmk.models.batch_metrics import TrainingMetric
 from lmk.models.checkpoints import read_checkpoint, write_checkpoint
 from lmk.models.device import jit_for_device
 from lmk.models.distributed import file_of_first, from_first, share_of, together
-from lmk.models.extract import Read
+from lmk.models.learner import Learner, TrainingSet, assign, metrics_kept, twin
 from lmk.models.losses import make_loss
 from lmk.models.memory import accumulation, device_bytes, memory_errors
 from lmk.models.network import Network, build_extractor
@@ -42,61 +41,6 @@ BATCH_NORM_MOMENTUM = 0.9
 Keras' MobileNetV2 they would be those of the weights of a thousand steps ago, which small competitions do not have."""
 STEPS_TO_AGREE = 16
 """Steps after which several processes ask the first one whether to stop; asking takes a message to all."""
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingSet:
-    """Training data of a network.
-
-    Attributes:
-        ids: (n,) str.
-        classes: (n,) int, class indices, `NO_LANDMARK` for photos of none.
-        features: (n, views, ...) float16, the frozen extractor's; None if no stage needs them.
-        read: A photo's id to RGB (h, w, 3) uint8.
-    """
-
-    ids: np.ndarray
-    classes: np.ndarray
-    features: np.ndarray | None
-    read: Read
-
-
-@dataclass(frozen=True, eq=False)
-class Learner:
-    """Model and data of a stage of training.
-
-    Attributes:
-        model: Compiled.
-        part: The same part of the network, which has the variables of `model` unless several processes train.
-        extractor: The extractor inside `part`; a twin of the network's where the stage's views have another size.
-        watched: The metric that `model` is compiled with.
-        parts: Batches a step: gradients of so many are summed.
-    """
-
-    model: keras.Model
-    part: keras.Model
-    extractor: keras.Model
-    watched: TrainingMetric
-    parts: int
-
-    def give_back(self, network: Network) -> None:
-        """Give the network the weights that were learnt."""
-        if self.model is not self.part:
-            self.part.set_weights(self.model.get_weights())
-        if self.extractor is not network.extractor:
-            network.extractor.set_weights(self.extractor.get_weights())
-
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The epoch's mean loss, and its metric; Keras lists the latter only after a first step."""
-        return [*(metric for metric in self.model.metrics if metric.name == "loss"), self.watched]
-
-    def sums(self) -> list[keras.Variable]:
-        """The variables of `metrics`."""
-        return [variable for metric in self.metrics() for variable in metric.variables]
-
-    def state(self) -> list[keras.Variable]:
-        """Everything that the next step depends on, and the metrics of the epoch."""
-        return [*self.model.variables, *self.model.optimizer.variables, *self.sums()]
 
 
 @dataclass(eq=False)
@@ -180,7 +124,7 @@ class Trainer:
                         best = record["dev_score"], [np.array(weight) for weight in learner.model.get_weights()]
                 self.history.append(record)
                 if own is not None:
-                    _assign(learner.model.trainable_variables, own)
+                    assign(learner.model.trainable_variables, own)
                 # An epoch on stored features may take less time than its checkpoint.
                 self.after_step(learner, number, epoch + 1, 0, best, save=stage.train_from is not None)
         if best[1] is not None:
@@ -203,7 +147,7 @@ class Trainer:
                 self._prepare_normalization(extractor, stage, number, stored)
         part = replace(network, extractor=extractor).trained_part(whole=stage.train_from is not None)
         with together(self.team):
-            model = part if self.team.processes == 1 else _twin(part)
+            model = part if self.team.processes == 1 else twin(part)
             each = -(-stage.batch_size // share_of(self.team).parts)
             # A run that goes on keeps its parts, whatever device it goes on with: its steps are those of its schedule.
             parts = stored["parts"] if stored else accumulation(model, each, device_bytes(), network.recipe.name)
@@ -228,9 +172,9 @@ class Trainer:
             return network.extractor
         if recipe.pooling == "flatten":
             raise ValueError(f"{recipe.name} flattens its feature map: its head fits one image size alone.")
-        twin = build_extractor(replace(recipe, image_size=stage.image_size), "none")
-        twin.set_weights(network.extractor.get_weights())
-        return twin
+        other = build_extractor(replace(recipe, image_size=stage.image_size), "none")
+        other.set_weights(network.extractor.get_weights())
+        return other
 
     def _by_first(self, dev_score: Callable[[], float]) -> float:
         """The network's metric on dev, as the first process finds it."""
@@ -291,7 +235,7 @@ class Trainer:
         for metric in epoch.learner.metrics():
             metric.reset_state()
         epoch.on_epoch_begin(0)
-        with _metrics_kept(model):
+        with metrics_kept(model):
             for batch in range(epoch.done, len(batches)):
                 logs = model.train_on_batch(*batches[batch], return_dict=True)
                 epoch.on_train_batch_end(batch)
@@ -385,7 +329,7 @@ class Trainer:
         """Take up a checkpoint's state; returns its epoch, the batches of it that are done, and the best yet."""
         with together(self.team):
             learner.model.optimizer.build(learner.model.trainable_variables)
-        _assign(learner.state(), stored["model"])
+        assign(learner.state(), stored["model"])
         if stored["done"] == 0:  # they are those of the epoch before
             for metric in learner.metrics():
                 metric.reset_state()
@@ -422,7 +366,7 @@ class _Epoch(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
         if self._sums is not None:
-            _assign(self.learner.sums(), self._sums)
+            assign(self.learner.sums(), self._sums)
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
         self.done += 1
@@ -453,25 +397,3 @@ def backbone_multipliers(extractor: keras.Model, stage: Stage) -> dict[str, floa
     if stage.backbone_factor == 1:
         return {}
     return {variable.path: stage.backbone_factor for variable in network_of(extractor).trainable_variables}
-
-
-@contextmanager
-def _metrics_kept(model: keras.Model) -> Iterator[None]:
-    """Let metrics run over an epoch of `train_on_batch`, which sets them to zero at each call."""
-    model.reset_metrics = lambda: None  # the instance's own hides the class' method
-    try:
-        yield
-    finally:
-        del model.reset_metrics
-
-
-def _twin(model: keras.Model) -> keras.Model:
-    """A copy of a model and all its state, made as the present distribution wants it."""
-    copy = type(model).from_config(model.get_config())
-    _assign(copy.variables, [variable.numpy() for variable in model.variables])
-    return copy
-
-
-def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)

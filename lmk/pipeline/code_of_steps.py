@@ -20,6 +20,7 @@ _BACKBONES = (
     "lmk.models.backbones.weights",
 )
 NETWORK_CODE = (
+    "lmk.data.headers",
     "lmk.data.images",
     "lmk.data.views",
     *_BACKBONES,
@@ -39,6 +40,7 @@ TRAINING_CODE = (
     "lmk.metrics.metric",
     "lmk.metrics.ranking",
     "lmk.models.batch_metrics",
+    "lmk.models.learner",
     "lmk.models.losses",
     "lmk.models.memory",
     "lmk.models.normalization",

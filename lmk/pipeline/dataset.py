@@ -23,7 +23,7 @@ from lmk.predictions import Predictions, best_of, concatenate
 from lmk.util.errors import LmkError
 from lmk.util.progress import Progress, silent
 
-READING = ("lmk.data.images", "lmk.data.views")
+READING = ("lmk.data.headers", "lmk.data.images", "lmk.data.views")
 """Modules that make the pixels of photos and views."""
 SPLITTING = ("lmk.data.splits",)
 """Modules that decide what is trained on and what is asked."""

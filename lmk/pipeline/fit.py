@@ -14,7 +14,8 @@ from lmk.data.sizes import Size
 from lmk.models.backbones.catalogue import backbone_named
 from lmk.pipeline.budget import within_budget
 from lmk.pipeline.config import Config, adapted_recipe
-from lmk.pipeline.forecast import Cost, Factors, forecast
+from lmk.pipeline.costs import Cost
+from lmk.pipeline.forecast import Factors, forecast
 from lmk.pipeline.rates import Gpu, Rates
 from lmk.util.errors import LmkError
 

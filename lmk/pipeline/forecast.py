@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from math import ceil
 
@@ -28,9 +28,10 @@ from lmk.pipeline.amounts import (
     stored_bytes,
 )
 from lmk.pipeline.config import CONTEXT_CANDIDATES, Config
+from lmk.pipeline.costs import PROCESS, Cost, Work, work_of_passes, work_of_views
 from lmk.pipeline.delf import PCA_PHOTOS, PCA_ZOOM
 from lmk.pipeline.described import BUDGET, NEIGHBOURS
-from lmk.pipeline.rates import GPU_CORES, Gpu, Rates, gpu_share
+from lmk.pipeline.rates import Gpu, Rates
 from lmk.pipeline.recorded import config_of_run
 from lmk.pipeline.steps import (
     DELF_NETWORK,
@@ -70,8 +71,6 @@ FULL_OF_FEATURES = 0.25
 that are kept: 690 of 800 at 240 pixels."""
 NEIGHBOURS_APART = 0.4
 """Training photos in the graphs, as a share of the verified pairs: popular ones are in several."""
-PROCESS = 0.8e9
-"""Bytes of a process with its libraries."""
 BLOCKS = 1.0e9
 """Bytes of blocks of cosines and of descriptors that retrieval works on."""
 ROW = 430.0
@@ -83,77 +82,6 @@ FETCH, PHOTOS, SUBMISSION = "fetch", "photos", "submission"
 
 Factors = Mapping[str, tuple[float, str]]
 """Times by stage, as a run counts them: those taken beside those of the rates, and the name of the run."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Cost of a step.
-
-    Attributes:
-        step: Its name.
-        stage: The stage under which a run counts its seconds.
-        seconds: On this machine, without a GPU.
-        gpu_seconds: With the GPU; 0 of what no GPU helps.
-        disk: Bytes that stay.
-        scratch: Bytes on the disk beside them while it runs: arrays that are too large for memory.
-        memory: Bytes at the same time, at most.
-        scaled_by: The run by which `seconds` is scaled, empty where it is the rates' alone.
-    """
-
-    step: str
-    stage: str
-    seconds: float
-    gpu_seconds: float = 0.0
-    disk: float = 0.0
-    scratch: float = 0.0
-    memory: float = PROCESS
-    scaled_by: str = ""
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
-
-
-@dataclass(frozen=True)
-class Work:
-    """Work of networks: multiply-adds of backbones, the same over the share of its peak that a GPU reaches in them,
-    multiply-adds of matrices, bytes updated, scores, photos read, and seconds that no GPU makes fewer."""
-
-    network: float = 0.0
-    on_gpu: float = 0.0
-    product: float = 0.0
-    scores: float = 0.0
-    updated: float = 0.0
-    read: float = 0.0
-    fixed: float = 0.0
-
-    def __add__(self, other: Work) -> Work:
-        return Work(
-            *(mine + theirs for mine, theirs in zip(asdict(self).values(), asdict(other).values(), strict=True))
-        )
-
-    def seconds(self, rates: Rates) -> float:
-        """Seconds on two cores; photos are read beside the work of networks."""
-        network = self.network / rates["network"].value / 1e9
-        products = self.product / rates["product"].value + self.scores / rates["choice"].value
-        return self.fixed + network + (products + self.updated / rates["update"].value) / 1e9
-
-    def gpu_seconds(self, rates: Rates, gpu: Gpu, kilobytes: float) -> float:
-        """Seconds on a GPU, or as long as the cores beside it need to read the photos."""
-        computing = (self.on_gpu + self.product / gpu_share("")) / (gpu.peak * 1e12 / 2)
-        computing += self.updated / gpu.bandwidth / 1e9 + self.scores / rates["choice"].value / 1e9
-        reading = self.read * kilobytes / 1e3 / rates["reading"].value / GPU_CORES
-        return self.fixed + max(computing, reading)
-
-
-def _passes(backbone: str, multiply_adds: float, read: float = 0.0) -> Work:
-    """Work of a backbone's passes over photos that are read for them."""
-    return Work(network=multiply_adds, on_gpu=multiply_adds / gpu_share(backbone), read=read)
-
-
-def _shown_to(recipe: Recipe, photos: float) -> Work:
-    """Work of a recipe's backbone on all views of so many photos."""
-    return _passes(recipe.backbone, photos * recipe.giga_macs * 1e9, photos)
 
 
 def forecast(
@@ -255,7 +183,7 @@ def _context(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe,
     start = _contexts(config, size) * rates["network start"].value
     work = Work(product=asked * recipe.views * weights, scores=asked * size.landmarks, fixed=start)
     if not recipe.frozen:
-        work += _shown_to(recipe, asked)
+        work += work_of_views(recipe, asked)
     on_gpu = work.gpu_seconds(rates, gpu, size.kilobytes)
     disk = 0.0 if recipe.frozen else asked * descriptor_width(config, recipe) * 2.0
     return Cost(context_of(recipe.name), SPREAD, work.seconds(rates), on_gpu, disk, memory=tables + BLOCKS)
@@ -283,7 +211,7 @@ def _comparing(
     """Seconds to compare pairs of photos by each kind, and with the GPU; 0 where no network matches, as in `Cost`."""
     fitted = len(kinds) * pairs * pair_cost(size) / rates["pairs"].value / jobs
     matchers = [LOCAL_FEATURES[kind].matching for kind in kinds]
-    work = _passes("", sum(1e9 * matching.giga_macs * pairs for matching in matchers if matching))
+    work = work_of_passes("", sum(1e9 * matching.giga_macs * pairs for matching in matchers if matching))
     if not work.network:
         return fitted, 0.0
     return fitted + work.seconds(rates), fitted + work.gpu_seconds(rates, gpu, size.kilobytes)
@@ -309,7 +237,7 @@ def _delf_passes(size: Size, backbone: str, photos: float) -> Work:
     """DELF's features of so many photos, each in its own size, which nothing enlarges."""
     pixels = min(1.0, size.side / RootSift().side) ** 2
     macs = backbone_named(backbone).giga_macs * 1e9 * DELF_PASSES * (DELF_LEAST + (1 - DELF_LEAST) * pixels)
-    return _passes(backbone, photos * macs, photos)
+    return work_of_passes(backbone, photos * macs, photos)
 
 
 def _not_enlarged() -> float:
@@ -335,7 +263,7 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
     if recipe.stages[0].train_from is None:
         seen = photos + (size.test if recipe.frozen else 0)
         disk = seen * recipe.views * width * 2.0
-        work = _shown_to(recipe, seen) + Work(fixed=rates["start"].value)
+        work = work_of_views(recipe, seen) + Work(fixed=rates["start"].value)
         found[features_of(recipe.name)] = (work, disk, BLOCKS)
     work = Work(fixed=trainings * rates["network start"].value)
     for stage in recipe.stages:
@@ -346,7 +274,7 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
         views = steps * stage.batch_size
         one_pass = recipe.giga_macs * 1e9 / (2 if recipe.dense else recipe.views)
         if not frozen:
-            work += _passes(recipe.backbone, views * one_pass * passes, views)
+            work += work_of_passes(recipe.backbone, views * one_pass * passes, views)
         work += Work(
             product=views * weights * TRAINING_PASSES,
             updated=steps * weights * 4 * (STATES + 2),
@@ -357,7 +285,7 @@ def _recipe(size: Size, config: Config, rates: Rates, recipe: Recipe) -> dict[st
     found[networks_of(recipe.name)] = (work, trainings * 4 * weights, held)
     work = Work(product=asked * recipe.views * weights, scores=asked * size.landmarks)
     if not recipe.frozen:
-        work += _shown_to(recipe, asked)
+        work += work_of_views(recipe, asked)
     stored = 0.0 if recipe.frozen else asked * descriptor_width(config, recipe) * 2.0
     found[recipe.name] = (work, stored, held)
     return found
@@ -384,7 +312,7 @@ def _retrieval(size: Size, config: Config, rates: Rates, gpu: Gpu, tables: float
     work = Work(fixed=rates["stage"].value + alone)  # on the processor in any case
     for recipe in config.recipes:
         if not recipe.frozen:
-            work += _shown_to(recipe, networks * gallery)
+            work += work_of_views(recipe, networks * gallery)
     # Descriptors of each network and side by side, beside the features that one of them is made of.
     stored = [stored_bytes(recipe, size.photos) for recipe in config.recipes if recipe.frozen]
     scratch = _mapped(2 * 4.0 * (gallery + asked) * width) + _mapped(max(stored, default=0.0))
@@ -427,7 +355,7 @@ def _extraction(
     if kind == DELF:
         work = _delf_passes(size, _delf_backbone(config), photos)
     else:
-        work = _passes("", photos * found.giga_macs * 1e9, photos)
+        work = work_of_passes("", photos * found.giga_macs * 1e9, photos)
     return work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes)
 
 
@@ -437,7 +365,7 @@ def _delf_network(size: Size, rates: Rates, gpu: Gpu, backbone: str, tables: flo
     views = min(size.train, training.photos) * training.views
     side = (training.side / backbone_named(backbone).image_size) ** 2
     steps = training.epochs * ceil(views / training.batch_size)
-    work = _passes(backbone, views * side * backbone_named(backbone).giga_macs * 1e9, views)
+    work = work_of_passes(backbone, views * side * backbone_named(backbone).giga_macs * 1e9, views)
     work += _delf_passes(size, backbone, min(size.train, PCA_PHOTOS) * _not_enlarged())
     work += Work(fixed=rates["start"].value + steps * rates["attention"].value)
     return Cost(

@@ -16,12 +16,13 @@ from lmk.metrics import Metric
 from lmk.metrics.ranking import GAP
 from lmk.models.distributed import agree, file_of_first
 from lmk.models.extract import forward
+from lmk.models.learner import TrainingSet
 from lmk.models.network import Network, build_network
 from lmk.models.prediction import predict_features
 from lmk.models.recipe import Recipe
 from lmk.models.runtimes import Predictor
 from lmk.models.saved import load_network, save_network
-from lmk.models.training import Record, Trainer, TrainingSet, best_epochs
+from lmk.models.training import Record, Trainer, best_epochs
 from lmk.pipeline.config import TOP_K
 from lmk.pipeline.dataset import Asked, Dataset, Part
 from lmk.pipeline.features import Extractor

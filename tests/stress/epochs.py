@@ -47,10 +47,11 @@ def train(folder: Path) -> None:
     import tensorflow
 
     from lmk.models.extract import forward
+    from lmk.models.learner import TrainingSet
     from lmk.models.network import build_extractor, build_network
     from lmk.models.recipe import Stage
     from lmk.models.recipes import RECIPES
-    from lmk.models.training import Trainer, TrainingSet
+    from lmk.models.training import Trainer
     from lmk.util.files import atomic_path, write_json
 
     tensorflow.config.run_functions_eagerly(True)  # tracing so small a network takes longer than running it
