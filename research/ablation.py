@@ -30,11 +30,13 @@ GROUPS = {
     "blend": "Rules of blending: both heads and retrieval",
     "stack": "Stacking on proposals, without local features",
     "suppression": "Suppression",
+    "adapted": "Adapted descriptors and neighbours (default networks)",
+    "sources": "What is blended (default networks)",
 }
 """Groups of ideas by name, with their tables' titles."""
 SLOW = "tuning"
 """Trains networks for minutes a fold: only where it is asked for by name."""
-LISTS = ("retrieval", "answers", "blend", "stack", "suppression")
+LISTS = ("retrieval", "answers", "blend", "stack", "suppression", "adapted", "sources")
 SETTINGS: dict[str, tuple[dict[str, int], Sequence[str]]] = {
     "all photos": ({}, tuple(GROUPS)),
     "four photos": ({"photos": 4}, tuple(group for group in GROUPS if group != SLOW)),

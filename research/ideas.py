@@ -15,13 +15,17 @@ from lmk.ensemble.blend_rules import BLENDS
 from lmk.ensemble.fuse import proposal_features, source_features
 from lmk.evaluation import gap_of
 from lmk.models.recipe import Recipe, Stage
+from lmk.predictions import Predictions
 from lmk.retrieval.neighbours import Options, with_logits
 from lmk.retrieval.scores import ABC, PRODUCT
-from research.lab import Answer, Lab, Trial
+from research.adapted import Known
+from research.lab import TOP, Answer, Lab, Trial
 from research.stack import Stack
 from research.suppress import fit_suppression
 
 PLAIN, SECOND = "mobilenetv2-gem", "mobilenet-gem"
+DEFAULTS = ("mobilenet-gem", "efficientnetlite0-gem")
+"""What a run trains where `lmk[weights]` is installed."""
 VIEW_SIDE, TUNED_SIDE = 224, 160
 LAST_BLOCKS = 116
 """First layer of MobileNetV2's block 13; three more blocks and the last convolution follow."""
@@ -275,6 +279,50 @@ def stacks(lab: Lab) -> dict[str, Idea]:
     }
 
 
+def adapted(lab: Lab) -> dict[str, Idea]:
+    """Retrieval by the default networks, its descriptors or its neighbours adapted, and the ridge head."""
+    kinds: dict[str, Callable[[Known], Predictions]] = {
+        "neighbours (default)": lambda known: known.whitened().neighbours(TOP),
+        "whitened within landmarks, a half": lambda known: known.whitened_by_labels(0.5).neighbours(TOP),
+        "whitened within landmarks": lambda known: known.whitened_by_labels(1.0).neighbours(TOP),
+        "neighbours' neighbours, 3": lambda known: known.whitened().neighbours_of_neighbours(3, TOP),
+        "neighbours' neighbours, 10": lambda known: known.whitened().neighbours_of_neighbours(10, TOP),
+        "ridge head": lambda known: known.whitened().ridge(TOP),
+        "ridge head, whitened within landmarks, a half": lambda known: known.whitened_by_labels(0.5).ridge(TOP),
+    }
+    return {name: _by_descriptors(lab, ask) for name, ask in kinds.items()}
+
+
+def _by_descriptors(lab: Lab, ask: Callable[[Known], Predictions]) -> Idea:
+    recipes = tuple(lab.recipe(name) for name in DEFAULTS)
+    return lambda trial: lab.described(trial, recipes, ask)
+
+
+def sources(lab: Lab) -> dict[str, Idea]:
+    """What is blended beside the heads of the default networks."""
+    of = adapted(lab)
+    recipes = [lab.recipe(name) for name in DEFAULTS]
+    default, ridge = "neighbours (default)", "ridge head"
+    kinds = {
+        "heads and neighbours (plain)": [default],
+        "the same, and the ridge head": [default, ridge],
+        "neighbours and ridge head, no heads": [default, ridge],
+        "the same, no ridge head": [default],
+        "heads, and neighbours whitened within landmarks, a half": ["whitened within landmarks, a half"],
+        "heads, and neighbours' neighbours, 3": ["neighbours' neighbours, 3"],
+        "heads, and neighbours' neighbours, 10": ["neighbours' neighbours, 10"],
+    }
+
+    def idea(name: str) -> Idea:
+        def answer(trial: Trial) -> Answer:
+            heads = [] if "no " in name else [lab.answer(trial, recipe) for recipe in recipes]
+            return blended(trial, [*heads, *(of[part](trial) for part in kinds[name])], fit_blend)
+
+        return answer
+
+    return {name: idea(name) for name in kinds}
+
+
 def suppressions(lab: Lab) -> dict[str, Idea]:
     """What is taken off the ensemble's and retrieval's scores, cross-fitted."""
     recipes = (plain(lab, PLAIN), plain(lab, SECOND))
@@ -317,5 +365,7 @@ GROUPS: dict[str, Callable[[Lab], dict[str, Idea]]] = {
     "blend": blends,
     "stack": stacks,
     "suppression": suppressions,
+    "adapted": adapted,
+    "sources": sources,
 }
 """Groups by name."""

@@ -36,6 +36,7 @@ from lmk.retrieval.published import RETRIEVALS, Described
 from lmk.retrieval.scores import PRODUCT
 from lmk.util.files import digest_of, write_json
 from lmk.util.workspace import Workspace
+from research.adapted import Known
 
 TOP = 10
 DRAWS = 500
@@ -209,6 +210,20 @@ class Lab:
     def retrieval(self, trial: Trial, recipes: tuple[Recipe, ...], options: Options) -> tuple[Answer, np.ndarray]:
         """kNN by the recipes' descriptors, and the queries' likeness to distractors (n,)."""
         return trial.once((recipes, options), lambda: self._retrieval(trial, recipes, options))
+
+    def described(self, trial: Trial, recipes: tuple[Recipe, ...], ask: Callable[[Known], Predictions]) -> Answer:
+        """What `ask` says of each part's photos by the recipes' descriptors."""
+        descriptors = side_by_side(self._described(recipes))
+        parts = [part for part in trial.dataset.parts if len(part.queries)]
+        start = time.process_time()
+        found = []
+        for part in parts:
+            asked, gallery, others = (
+                descriptors[self.rows(ids)] for ids in (part.queries.photos, part.photos, part.distractors)
+            )
+            found.append(ask(Known(part.queries.ids, asked, gallery, part.landmarks, others)))
+        seconds = (time.process_time() - start) / len(parts)
+        return Answer(concatenate(found), 0.0, seconds, frozenset(recipes))
 
     def published(self, trial: Trial, recipes: tuple[Recipe, ...], name: str) -> Answer:
         """Retrieval as published, by one of `RETRIEVALS`; logits are the mean scores of the recipes' heads."""
