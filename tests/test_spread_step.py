@@ -9,7 +9,7 @@ from lmk.data.splits import UNSEEN, Queries
 from lmk.ensemble.spreading import OFF
 from lmk.ensemble.tune import cross_fit_parts, fit_by_part, parts_of_dev
 from lmk.evaluation import gap_of
-from lmk.pipeline.described import Described, answer_part, describe_part
+from lmk.pipeline.described import Described, describe_part, nearest_landmarks, ridge_landmarks
 from lmk.pipeline.spread import spread_lists, verified_edges
 from lmk.predictions import NO_LANDMARK, Predictions, best_of
 from lmk.retrieval.descriptors import normalize
@@ -120,7 +120,7 @@ def test_a_part_is_answered_by_its_own_gallery_as_retrieval_and_a_ridge_head_ans
         fold.queries, TEST, (fold.gallery, fold.landmarks), fold.distractors,
         lambda names: np.stack([POINTS[name] for name in names.tolist()]).astype(np.float32),
     )  # fmt: skip
-    near, head, likeness = answer_part(part, 5)
+    (near, likeness), head = nearest_landmarks(part, 5), ridge_landmarks(part, 5)
     ids = np.concatenate([fold.queries.ids, TEST])
     split = len(fold.gallery)
     expected, expected_likeness = find_landmarks(

@@ -138,6 +138,12 @@ def open_run(
             "--each-network", rich_help_panel=TRAINING, help="Blend retrieval by each network's descriptors alone, too."
         ),
     ] = False,
+    ridge: Annotated[
+        bool,
+        typer.Option(
+            "--ridge", rich_help_panel=TRAINING, help="Blend a ridge head over all networks' descriptors, too."
+        ),
+    ] = False,
     retrieval: Annotated[
         str,
         typer.Option(

@@ -23,7 +23,7 @@ LITE_RECIPES = ("mobilenet-gem", "efficientnetlite0-gem")
 GPU_RECIPES = ("vgg16-bottleneck", "xception-gem", "efficientnet-gem")
 
 AS_GIVEN = (
-    *("seed", "dev", "folds", "dev_queries", "refit", "spread", "each_network", "retrieval", "precision"),
+    *("seed", "dev", "folds", "dev_queries", "refit", "spread", "each_network", "ridge", "retrieval", "precision"),
     *("runtime", "delf_tune", "delf_attention", "like", "passes", "divisor", "gallery", "most_features", "pairs"),
     *("nearest", "enough"),
 )
@@ -81,10 +81,12 @@ def _check_names(given: Mapping[str, Any]) -> None:
         name = given[option]
         if name not in known:
             raise UsageError(f"No {option} is named '{name}'; there are {', '.join(known)}.{did_you_mean(name, known)}")
-    if given["each_network"] and given["retrieval"] != KNN:
-        raise typer.BadParameter(
-            f"--each-network goes with --retrieval {KNN}: {given['retrieval']} joins networks by itself."
-        )
+    for option in ("each_network", "ridge"):
+        if given[option] and given["retrieval"] != KNN:
+            raise typer.BadParameter(
+                f"--{option.replace('_', '-')} goes with --retrieval {KNN}: {given['retrieval']} joins networks "
+                "by itself."
+            )
     for name in given["recipe"] or ():
         find_recipe(name)
 

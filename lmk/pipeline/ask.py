@@ -83,7 +83,8 @@ class Recognition:
 def recognize(record: RunRecord, photos: Sequence[Path], execution: Execution) -> list[Recognition]:
     """Ask a run which landmark each photo shows. Photos are answered one by one: nothing is spread between them.
 
-    Of a run that spreads, its blend and fusion are fitted once more without spreading, the first time, and stored.
+    Of a run that spreads, or blends a ridge head, blend and fusion are fitted once more without either, the first time,
+    and stored.
 
     Args:
         record: The run.
@@ -93,7 +94,7 @@ def recognize(record: RunRecord, photos: Sequence[Path], execution: Execution) -
     Raises:
         LmkError: The run's photos or networks are gone, or it follows a published system.
     """
-    config = replace(config_of_run(record), spread=False, divisor="dev")
+    config = replace(config_of_run(record), spread=False, ridge=False, divisor="dev")
     if config.like is not None or config.retrieval != KNN:
         system = config.like or f"the retrieval {config.retrieval}"
         raise LmkError(f"{record.run} follows {system}, which answers whole test sets. Name another run by --run.")

@@ -77,6 +77,7 @@ class Config:
         ensemble: Whether the recipes and retrieval are blended, verified and fused.
         spread: Whether the answers of an ensemble are spread over photos that show the same place.
         each_network: Whether retrieval by each network's descriptors alone is blended, too.
+        ridge: Whether a ridge head over the descriptors of all networks is blended, too.
         descriptor_width: Numbers to which a network's descriptors are projected for retrieval; None keeps all.
         retrieval: How landmarks are ranked by nearest photos, one of `lmk.retrieval.scores.SCORES`.
         fusion: Fusion rule, one of `lmk.ensemble.fusion_rules.FUSIONS`.
@@ -112,6 +113,7 @@ class Config:
     ensemble: bool = True
     spread: bool = True
     each_network: bool = False
+    ridge: bool = False
     descriptor_width: int | None = None
     retrieval: str = KNN
     fusion: str = "learned"

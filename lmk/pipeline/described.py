@@ -1,5 +1,5 @@
 """The photos that one part of the dataset knows and is asked, whitened together, and what they answer without a network
-of their own: the lists of kNN and of the ridge head, and the graph of nearest photos."""
+of their own: the lists of kNN and of a ridge head, and the graph of nearest photos."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ class Described:
     distractors: np.ndarray
     asked: np.ndarray
     known: np.ndarray
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(q + t,) str, of what is asked."""
+        return np.concatenate([self.queries.ids, self.test])
 
     @property
     def photos(self) -> np.ndarray:
@@ -91,15 +96,16 @@ def describe_part(
     return Described(queries, test, photos, landmarks, distractors, whiten(asked), whiten(known))
 
 
-def answer_part(
-    part: Described, k: int, options: Options | None = None, penalty: float = PENALTY
-) -> tuple[Predictions, Predictions, np.ndarray]:
-    """The lists of one part without any network of its own: of its dev queries, then of the test photos.
+def nearest_landmarks(part: Described, k: int, options: Options | None = None) -> tuple[Predictions, np.ndarray]:
+    """kNN of one part: of its dev queries, then of the test photos.
 
     Returns:
-        kNN, the ridge head over all networks, and (q + t,) float32, the mean cosine to the nearest distractors.
+        The lists, and (q + t,) float32, the mean cosine to the nearest distractors.
     """
-    ids = np.concatenate([part.queries.ids, part.test])
     gallery, distractors = np.split(part.known, [len(part.gallery)])
-    nearest, likeness = rank_landmarks(ids, gallery, part.landmarks, distractors, part.asked, options or Options(), k)
-    return nearest, fit_ridge(part.known, part.fixed, penalty)(ids, part.asked, k), likeness
+    return rank_landmarks(part.ids, gallery, part.landmarks, distractors, part.asked, options or Options(), k)
+
+
+def ridge_landmarks(part: Described, k: int, penalty: float = PENALTY) -> Predictions:
+    """The same by a ridge head over all networks, of the part's gallery and distractors."""
+    return fit_ridge(part.known, part.fixed, penalty)(part.ids, part.asked, k)

@@ -58,8 +58,8 @@ class Neighbours(Answers):
 
     Attributes:
         likeness_dev, likeness_test: (n, 1) float32, mean cosine of each query to the nearest distractors.
-        alone: Further lists: by each network's descriptors alone, where they were asked for, and by the ridge head over
-            all networks, where answers are spread.
+        alone: Further lists, where they were asked for: by each network's descriptors alone, and by a ridge head over
+            all networks.
         likeness_context: For each fold that of the test photos to the fold's distractors.
         graphs: The nearest photos of the queries of each fold and of the test photos, and of the test photos among all
             photos at the end.

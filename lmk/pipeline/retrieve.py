@@ -7,24 +7,39 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lmk.data.splits import Queries
 from lmk.pipeline.config import TOP_K
 from lmk.pipeline.dataset import Asked, Dataset, Part
-from lmk.pipeline.described import Described, answer_part, describe_part
+from lmk.pipeline.described import Described, describe_part, nearest_landmarks, ridge_landmarks
 from lmk.pipeline.dev_parts import DevParts
 from lmk.pipeline.results import Answers, Neighbours
-from lmk.predictions import Predictions, concatenate
+from lmk.predictions import NO_LANDMARK, Predictions, concatenate
 from lmk.retrieval.descriptors import side_by_side
-from lmk.retrieval.neighbours import Options, find_landmarks, nearest
+from lmk.retrieval.neighbours import Options, nearest
 from lmk.util.progress import Progress
 
 Describe = Callable[[Part, np.ndarray], np.ndarray]
 """Function from a part and photos (n,) str to descriptors (n, d) by that part's network."""
 Room = Callable[[Sequence[int], type], np.ndarray]
 """Function from a shape and a type to an array to fill, on the disk if it is large."""
+NO_PHOTOS = np.empty(0, str)
+
+
+@dataclass(frozen=True)
+class Further:
+    """Lists beside that of all networks together.
+
+    Attributes:
+        each: By each network's descriptors alone, where there are several.
+        ridge: By a ridge head over all networks.
+    """
+
+    each: bool = False
+    ridge: bool = False
 
 
 def retrieve(
-    dataset: Dataset, describe: Sequence[Describe], options: Options, each: bool, room: Room, progress: Progress
+    dataset: Dataset, describe: Sequence[Describe], options: Options, further: Further, room: Room, progress: Progress
 ) -> Neighbours:
     """kNN of all networks' descriptors side by side, whitened on each part's training photos and distractors.
 
@@ -32,42 +47,63 @@ def retrieve(
         dataset: Parts and their queries.
         describe: Descriptors by each network.
         options: How neighbours become scores.
-        each: Whether each network's descriptors alone give a list, too.
+        further: Lists beside that.
         room: Makes large arrays.
         progress: Reports each part.
     """
     likeness: dict[str, list[np.ndarray]] = {"dev": [np.empty((0, 1))], "test": [np.empty((0, 1))]}
-    singles = len(describe) if each and len(describe) > 1 else 0
-    alone: dict[str, list[list[Predictions]]] = {of: [[] for _ in range(singles)] for of in likeness}
+    lists: dict[str, list[list[Predictions]]] = {"dev": [], "test": []}
 
     def answer(part: Part, asked: Asked) -> Predictions:
-        names = np.concatenate([part.photos, part.distractors, asked.photos])
-        described = [one(part, names) for one in describe]
-
-        def ask(columns: list[np.ndarray], how: Options) -> tuple[Predictions, np.ndarray]:
-            joined = side_by_side(columns, how.weights, room)
-            known, others, queries = np.split(joined, [len(part.photos), -len(asked.photos)])
-            return find_landmarks(asked.ids, known, part.landmarks, others, queries, how, TOP_K)
-
-        for place in range(singles):
-            alone[asked.of][place].append(ask([described[place]], replace(options, weights=None))[0])
-        found, near = ask(described, options)
-        likeness[asked.of].append(near[:, None])
-        return found
+        unknown = Queries(asked.ids, asked.photos, np.full(len(asked.ids), NO_LANDMARK))
+        _, found, near = _lists(part, unknown, NO_PHOTOS, describe, options, further, room)
+        likeness[asked.of].append(near)
+        lists[asked.of].append(found[1:])
+        return found[0]
 
     dev, test = dataset.by_part(answer, "retrieval", progress)
 
-    def single(place: int) -> Answers:
-        lists = ((alone[part][place], whole) for part, whole in (("dev", dev), ("test", test)))
-        return Answers(*(concatenate(found) if found else whole.top(TOP_K) for found, whole in lists))
+    def source(place: int) -> Answers:
+        parts = (([one[place] for one in lists["dev"]], dev), ([one[place] for one in lists["test"]], test))
+        return Answers(*(concatenate(found) if found else whole.top(TOP_K) for found, whole in parts))
+
+    count = max((len(one) for found in lists.values() for one in found), default=0)
 
     return Neighbours(
         dev,
         test,
         np.concatenate(likeness["dev"]),
         np.concatenate(likeness["test"]),
-        tuple(single(place) for place in range(singles)),
+        tuple(source(place) for place in range(count)),
     )
+
+
+def _lists(
+    part: Part,
+    queries: Queries,
+    test: np.ndarray,
+    describe: Sequence[Describe],
+    options: Options,
+    further: Further,
+    room: Room,
+) -> tuple[Described, list[Predictions], np.ndarray]:
+    """A part's photos as all networks describe them; its lists, that of all networks together first; and (q + t, 1),
+    their likeness to distractors."""
+
+    def described(networks: Sequence[Describe], how: Options) -> Described:
+        def joined(photos: np.ndarray) -> np.ndarray:
+            return side_by_side([one(part, photos) for one in networks], how.weights, room)
+
+        return describe_part(queries, test, (part.photos, part.landmarks), part.distractors, joined, how)
+
+    whole = described(describe, options)
+    found, likeness = nearest_landmarks(whole, TOP_K, options)
+    singles = describe if further.each and len(describe) > 1 else ()
+    alone = (described([one], replace(options, weights=None)) for one in singles)
+    lists = [found, *(nearest_landmarks(one, TOP_K, options)[0] for one in alone)]
+    if further.ridge:
+        lists.append(ridge_landmarks(whole, TOP_K))
+    return whole, lists, likeness[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,34 +128,23 @@ def retrieve_for_graphs(
     test: np.ndarray,
     describe: Sequence[Describe],
     options: Options,
-    each: bool,
+    further: Further,
     room: Room,
     progress: Progress,
 ) -> Neighbours:
-    """As `retrieve`, with the ridge head and all that spreading needs: the test photos as every fold answers them,
-    and the graph of each fold and of all photos.
+    """As `retrieve`, with all that spreading needs: the test photos as every fold answers them, and the graph of each
+    fold and of all photos.
 
     Args:
         parts: Folds of dev, and the part that answers test.
         test: (t,) str, the test photos.
-        describe, options, each, room, progress: As for `retrieve`.
+        describe, options, further, room, progress: As for `retrieve`.
     """
-    singles = describe if each and len(describe) > 1 else ()
 
     def ask(part: Part) -> _PartAnswers:
-        def described(networks: Sequence[Describe], how: Options) -> Described:
-            def joined(photos: np.ndarray) -> np.ndarray:
-                return side_by_side([one(part, photos) for one in networks], how.weights, room)
-
-            known = (part.photos, part.landmarks)
-            return describe_part(part.queries, test, known, part.distractors, joined, how)
-
-        whole = described(describe, options)
-        near, ridge, likeness = answer_part(whole, TOP_K, options)
-        alone = [described([one], replace(options, weights=None)) for one in singles]
-        lists = [near, *(answer_part(one, TOP_K, options)[0] for one in alone), ridge]
+        whole, lists, likeness = _lists(part, part.queries, test, describe, options, further, room)
         cosines = nearest(whole.asked, whole.known[: len(part.photos)], 2).cosines
-        return _PartAnswers(lists, likeness[:, None], cosines, whole)
+        return _PartAnswers(lists, likeness, cosines, whole)
 
     folds = []
     with progress("retrieval", len(parts.folds) + 1, "networks") as advance:
@@ -137,13 +162,13 @@ def retrieve_for_graphs(
         joined = concatenate([one[0][place] for one in dev])
         return Answers(joined, lists[place], context=tuple(one[0][place] for one in context))
 
-    first, *further = (source(place) for place in range(len(lists)))
+    first, *others = (source(place) for place in range(len(lists)))
     return Neighbours(
         first.dev,
         first.test,
         np.concatenate([one[1] for one in dev]),
         likeness,
-        tuple(further),
+        tuple(others),
         tuple(one[1] for one in context),
         tuple(one.graph() for one in (*(fold.described for fold in folds), of_test.described.of_test_alone())),
         np.concatenate([one[2] for one in dev]),

@@ -15,7 +15,7 @@ from lmk.pipeline.described import NEIGHBOURS
 from lmk.pipeline.key import Key
 from lmk.pipeline.published import by_published
 from lmk.pipeline.results import Neighbours
-from lmk.pipeline.retrieve import retrieve, retrieve_for_graphs
+from lmk.pipeline.retrieve import Further, retrieve, retrieve_for_graphs
 from lmk.pipeline.steps import RETRIEVAL, Step, context_of, features_of, networks_of
 from lmk.retrieval.neighbours import Options
 from lmk.retrieval.ridge import PENALTY
@@ -40,8 +40,10 @@ class RetrievalSteps:
         facts: dict[str, object] = {"options": asdict(Options()), "alone": config.each_network, "k": TOP_K}
         if config.descriptor_width is not None:
             facts["descriptor width"] = config.descriptor_width
+        if config.ridge:
+            facts["ridge"] = PENALTY
         if config.spreads:
-            facts |= {"ridge": PENALTY, "neighbours": NEIGHBOURS}
+            facts["neighbours"] = NEIGHBOURS
         needs = tuple((features_of if recipe.frozen else networks_of)(recipe.name) for recipe in config.recipes)
         code: tuple[str, ...] = RETRIEVAL_CODE
         if config.retrieval != KNN:
@@ -73,11 +75,11 @@ class RetrievalSteps:
         shared, config = self.shared, self.shared.config
         networks = [self.networks.of_recipe[recipe.name]() for recipe in config.recipes]
         descriptors, room = [one.descriptors for one in networks], networks[0].room
-        alone, progress = config.each_network, shared.execution.progress
+        further, progress = Further(config.each_network, config.ridge), shared.execution.progress
         if config.spreads:
             test = shared.dataset.test_ids
-            return retrieve_for_graphs(shared.parts, test, descriptors, Options(), alone, room, progress)
-        return retrieve(shared.dataset, descriptors, Options(), alone, room, progress)
+            return retrieve_for_graphs(shared.parts, test, descriptors, Options(), further, room, progress)
+        return retrieve(shared.dataset, descriptors, Options(), further, room, progress)
 
 
 def _asked_first(config: Config) -> tuple[str, ...]:
