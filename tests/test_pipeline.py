@@ -24,7 +24,7 @@ from lmk.pipeline.figures import submitted_stage
 from lmk.pipeline.plan import StepPlan, plan_steps
 from lmk.pipeline.results import Answers
 from lmk.pipeline.run import Result, make_submission
-from lmk.pipeline.steps import context_of, execute
+from lmk.pipeline.steps import RETRIEVAL, context_of, execute
 from lmk.predictions import NO_LANDMARK, Predictions, read_submission
 from lmk.retrieval.published import RETRIEVALS, Described
 from lmk.runs import DevFigures
@@ -123,6 +123,24 @@ def test_without_spreading_each_photo_is_answered_alone_and_recipes_are_reused(f
     assert alone.record.facts.keys() <= {"commit"}
     for name in tiny.RECIPE_NAMES:
         assert alone.record.dev.gap[name] == first.record.dev.gap[name]
+
+
+def test_a_ridge_head_is_asked_for_and_is_the_same_whether_answers_are_spread_or_not(first, folder, workspace):
+    found = {}
+    for spread in (True, False):
+        for ridge in (True, False):
+            run = opened(folder, workspace, spread=spread, ridge=ridge)
+            found[spread, ridge] = execute(build(*run), [RETRIEVAL], run[2]).results[RETRIEVAL]
+    for spread in (True, False):
+        with_it, without = found[spread, True], found[spread, False]
+        assert [len(one.alone) for one in (with_it, without)] == [1, 0]
+        np.testing.assert_array_equal(with_it.dev.landmarks, without.dev.landmarks)
+        head = with_it.alone[0]
+        assert not np.array_equal(head.dev.scores[:, :1], with_it.dev.scores[:, :1])
+    for of in ("dev", "test"):
+        spread, plain = (getattr(found[one, True].alone[0], of) for one in (True, False))
+        np.testing.assert_array_equal(spread.ids, plain.ids)
+        np.testing.assert_allclose(spread.scores, plain.scores, rtol=1e-4, atol=1e-4)
 
 
 def drawn(rng: np.random.Generator, truth: np.ndarray, noise: float) -> Answers:
