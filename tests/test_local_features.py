@@ -20,6 +20,7 @@ from lmk.pipeline.building.verification import VerificationSteps
 from lmk.pipeline.config import Config, Execution, config_of
 from lmk.pipeline.dataset import Dataset, open_dataset
 from lmk.pipeline.delf import recipe_of
+from lmk.pipeline.key import Key
 from lmk.pipeline.local_features import chosen_local_features, default_local_features
 from lmk.pipeline.results import Answers
 from lmk.pipeline.steps import DELF_NETWORK, ENSEMBLE, VERIFICATION, execute, local_of
@@ -137,6 +138,18 @@ def test_keys_name_the_kinds_and_the_network(folder, workspace, monkeypatch):
     monkeypatch.setattr("lmk.pipeline.building.delf.DelfOptions", lambda: DelfOptions(side=240))
     found = digests()
     assert found[DELF_NETWORK] == plain[DELF_NETWORK] and found[features] != plain[features]
+
+
+def test_the_pca_of_few_photos_is_fitted_to_features_of_all_scales(folder, workspace, monkeypatch):
+    def key() -> Key:
+        return local_of_run(folder, workspace).shared.keys[DELF_NETWORK]
+
+    many = key()  # of the eight photos that are enough here
+    assert many.facts["pca"][-1] == 1.0
+    monkeypatch.setattr("lmk.pipeline.delf.PCA_PHOTOS", 1000)
+    few = key()
+    assert few.facts["pca"][-1] == max(DelfOptions().scales) == 2.0
+    assert few.digest != many.digest
 
 
 def test_a_published_delf_is_not_tuned(tmp_path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from joblib import cpu_count
 
-from lmk.local.delf import Canvases, Delf, DelfOptions
+from lmk.local.delf import SCALES, Canvases, Delf, DelfOptions
 from lmk.local.features import SHARD, LocalFeatures
 from lmk.local.pca import Pca
 from lmk.models.delf.recipe import DelfRecipe, cut_of
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 PCA_PHOTOS, PCA_FEATURES = 100, 200
 """Training photos whose features the PCA is fitted to, and features of each: 20,000 vectors for 40 components."""
 PCA_ZOOM = 1.0
-"""The largest scale that they are taken from: larger ones are three quarters of DELF's work on a photo, and without
-them the axes keep nearly as much of the variance of all features (docs/journal/competitions.md)."""
+"""The largest scale that they are taken from where there are so many photos: larger ones are three quarters of DELF's
+work on a photo, and without them GAP is the same (docs/journal/competitions.md)."""
 MOST_WITHOUT_PCA = 256
 """Channels of a published model up to which its descriptors are taken as they are where no PCA came with it."""
 PCA_BATCH = 10
@@ -187,11 +187,12 @@ class DelfExtractor:
         return Pca.load(path)
 
     def _fit_pca(self, network: DelfNetwork) -> Pca:
-        """The PCA of features of training photos, none of which is enlarged."""
+        """The PCA of features of training photos, none of which is enlarged where there are many."""
         rng = np.random.default_rng(self.recipe.training.seed)
         every = self.part.photos
         ids = every[np.sort(rng.permutation(len(every))[:PCA_PHOTOS])]
-        scales = tuple(scale for scale in self.options.scales if scale <= PCA_ZOOM) or self.options.scales
+        zoom = pca_zoom(len(every))
+        scales = tuple(scale for scale in self.options.scales if scale <= zoom) or self.options.scales
         whole, chosen = self._with(network, None, replace(self.options, scales=scales)), []
         with self.progress("DELF: PCA", len(ids), "photos") as advance:
             for start in range(0, len(ids), PCA_BATCH):
@@ -199,6 +200,11 @@ class DelfExtractor:
                     chosen.append(photo.descriptors[rng.permutation(len(photo))[:PCA_FEATURES]])
                     advance(1)
         return Pca.fit(np.concatenate(chosen), self.recipe.dimensions)
+
+
+def pca_zoom(photos: int) -> float:
+    """The largest scale of the features that the PCA is fitted to: of few photos all scales are needed."""
+    return PCA_ZOOM if photos >= PCA_PHOTOS else max(SCALES)
 
 
 def history_of(weights: Path) -> Path:

@@ -29,7 +29,7 @@ from lmk.pipeline.amounts import (
 )
 from lmk.pipeline.config import CONTEXT_CANDIDATES, Config
 from lmk.pipeline.costs import PROCESS, Cost, Work, work_of_passes, work_of_views
-from lmk.pipeline.delf import PCA_PHOTOS, PCA_ZOOM
+from lmk.pipeline.delf import PCA_PHOTOS, pca_zoom
 from lmk.pipeline.described import BUDGET, NEIGHBOURS
 from lmk.pipeline.rates import Gpu, Rates
 from lmk.pipeline.recorded import config_of_run
@@ -240,9 +240,10 @@ def _delf_passes(size: Size, backbone: str, photos: float) -> Work:
     return work_of_passes(backbone, photos * macs, photos)
 
 
-def _not_enlarged() -> float:
-    """Share of DELF's pixels that the PCA's features are taken from."""
-    return sum(scale**2 for scale in SCALES if scale <= PCA_ZOOM) / sum(scale**2 for scale in SCALES)
+def _pca_pixels(photos: float) -> float:
+    """Share of DELF's pixels that the PCA's features of so many photos are taken from."""
+    zoom = pca_zoom(int(photos))
+    return sum(scale**2 for scale in SCALES if scale <= zoom) / sum(scale**2 for scale in SCALES)
 
 
 def _recipe_costs(size: Size, config: Config, rates: Rates, gpu: Gpu, recipe: Recipe, tables: float) -> Iterator[Cost]:
@@ -366,7 +367,7 @@ def _delf_network(size: Size, rates: Rates, gpu: Gpu, backbone: str, tables: flo
     side = (training.side / backbone_named(backbone).image_size) ** 2
     steps = training.epochs * ceil(views / training.batch_size)
     work = work_of_passes(backbone, views * side * backbone_named(backbone).giga_macs * 1e9, views)
-    work += _delf_passes(size, backbone, min(size.train, PCA_PHOTOS) * _not_enlarged())
+    work += _delf_passes(size, backbone, min(size.train, PCA_PHOTOS) * _pca_pixels(size.train))
     work += Work(fixed=rates["start"].value + steps * rates["attention"].value)
     return Cost(
         DELF_NETWORK, VERIFICATION, work.seconds(rates), work.gpu_seconds(rates, gpu, size.kilobytes), memory=tables

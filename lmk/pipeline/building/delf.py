@@ -17,7 +17,7 @@ from lmk.pipeline.building.handle import Handle
 from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.code_of_steps import DELF_CODE, DELF_FEATURES_CODE
 from lmk.pipeline.config import Backend
-from lmk.pipeline.delf import PCA_FEATURES, PCA_PHOTOS, PCA_ZOOM, DelfExtractor, recipe_of
+from lmk.pipeline.delf import PCA_FEATURES, PCA_PHOTOS, DelfExtractor, pca_zoom, recipe_of
 from lmk.pipeline.key import Key
 from lmk.pipeline.steps import DELF_NETWORK, VERIFICATION, Step, local_of
 from lmk.util.errors import LmkError
@@ -122,5 +122,5 @@ class DelfSteps:
             "recipe": recipe.key(),
             "weights": weights_digest(recipe.backbone, weights),
             "unreadable": sorted(self.shared.dataset.unreadable),
-            "pca": [PCA_PHOTOS, PCA_FEATURES, PCA_ZOOM],
+            "pca": [PCA_PHOTOS, PCA_FEATURES, pca_zoom(len(self.shared.dataset.reference.photos))],
         }
