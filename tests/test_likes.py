@@ -120,7 +120,6 @@ def test_an_option_that_a_system_decides_itself_is_refused_in_one_line(option, l
         (["--fusion", "seed-35-inliers", "--unreadable", "zero"], "answers what was not verified"),
         (["--like", "xception-delf32", "-r", "mobilenet-gem", "-r", "mobilenetv2-gem"], "has one network"),
         (["--retrieval", "a-b-c", "--each-network"], "--each-network goes with --retrieval knn"),
-        (["--retrieval", "a-b-c", "--ridge"], "--ridge goes with --retrieval knn"),
     ],
 )
 def test_an_option_without_effect_is_refused(words, told, lmk, tmp_path):

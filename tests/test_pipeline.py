@@ -125,7 +125,7 @@ def test_without_spreading_each_photo_is_answered_alone_and_recipes_are_reused(f
         assert alone.record.dev.gap[name] == first.record.dev.gap[name]
 
 
-def test_a_ridge_head_is_asked_for_and_is_the_same_whether_answers_are_spread_or_not(first, folder, workspace):
+def test_a_ridge_head_is_the_same_whether_answers_are_spread_or_not_and_can_be_left_out(first, folder, workspace):
     found = {}
     for spread in (True, False):
         for ridge in (True, False):

@@ -141,9 +141,11 @@ def open_run(
     ridge: Annotated[
         bool,
         typer.Option(
-            "--ridge", rich_help_panel=TRAINING, help="Blend a ridge head over all networks' descriptors, too."
+            "--ridge/--no-ridge",
+            rich_help_panel=TRAINING,
+            help="Blend a ridge head over all networks' descriptors, too, or not.",
         ),
-    ] = False,
+    ] = True,
     retrieval: Annotated[
         str,
         typer.Option(

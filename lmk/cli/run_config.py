@@ -81,12 +81,10 @@ def _check_names(given: Mapping[str, Any]) -> None:
         name = given[option]
         if name not in known:
             raise UsageError(f"No {option} is named '{name}'; there are {', '.join(known)}.{did_you_mean(name, known)}")
-    for option in ("each_network", "ridge"):
-        if given[option] and given["retrieval"] != KNN:
-            raise typer.BadParameter(
-                f"--{option.replace('_', '-')} goes with --retrieval {KNN}: {given['retrieval']} joins networks "
-                "by itself."
-            )
+    if given["each_network"] and given["retrieval"] != KNN:
+        raise typer.BadParameter(
+            f"--each-network goes with --retrieval {KNN}: {given['retrieval']} joins networks by itself."
+        )
     for name in given["recipe"] or ():
         find_recipe(name)
 

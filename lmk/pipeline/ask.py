@@ -15,6 +15,7 @@ import numpy as np
 from lmk.data.competitions import read_competition
 from lmk.data.images import read_photo
 from lmk.data.names import read_names
+from lmk.data.splits import Queries
 from lmk.local.evidence import Evidence
 from lmk.local.features import FeatureTable, LocalFeatures
 from lmk.local.kinds import kinds_of
@@ -31,11 +32,12 @@ from lmk.pipeline.dataset import Dataset, Part, open_dataset
 from lmk.pipeline.fuse import Proposed, fuse, photo_counts
 from lmk.pipeline.recorded import config_of_run
 from lmk.pipeline.results import Answers, Neighbours, Verified
+from lmk.pipeline.retrieve import NO_PHOTOS, Describe, Further, lists_of
 from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, execute, networks_of
 from lmk.pipeline.verify import write_matches
 from lmk.predictions import NO_LANDMARK, Predictions
 from lmk.retrieval.descriptors import side_by_side
-from lmk.retrieval.neighbours import Options, find_landmarks
+from lmk.retrieval.neighbours import Options
 from lmk.retrieval.scores import KNN
 from lmk.runs import RunRecord
 from lmk.util.errors import LmkError
@@ -83,8 +85,7 @@ class Recognition:
 def recognize(record: RunRecord, photos: Sequence[Path], execution: Execution) -> list[Recognition]:
     """Ask a run which landmark each photo shows. Photos are answered one by one: nothing is spread between them.
 
-    Of a run that spreads, or blends a ridge head, blend and fusion are fitted once more without either, the first time,
-    and stored.
+    Of a run that spreads, its blend and fusion are fitted once more without spreading, the first time, and stored.
 
     Args:
         record: The run.
@@ -94,7 +95,7 @@ def recognize(record: RunRecord, photos: Sequence[Path], execution: Execution) -
     Raises:
         LmkError: The run's photos or networks are gone, or it follows a published system.
     """
-    config = replace(config_of_run(record), spread=False, ridge=False, divisor="dev")
+    config = replace(config_of_run(record), spread=False, divisor="dev")
     if config.like is not None or config.retrieval != KNN:
         system = config.like or f"the retrieval {config.retrieval}"
         raise LmkError(f"{record.run} follows {system}, which answers whole test sets. Name another run by --run.")
@@ -210,19 +211,17 @@ class _Asking:
 
     def _neighbours(self, stored: Neighbours) -> Neighbours:
         """Retrieval's answers for the photos, beside those for dev."""
+        config, asked = self.config, Queries(self.ids, self.ids, np.full(len(self.ids), NO_LANDMARK))
 
-        def found(columns: list[np.ndarray], options: Options) -> tuple[Predictions, np.ndarray]:
-            joined = side_by_side(columns, options.weights, self.room)
-            known, others, asked = np.split(joined, [len(self.part.photos), -len(self.ids)])
-            return find_landmarks(self.ids, known, self.part.landmarks, others, asked, options, TOP_K)
+        def by(column: np.ndarray) -> Describe:
+            known, own = np.split(column, [len(column) - len(self.ids)])
+            return lambda part, photos: own if np.array_equal(photos, self.ids) else known
 
-        whole, likeness = found(self.columns, Options())
-        single = replace(Options(), weights=None)
-        alone = tuple(
-            Answers(answers.dev, found([column], single)[0])
-            for answers, column in zip(stored.alone, self.columns, strict=False)
-        )
-        return Neighbours(stored.dev, whole, stored.likeness_dev, likeness[:, None], alone)
+        describe = [by(column) for column in self.columns]
+        further = Further(config.each_network, config.ridge)
+        _, lists, likeness = lists_of(self.part, asked, NO_PHOTOS, describe, Options(), further, self.room)
+        alone = tuple(Answers(one.dev, found) for one, found in zip(stored.alone, lists[1:], strict=True))
+        return Neighbours(stored.dev, lists[0], stored.likeness_dev, likeness, alone)
 
     def _verified(self, proposals: Predictions) -> dict[str, Evidence]:
         """Evidence for the proposals by each kind of local features; nothing is stored."""

@@ -113,7 +113,7 @@ class Config:
     ensemble: bool = True
     spread: bool = True
     each_network: bool = False
-    ridge: bool = False
+    ridge: bool = True
     descriptor_width: int | None = None
     retrieval: str = KNN
     fusion: str = "learned"

@@ -56,7 +56,7 @@ def retrieve(
 
     def answer(part: Part, asked: Asked) -> Predictions:
         unknown = Queries(asked.ids, asked.photos, np.full(len(asked.ids), NO_LANDMARK))
-        _, found, near = _lists(part, unknown, NO_PHOTOS, describe, options, further, room)
+        _, found, near = lists_of(part, unknown, NO_PHOTOS, describe, options, further, room)
         likeness[asked.of].append(near)
         lists[asked.of].append(found[1:])
         return found[0]
@@ -78,7 +78,7 @@ def retrieve(
     )
 
 
-def _lists(
+def lists_of(
     part: Part,
     queries: Queries,
     test: np.ndarray,
@@ -87,8 +87,17 @@ def _lists(
     further: Further,
     room: Room,
 ) -> tuple[Described, list[Predictions], np.ndarray]:
-    """A part's photos as all networks describe them; its lists, that of all networks together first; and (q + t, 1),
-    their likeness to distractors."""
+    """What one part answers its queries, and then test photos.
+
+    Args:
+        part: Photos that its networks learned from; what else it is asked does not count.
+        queries, test: What is asked; either may be empty.
+        describe, options, further, room: As for `retrieve`.
+
+    Returns:
+        The photos as all networks describe them; the lists, that of all networks together first; and (q + t, 1)
+        float32, the mean cosine to the nearest distractors.
+    """
 
     def described(networks: Sequence[Describe], how: Options) -> Described:
         def joined(photos: np.ndarray) -> np.ndarray:
@@ -142,7 +151,7 @@ def retrieve_for_graphs(
     """
 
     def ask(part: Part) -> _PartAnswers:
-        whole, lists, likeness = _lists(part, part.queries, test, describe, options, further, room)
+        whole, lists, likeness = lists_of(part, part.queries, test, describe, options, further, room)
         cosines = nearest(whole.asked, whole.known[: len(part.photos)], 2).cosines
         return _PartAnswers(lists, likeness, cosines, whole)
 
