@@ -208,10 +208,10 @@ def test_two_recipes_of_one_name_and_one_named_as_a_stage_are_refused(tmp_path):
 
 
 def test_stages_cannot_be_names_of_recipes():
-    from lmk.pipeline import config, run, steps
+    from lmk.pipeline import config, recording, steps
 
     named = {steps.RETRIEVAL, steps.ENSEMBLE, steps.SPREAD, steps.VERIFICATION, steps.FUSED, steps.SPREAD_FUSED}
-    assert set(config.STAGES) == named | {steps.DELF_NETWORK, run.PHOTOS, run.SUBMISSION}
+    assert set(config.STAGES) == named | {steps.DELF_NETWORK, recording.PHOTOS, recording.SUBMISSION}
 
 
 def test_files_are_completed_beside_names(tmp_path, monkeypatch):
