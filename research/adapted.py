@@ -2,77 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
-from lmk.predictions import NO_LANDMARK, Predictions, largest
+from lmk.pipeline.described import Described
+from lmk.predictions import Predictions, largest
 from lmk.retrieval.descriptors import normalize
-from lmk.retrieval.neighbours import NEIGHBOURS, Neighbours, Options, landmark_predictions, nearest, rank_landmarks
-from lmk.retrieval.ridge import fit_ridge
+from lmk.retrieval.neighbours import NEIGHBOURS, Neighbours, Options, landmark_predictions, nearest
 from lmk.retrieval.whitening import POWER, SHRINKAGE, Whitening
 
 BETA = 0.15
 """Weight of a neighbour in a refined descriptor, times its cosine; the published value."""
 
-Adapt = Callable[[np.ndarray], np.ndarray]
-"""Function from descriptors (n, d) to descriptors (n, d) of length 1."""
+
+def whitened(part: Described, share: float | None = None) -> Described:
+    """A part by lmk's whitening, which sees no label, or with a share by `whitening_by_labels`."""
+    whiten = Whitening.fit(part.known) if share is None else whitening_by_labels(part.known, part.landmarks, share)
+    return replace(part, asked=whiten(part.asked), known=whiten(part.known))
 
 
-@dataclass(frozen=True, eq=False)
-class Known:
-    """A part's photos, by their descriptors.
-
-    Attributes:
-        ids, queries: (n,) str and (n, d), what is asked.
-        gallery, landmarks: (m, d) and (m,) int64.
-        distractors: (r, d).
-    """
-
-    ids: np.ndarray
-    queries: np.ndarray
-    gallery: np.ndarray
-    landmarks: np.ndarray
-    distractors: np.ndarray
-
-    @property
-    def photos(self) -> np.ndarray:
-        """(m + r, d), all that is known."""
-        return np.concatenate([self.gallery, self.distractors])
-
-    def by(self, adapt: Adapt) -> Known:
-        """The same photos with adapted descriptors."""
-        return Known(self.ids, adapt(self.queries), adapt(self.gallery), self.landmarks, adapt(self.distractors))
-
-    def whitened(self) -> Known:
-        """By lmk's whitening, which sees no label."""
-        return self.by(Whitening.fit(self.gallery, self.distractors))
-
-    def whitened_by_labels(self, share: float) -> Known:
-        """By `whitening_by_labels`."""
-        return self.by(whitening_by_labels(self.gallery, self.landmarks, self.distractors, share))
-
-    def neighbours(self, k: int) -> Predictions:
-        """kNN as lmk scores it."""
-        return rank_landmarks(
-            self.ids, self.gallery, self.landmarks, self.distractors, self.queries, Options(), k
-        )[0]  # fmt: skip
-
-    def ridge(self, k: int) -> Predictions:
-        """The ridge head."""
-        none = np.full(len(self.distractors), NO_LANDMARK)
-        return fit_ridge(self.photos, np.concatenate([self.landmarks, none]))(self.ids, self.queries, k)
-
-    def neighbours_of_neighbours(self, count: int, k: int) -> Predictions:
-        """kNN by cosines after `refined`, of query and gallery: the mean of refined query with gallery as it is, and of
-        query as it is with refined gallery (Shao et al., "Global Features are All You Need", arXiv:2308.06954)."""
-        photos = self.photos
-        gallery = refined(self.gallery, photos, count)
-        cosines = (refined(self.queries, photos, count) @ self.gallery.T + self.queries @ gallery.T) / 2
-        rows = largest(cosines, min(NEIGHBOURS, len(gallery)))
-        found = Neighbours(rows, np.take_along_axis(cosines, rows, 1))
-        return landmark_predictions(self.ids, found, self.landmarks, k, Options().score)
+def neighbours_of_neighbours(part: Described, count: int, k: int) -> Predictions:
+    """kNN of a whitened part by cosines after `refined`, of query and gallery: the mean of refined query with gallery
+    as it is, and of query as it is with refined gallery (Shao et al., "Global Features are All You Need",
+    arXiv:2308.06954)."""
+    gallery = part.known[: len(part.gallery)]
+    cosines = refined(part.asked, part.known, count) @ gallery.T + part.asked @ refined(gallery, part.known, count).T
+    cosines /= 2
+    rows = largest(cosines, min(NEIGHBOURS, len(gallery)))
+    found = Neighbours(rows, np.take_along_axis(cosines, rows, 1))
+    return landmark_predictions(part.ids, found, part.landmarks, k, Options().score)
 
 
 def refined(descriptors: np.ndarray, photos: np.ndarray, count: int) -> np.ndarray:
@@ -88,13 +47,18 @@ def refined(descriptors: np.ndarray, photos: np.ndarray, count: int) -> np.ndarr
     return normalize(descriptors + np.einsum("nk,nkd->nd", weights, photos[found.rows]))
 
 
-def whitening_by_labels(gallery: np.ndarray, landmarks: np.ndarray, distractors: np.ndarray, share: float) -> Whitening:
+def whitening_by_labels(photos: np.ndarray, landmarks: np.ndarray, share: float) -> Whitening:
     """lmk's whitening of another scatter: a share of it within landmarks, the rest that of all photos.
 
     Directions in which photos of one landmark differ are shortened, as in linear discriminant analysis; both scatters
     have one trace, so that `SHRINKAGE` means the same. Within-class whitening: Hatch et al., Interspeech 2006.
+
+    Args:
+        photos: (n, d), gallery photos and then distractors.
+        landmarks: (m,) int64, of the gallery photos.
+        share: In [0, 1].
     """
-    photos = np.concatenate([gallery, distractors])
+    gallery = photos[: len(landmarks)]
     mean = photos.mean(axis=0)
     places = np.unique(landmarks, return_inverse=True)[1]
     sums = np.zeros((places.max() + 1, gallery.shape[1]))

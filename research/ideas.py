@@ -15,10 +15,11 @@ from lmk.ensemble.blend_rules import BLENDS
 from lmk.ensemble.fuse import proposal_features, source_features
 from lmk.evaluation import gap_of
 from lmk.models.recipe import Recipe, Stage
+from lmk.pipeline.described import Described, nearest_landmarks, ridge_landmarks
 from lmk.predictions import Predictions
 from lmk.retrieval.neighbours import Options, with_logits
 from lmk.retrieval.scores import ABC, PRODUCT
-from research.adapted import Known
+from research.adapted import neighbours_of_neighbours, whitened
 from research.lab import TOP, Answer, Lab, Trial
 from research.stack import Stack
 from research.suppress import fit_suppression
@@ -281,46 +282,45 @@ def stacks(lab: Lab) -> dict[str, Idea]:
 
 def adapted(lab: Lab) -> dict[str, Idea]:
     """Retrieval by the default networks, its descriptors or its neighbours adapted, and the ridge head."""
-    kinds: dict[str, Callable[[Known], Predictions]] = {
-        "neighbours (default)": lambda known: known.whitened().neighbours(TOP),
-        "whitened within landmarks, a half": lambda known: known.whitened_by_labels(0.5).neighbours(TOP),
-        "whitened within landmarks": lambda known: known.whitened_by_labels(1.0).neighbours(TOP),
-        "neighbours' neighbours, 3": lambda known: known.whitened().neighbours_of_neighbours(3, TOP),
-        "neighbours' neighbours, 10": lambda known: known.whitened().neighbours_of_neighbours(10, TOP),
-        "ridge head": lambda known: known.whitened().ridge(TOP),
-        "ridge head, whitened within landmarks, a half": lambda known: known.whitened_by_labels(0.5).ridge(TOP),
+    kinds: dict[str, Callable[[Described], Predictions]] = {
+        "neighbours (default)": lambda part: nearest_landmarks(whitened(part), TOP)[0],
+        "whitened within landmarks, a half": lambda part: nearest_landmarks(whitened(part, 0.5), TOP)[0],
+        "whitened within landmarks": lambda part: nearest_landmarks(whitened(part, 1.0), TOP)[0],
+        "neighbours' neighbours, 3": lambda part: neighbours_of_neighbours(whitened(part), 3, TOP),
+        "neighbours' neighbours, 10": lambda part: neighbours_of_neighbours(whitened(part), 10, TOP),
+        "ridge head": lambda part: ridge_landmarks(whitened(part), TOP),
+        "ridge head, whitened within landmarks, a half": lambda part: ridge_landmarks(whitened(part, 0.5), TOP),
     }
-    return {name: _by_descriptors(lab, ask) for name, ask in kinds.items()}
-
-
-def _by_descriptors(lab: Lab, ask: Callable[[Known], Predictions]) -> Idea:
     recipes = tuple(lab.recipe(name) for name in DEFAULTS)
-    return lambda trial: lab.described(trial, recipes, ask)
+
+    def idea(name: str) -> Idea:
+        return lambda trial: trial.once((recipes, name), lambda: lab.described(trial, recipes, kinds[name]))
+
+    return {name: idea(name) for name in kinds}
 
 
 def sources(lab: Lab) -> dict[str, Idea]:
-    """What is blended beside the heads of the default networks."""
+    """What is blended beside the heads of the default networks, or without them."""
     of = adapted(lab)
     recipes = [lab.recipe(name) for name in DEFAULTS]
-    default, ridge = "neighbours (default)", "ridge head"
-    kinds = {
-        "heads and neighbours (plain)": [default],
-        "the same, and the ridge head": [default, ridge],
-        "neighbours and ridge head, no heads": [default, ridge],
-        "the same, no ridge head": [default],
-        "heads, and neighbours whitened within landmarks, a half": ["whitened within landmarks, a half"],
-        "heads, and neighbours' neighbours, 3": ["neighbours' neighbours, 3"],
-        "heads, and neighbours' neighbours, 10": ["neighbours' neighbours, 10"],
-    }
+    near, ridge = of["neighbours (default)"], of["ridge head"]
 
-    def idea(name: str) -> Idea:
+    def idea(*parts: Idea, heads: bool = True) -> Idea:
         def answer(trial: Trial) -> Answer:
-            heads = [] if "no " in name else [lab.answer(trial, recipe) for recipe in recipes]
-            return blended(trial, [*heads, *(of[part](trial) for part in kinds[name])], fit_blend)
+            learned = [lab.answer(trial, recipe) for recipe in recipes] if heads else []
+            return blended(trial, [*learned, *(part(trial) for part in parts)], fit_blend)
 
         return answer
 
-    return {name: idea(name) for name in kinds}
+    return {
+        "heads and neighbours (plain)": idea(near),
+        "the same, and the ridge head": idea(near, ridge),
+        "neighbours and ridge head, no heads": idea(near, ridge, heads=False),
+        "the same, no ridge head": idea(near, heads=False),
+        "heads, and neighbours whitened within landmarks, a half": idea(of["whitened within landmarks, a half"]),
+        "heads, and neighbours' neighbours, 3": idea(of["neighbours' neighbours, 3"]),
+        "heads, and neighbours' neighbours, 10": idea(of["neighbours' neighbours, 10"]),
+    }
 
 
 def suppressions(lab: Lab) -> dict[str, Idea]:

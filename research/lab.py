@@ -27,6 +27,7 @@ from lmk.pipeline.building.networks import NetworkSteps
 from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import Config, Execution, config_of
 from lmk.pipeline.dataset import Dataset, Part, dataset_of, open_competition, open_dataset
+from lmk.pipeline.described import Described as PartPhotos
 from lmk.pipeline.networks import Networks
 from lmk.pipeline.steps import networks_of
 from lmk.predictions import NO_LANDMARK, Predictions, concatenate
@@ -36,7 +37,6 @@ from lmk.retrieval.published import RETRIEVALS, Described
 from lmk.retrieval.scores import PRODUCT
 from lmk.util.files import digest_of, write_json
 from lmk.util.workspace import Workspace
-from research.adapted import Known
 
 TOP = 10
 DRAWS = 500
@@ -211,19 +211,17 @@ class Lab:
         """kNN by the recipes' descriptors, and the queries' likeness to distractors (n,)."""
         return trial.once((recipes, options), lambda: self._retrieval(trial, recipes, options))
 
-    def described(self, trial: Trial, recipes: tuple[Recipe, ...], ask: Callable[[Known], Predictions]) -> Answer:
-        """What `ask` says of each part's photos by the recipes' descriptors."""
+    def described(self, trial: Trial, recipes: tuple[Recipe, ...], ask: Callable[[PartPhotos], Predictions]) -> Answer:
+        """What `ask` says of each part's photos by the recipes' descriptors, which are not whitened."""
         descriptors = side_by_side(self._described(recipes))
-        parts = [part for part in trial.dataset.parts if len(part.queries)]
-        start = time.process_time()
-        found = []
-        for part in parts:
-            asked, gallery, others = (
-                descriptors[self.rows(ids)] for ids in (part.queries.photos, part.photos, part.distractors)
-            )
-            found.append(ask(Known(part.queries.ids, asked, gallery, part.landmarks, others)))
-        seconds = (time.process_time() - start) / len(parts)
-        return Answer(concatenate(found), 0.0, seconds, frozenset(recipes))
+
+        def answer(part: Part) -> Predictions:
+            queries, none = part.queries, part.queries.photos[:0]
+            known = descriptors[self.rows(np.concatenate([part.photos, part.distractors]))]
+            asked = descriptors[self.rows(queries.photos)]
+            return ask(PartPhotos(queries, none, part.photos, part.landmarks, part.distractors, asked, known))
+
+        return self._by_part(trial, recipes, answer)
 
     def published(self, trial: Trial, recipes: tuple[Recipe, ...], name: str) -> Answer:
         """Retrieval as published, by one of `RETRIEVALS`; logits are the mean scores of the recipes' heads."""
@@ -344,18 +342,24 @@ class Lab:
         return Answer(concatenate(found), train, predict, frozenset(recipes))
 
     def _retrieval(self, trial: Trial, recipes: tuple[Recipe, ...], options: Options) -> tuple[Answer, np.ndarray]:
-        parts = [part for part in trial.dataset.parts if len(part.queries)]
-        descriptors = side_by_side(self._described(recipes), options.weights)
-        start = time.process_time()
-        found, likeness = [], []
-        for part in parts:
+        descriptors, likeness = side_by_side(self._described(recipes), options.weights), []
+
+        def answer(part: Part) -> Predictions:
             names = (part.photos, part.distractors, part.queries.photos)
             gallery, others, asked = (descriptors[self.rows(ids)] for ids in names)
-            answers, like = find_landmarks(part.queries.ids, gallery, part.landmarks, others, asked, options, TOP)
-            found.append(answers)
+            found, like = find_landmarks(part.queries.ids, gallery, part.landmarks, others, asked, options, TOP)
             likeness.append(like)
-        seconds = (time.process_time() - start) / len(parts)
-        return Answer(concatenate(found), 0.0, seconds, frozenset(recipes)), np.concatenate(likeness)
+            return found
+
+        found = self._by_part(trial, recipes, answer)
+        return found, np.concatenate(likeness)
+
+    def _by_part(self, trial: Trial, recipes: tuple[Recipe, ...], answer: Callable[[Part], Predictions]) -> Answer:
+        """What each part that asks is answered without a network of its own, and the mean seconds of a part."""
+        parts = [part for part in trial.dataset.parts if len(part.queries)]
+        start = time.process_time()
+        found = concatenate([answer(part) for part in parts])
+        return Answer(found, 0.0, (time.process_time() - start) / len(parts), frozenset(recipes))
 
 
 def passes_of(recipe: Recipe) -> tuple[object, ...]:

@@ -26,10 +26,11 @@ KINDS = (DEFAULT, "rootsift,xfeat", "delf,xfeat", "rootsift,delf,xfeat")
 """Choices of local features; all but the first are compared with it."""
 NONE = "none"
 """Compares stages alone."""
-ALONE = f"{DEFAULT} --no-spread"
-"""The choice that answers each photo alone, without the ridge head, too."""
+ALONE, NO_RIDGE = f"{DEFAULT} --no-spread", f"{DEFAULT} --no-ridge"
+"""Choices that answer each photo alone, and that blend no ridge head."""
 COMPARED = {
-    "one ridge head in the blend": ((ALONE, "ensemble"), (DEFAULT, "ensemble")),
+    "a ridge head in the blend": ((NO_RIDGE, "ensemble"), (DEFAULT, "ensemble")),
+    "a ridge head, fused and spread": ((NO_RIDGE, "spread-fused"), (DEFAULT, "spread-fused")),
     "blended lists spread": ((DEFAULT, "ensemble"), (DEFAULT, "spread")),
     "fused lists spread": ((DEFAULT, "fused"), (DEFAULT, "spread-fused")),
     "both, against neither": ((ALONE, "fused"), (DEFAULT, "spread-fused")),
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     others = [kinds for kinds in words.kinds or KINDS[1:] if kinds != NONE]
     rows, spent = [], []
     for setting, competition in made_harder(words):
-        runs: dict[str, list[FinishedRun]] = {choice: [] for choice in (DEFAULT, ALONE, *others)}
+        runs: dict[str, list[FinishedRun]] = {choice: [] for choice in (DEFAULT, ALONE, NO_RIDGE, *others)}
         for seed in range(words.seeds):
             for choice, found in runs.items():
                 found.append(run(competition, words.weights, words.folder / "workspace", choice, seed, words.folds))

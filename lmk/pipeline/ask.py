@@ -15,7 +15,6 @@ import numpy as np
 from lmk.data.competitions import read_competition
 from lmk.data.images import read_photo
 from lmk.data.names import read_names
-from lmk.data.splits import Queries
 from lmk.local.evidence import Evidence
 from lmk.local.features import FeatureTable, LocalFeatures
 from lmk.local.kinds import kinds_of
@@ -29,10 +28,11 @@ from lmk.pipeline.building.networks import NetworkSteps
 from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import READ_SIDE, TOP_K, Config, Execution
 from lmk.pipeline.dataset import Dataset, Part, open_dataset
+from lmk.pipeline.described import NO_QUERIES
 from lmk.pipeline.fuse import Proposed, fuse, photo_counts
 from lmk.pipeline.recorded import config_of_run
 from lmk.pipeline.results import Answers, Neighbours, Verified
-from lmk.pipeline.retrieve import NO_PHOTOS, Describe, Further, lists_of
+from lmk.pipeline.retrieve import Describe, Further, lists_of
 from lmk.pipeline.steps import ENSEMBLE, FUSED, RETRIEVAL, VERIFICATION, execute, networks_of
 from lmk.pipeline.verify import write_matches
 from lmk.predictions import NO_LANDMARK, Predictions
@@ -211,15 +211,14 @@ class _Asking:
 
     def _neighbours(self, stored: Neighbours) -> Neighbours:
         """Retrieval's answers for the photos, beside those for dev."""
-        config, asked = self.config, Queries(self.ids, self.ids, np.full(len(self.ids), NO_LANDMARK))
 
         def by(column: np.ndarray) -> Describe:
             known, own = np.split(column, [len(column) - len(self.ids)])
             return lambda part, photos: own if np.array_equal(photos, self.ids) else known
 
         describe = [by(column) for column in self.columns]
-        further = Further(config.each_network, config.ridge)
-        _, lists, likeness = lists_of(self.part, asked, NO_PHOTOS, describe, Options(), further, self.room)
+        further = Further(self.config.each_network, self.config.ridge)
+        _, lists, likeness = lists_of(self.part, NO_QUERIES, self.ids, describe, Options(), further, self.room)
         alone = tuple(Answers(one.dev, found) for one, found in zip(stored.alone, lists[1:], strict=True))
         return Neighbours(stored.dev, lists[0], stored.likeness_dev, likeness, alone)
 

@@ -10,10 +10,10 @@ import numpy as np
 from lmk.data.splits import Queries
 from lmk.pipeline.config import TOP_K
 from lmk.pipeline.dataset import Asked, Dataset, Part
-from lmk.pipeline.described import Described, describe_part, nearest_landmarks, ridge_landmarks
+from lmk.pipeline.described import NO_QUERIES, Described, describe_part, nearest_landmarks, ridge_landmarks
 from lmk.pipeline.dev_parts import DevParts
 from lmk.pipeline.results import Answers, Neighbours
-from lmk.predictions import NO_LANDMARK, Predictions, concatenate
+from lmk.predictions import Predictions, concatenate
 from lmk.retrieval.descriptors import side_by_side
 from lmk.retrieval.neighbours import Options, nearest
 from lmk.util.progress import Progress
@@ -22,7 +22,6 @@ Describe = Callable[[Part, np.ndarray], np.ndarray]
 """Function from a part and photos (n,) str to descriptors (n, d) by that part's network."""
 Room = Callable[[Sequence[int], type], np.ndarray]
 """Function from a shape and a type to an array to fill, on the disk if it is large."""
-NO_PHOTOS = np.empty(0, str)
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ def retrieve(
     lists: dict[str, list[list[Predictions]]] = {"dev": [], "test": []}
 
     def answer(part: Part, asked: Asked) -> Predictions:
-        unknown = Queries(asked.ids, asked.photos, np.full(len(asked.ids), NO_LANDMARK))
-        _, found, near = lists_of(part, unknown, NO_PHOTOS, describe, options, further, room)
+        queries, test = (part.queries, NO_QUERIES.photos) if asked.of == "dev" else (NO_QUERIES, asked.photos)
+        _, found, near = lists_of(part, queries, test, describe, options, further, room)
         likeness[asked.of].append(near)
         lists[asked.of].append(found[1:])
         return found[0]
