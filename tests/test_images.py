@@ -328,6 +328,25 @@ def test_simplejpeg_gives_the_pixels_that_pillow_gives(kind, data, enough, monke
 
 
 @pytest.mark.skipif(lmk.data.images.simplejpeg is None, reason="needs simplejpeg")
+@given(width=st.integers(1, 80), height=st.integers(1, 80), least=st.integers(1, 90), seed=st.integers(0, 9))
+@settings(deadline=None, max_examples=60)
+def test_a_scale_is_chosen_as_pillow_chooses_it(width, height, least, seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    data = encode(pixels, "JPEG")
+    quick = decode_photo(data, enough=least)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lmk.data.images, "simplejpeg", None)
+        np.testing.assert_array_equal(quick, decode_photo(data, enough=least))
+
+
+@pytest.mark.skipif(lmk.data.images.simplejpeg is None, reason="needs simplejpeg")
+@pytest.mark.parametrize("kind", ["subsampled 0", "subsampled 1", "subsampled 2", "noise"])
+def test_a_plain_jpeg_needs_nothing_of_pillow(kind, monkeypatch):
+    monkeypatch.setattr(lmk.data.images.Image, "open", None)
+    assert decode_photo(variants()[kind]).shape[2] == 3
+
+
+@pytest.mark.skipif(lmk.data.images.simplejpeg is None, reason="needs simplejpeg")
 def test_what_simplejpeg_refuses_is_judged_by_pillow(monkeypatch):
     data = bytearray(encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), "JPEG"))
     told = []
@@ -349,6 +368,14 @@ def test_the_result_is_contiguous_and_may_be_written_to(tmp_path):
     photo = read_photo(save(tmp_path, encode(scene(), "JPEG", exif=exif)))
     assert photo.flags.c_contiguous
     photo[0, 0] = 1
+
+
+@pytest.mark.parametrize("size", [(30, 40), (64, 48), (20, 90), (3, 4), (7, 48)])
+def test_resize_writes_the_same_pixels_into_an_array_that_is_given(size):
+    photo = scene(48, 64)
+    out = np.zeros((size[1], size[0], 3), np.uint8)
+    assert resize(photo, *size, out) is out
+    np.testing.assert_array_equal(out, resize(photo, *size))
 
 
 def test_resize_averages_the_side_that_shrinks_while_the_other_grows():
@@ -511,6 +538,22 @@ def test_a_jpegs_header_says_whether_it_has_one_scan(kind, data):
     assert header.end == data.index(b"\xff\xda")
     assert header.one_scan == (kind != "progressive")
     assert header.one_scan == (count_scans(data) == 1)
+
+
+@pytest.mark.parametrize(("kind", "data"), variants().items(), ids=list(variants()))
+def test_a_jpegs_header_gives_its_size_where_nothing_but_the_pixels_counts(kind, data):
+    with Image.open(io.BytesIO(data)) as image:
+        plain = kind in ("subsampled 0", "subsampled 1", "subsampled 2", "noise")
+        assert jpeg_header(data).size == (image.size if plain else None)
+
+
+def test_a_jpeg_of_adobes_or_of_more_than_8_bits_is_left_to_pillow():
+    data = encode(scene(), "JPEG")
+    assert jpeg_header(data).size == (scene().shape[1], scene().shape[0])
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"
+    assert jpeg_header(data[:2] + adobe + data[2:]).size is None
+    frame = data.index(b"\xff\xc0")
+    assert jpeg_header(data[: frame + 4] + b"\x0c" + data[frame + 5 :]).size is None
 
 
 def test_a_scan_of_some_components_is_not_the_only_one():

@@ -61,6 +61,16 @@ def test_an_error_comes_in_its_turn_and_ends_the_reading():
     assert len(seen) < len(IDS)
 
 
+def test_of_several_photos_that_fail_the_first_is_told():
+    def broken(name: str, out: np.ndarray) -> None:
+        time.sleep(0.05 * (name == "1"))  # so that photo 2 fails before it
+        if name in ("1", "2", "7"):
+            raise OSError(f"photo {name}")
+
+    with pytest.raises(OSError, match="photo 1"):
+        list(batches_ahead(broken, IDS, (1,), 5, jobs=3))
+
+
 def test_the_cores_are_those_that_this_process_may_use():
     assert 1 <= available_cores() <= 4096
 

@@ -14,6 +14,8 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of frames: coded progressively, hierarchically, without loss, ...; a file has one."""
 _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 """Markers of frames whose coefficients come in one sequence: baseline, extended, extended with arithmetic coding."""
+_TELLING = {0xE1: b"Exif", 0xEE: b"Adobe"}
+"""Markers of segments that say how pixels are meant, and what these begin with: the orientation, the colours."""
 _BARE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
 """What follows 0xFF without a length behind it."""
 _SCAN = b"\xff\xda"
@@ -60,29 +62,35 @@ class JpegHeader(NamedTuple):
         end: Position of the first scan's marker, or of what is no marker.
         one_scan: Whether decoders read a single scan, whatever follows it: coefficients come in one sequence, not
             progressively, and the first scan holds all components. False where the header is odd in any way.
+        size: Width and height in pixels of a photo as nearly all are: one scan, three components of 8 bits, and no
+            metadata that could turn it or say which colours they are. None where Pillow has to look at the metadata.
     """
 
     end: int
     one_scan: bool
+    size: tuple[int, int] | None = None
 
 
 def jpeg_header(data: bytes) -> JpegHeader:
     """Pass by the segments before the first scan of a JPEG (ITU T.81, B.2)."""
-    place, components, odd = 2, 0, False
+    place, components, odd, size, plain = 2, 0, False, (0, 0), True
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
         if marker == 0xFF:  # a fill byte
             place += 1
             continue
         if marker == 0xDA:
-            scanned = data[place + 4 : place + 5]
-            return JpegHeader(place, not odd and components > 0 and scanned == bytes([components]))
+            one_scan = not odd and components > 0 and data[place + 4 : place + 5] == bytes([components])
+            return JpegHeader(place, one_scan, size if one_scan and plain and components == 3 else None)
         length = int.from_bytes(data[place + 2 : place + 4], "big")
         if marker in _SEQUENTIAL and not components:
-            components = data[place + 9] if place + 9 < len(data) else 0
+            frame = data[place + 4 : place + 10].ljust(6, b"\0")
+            size, components = (int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[1:3], "big")), frame[5]
+            plain = plain and frame[0] == 8
         else:
             odd = odd or marker in _FRAMES
         odd = odd or length < 2 or marker in _BARE  # here decoders may go on at another place
+        plain = plain and not (marker in _TELLING and data.startswith(_TELLING[marker], place + 4))
         place += 2 + length
     return JpegHeader(place, False)
 

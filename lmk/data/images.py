@@ -41,6 +41,7 @@ MOST_SAMPLES = 4
 DECODING_BYTES = 3 << 30
 """Memory that all threads of a process together decode in; a photo that needs more of it waits for the others."""
 
+_BYTES_A_PIXEL = 16  # of a photo while it is decoded
 _ORIENTATION = 0x0112  # the EXIF tag
 _DAMAGE = (
     OSError,
@@ -103,9 +104,10 @@ def decode_photo(data: bytes, max_side: int | None = None, enough: int | None = 
         LmkError: Its text is the reason alone.
     """
     kind = kind_of(data)
-    scans = 1
+    scans, size = 1, None
     if kind == "JPEG":
         header = jpeg_header(data)
+        size = header.size
         scans = 1 if header.one_scan else count_scans(data)
         if scans > MAX_SCANS:
             raise Unreadable(f"a JPEG of more than {MAX_SCANS} scans")
@@ -114,7 +116,9 @@ def decode_photo(data: bytes, max_side: int | None = None, enough: int | None = 
         if data.rfind(b"\xff\xd9", min(header.end, len(data))) < 0:
             raise Unreadable("truncated JPEG")
     try:
-        photo = _decoded(data, kind, scans, max_side, enough)
+        photo = None if size is None else _plainly(data, size, max_side, enough)
+        if photo is None:
+            photo = _decoded(data, kind, scans, max_side, enough)
     except Image.DecompressionBombError as error:
         least = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6  # Pillow does not say the size
         raise Unreadable(f"over {least} megapixels, more than the limit of {MAX_MEGAPIXELS}") from error
@@ -137,7 +141,7 @@ def _decoded(data: bytes, kind: str, scans: int, max_side: int | None, enough: i
         image = held.enter_context(Image.open(BytesIO(data), formats=[kind]))  # of other kinds the header alone
         _check_size(image.width, image.height)
         _check_work(image, scans)
-        whole = image.width * image.height
+        whole = image.size
         if kind == "JPEG" and (max_side is not None or enough is not None):
             image.draft(image.mode, _wanted(image.width, image.height, max_side, enough))  # by 1/2, 1/4 or 1/8
         if kind != "WebP":
@@ -152,42 +156,78 @@ def _wanted(width: int, height: int, max_side: int | None, enough: int | None) -
     return wanted if enough is None else (min(wanted[0], enough), min(wanted[1], enough))
 
 
-def _quickly(data: bytes, image: Image.Image, whole: int) -> np.ndarray | None:
-    """(h, w, 3) uint8 of a JPEG by simplejpeg at the size of `image`; None where Pillow has to judge or convert it.
+def _plainly(data: bytes, whole: tuple[int, int], max_side: int | None, enough: int | None) -> np.ndarray | None:
+    """(h, w, 3) uint8 of a JPEG whose header tells all, as `_decoded` gives it, without Pillow; None if that judges it.
 
-    Both call libjpeg-turbo, whose pixels at 1/1, 1/2, 1/4 and 1/8 are the same. simplejpeg gives a photo with any
-    flaw up, so that what is damaged is found and named as without it.
+    Pillow's objects take a tenth of the time of decoding, and the interpreter's lock, so that threads wait.
     """
+    if simplejpeg is None or 0 in whole:
+        return None
+    _check_size(*whole)
+    width, height = _scaled(*whole, *_wanted(*whole, max_side, enough))
+    with _room.hold(_BYTES_A_PIXEL * width * height):
+        return _by_simplejpeg(data, (width, height), whole)
+
+
+def _scaled(width: int, height: int, least_width: int, least_height: int) -> tuple[int, int]:
+    """Width and height of a JPEG at the scale that Pillow's draft mode decodes it at."""
+    times = min(width // least_width, height // least_height)
+    scale = next(scale for scale in (8, 4, 2, 1) if scale <= max(1, times))
+    return -(-width // scale), -(-height // scale)
+
+
+def _quickly(data: bytes, image: Image.Image, whole: tuple[int, int]) -> np.ndarray | None:
+    """(h, w, 3) uint8 of a JPEG by simplejpeg at the size of `image`; None where Pillow has to judge or convert it."""
     # Pillow says YCbCr of three components without a marker of Adobe's, or with one that says so.
     if simplejpeg is None or image.mode != "RGB" or image.info.get("adobe_transform", 1) != 1:
         return None
-    scaled = image.width * image.height < whole
-    size = {"min_height": image.height, "min_width": image.width} if scaled else {}
+    return _by_simplejpeg(data, image.size, whole)
+
+
+def _by_simplejpeg(data: bytes, size: tuple[int, int], whole: tuple[int, int]) -> np.ndarray | None:
+    """(h, w, 3) uint8 of a JPEG of `whole` width and height, decoded at the scale that has `size`; None if flawed.
+
+    simplejpeg and Pillow call libjpeg-turbo, whose pixels at 1/1, 1/2, 1/4 and 1/8 are the same. simplejpeg gives a
+    photo with any flaw up, so that what is damaged is found and named as without it.
+    """
+    width, height = size
     try:
-        photo = simplejpeg.decode_jpeg(data, **size)
+        photo = simplejpeg.decode_jpeg(data, **({} if size == whole else {"min_height": height, "min_width": width}))
     except ValueError:
         return None
-    return photo if photo.shape == (image.height, image.width, 3) else None
+    return photo if photo.shape == (height, width, 3) else None
 
 
-def resize(photo: np.ndarray, width: int, height: int) -> np.ndarray:
+def resize(photo: np.ndarray, width: int, height: int, out: np.ndarray | None = None) -> np.ndarray:
     """Resize (h, w, 3) uint8 to (height, width, 3), linearly where a side grows, antialiased where it shrinks.
 
     A pixel of a side that shrinks is the mean of 1, 2 or 4 linear samples, at most `SAMPLE_STEP` pixels apart: the
     photo is resized linearly to so many times the size, then halved. That is within 2 levels of 255 (RMS, on photos) of
     the mean by area, and takes a third of the time: OpenCV's loop over areas uses no vector instructions. A side
     that shrinks further than `MOST_SAMPLES` allow is resized by area.
+
+    Args:
+        photo: The pixels.
+        width, height: Of the result.
+        out: (height, width, 3) uint8, contiguous, to write into.
+
+    Returns:
+        `out`; without it an array of its own, or `photo` itself where that has the size.
     """
     across, down = _samples(photo.shape[1], width), _samples(photo.shape[0], height)
     if across > MOST_SAMPLES or down > MOST_SAMPLES:
         by_area = (width if across > 1 else photo.shape[1]), (height if down > 1 else photo.shape[0])
         photo, across, down = cv2.resize(photo, by_area, interpolation=cv2.INTER_AREA), 1, 1
-    if photo.shape[:2] != (height * down, width * across):
-        photo = cv2.resize(photo, (width * across, height * down), interpolation=cv2.INTER_LINEAR)
+    sizes = [] if photo.shape[:2] == (height * down, width * across) else [(width * across, height * down)]
     while across * down > 1:
         across, down = max(1, across // 2), max(1, down // 2)
-        # Half a side by linear interpolation is the mean of two pixels.
-        photo = cv2.resize(photo, (width * across, height * down), interpolation=cv2.INTER_LINEAR)
+        sizes.append((width * across, height * down))
+    for size in sizes:  # half a side by linear interpolation is the mean of two pixels
+        into = out if size == sizes[-1] else None
+        photo = cv2.resize(photo, size, dst=into, interpolation=cv2.INTER_LINEAR)
+    if out is not None and photo is not out:
+        out[...] = photo
+        return out
     return photo
 
 
@@ -224,15 +264,16 @@ class _Budget:
 _room = _Budget(DECODING_BYTES)
 
 
-def _bytes_to_decode(image: Image.Image, kind: str, whole: int, scans: int) -> int:
+def _bytes_to_decode(image: Image.Image, kind: str, whole: tuple[int, int], scans: int) -> int:
     """About how many bytes of memory an opened photo's decoding takes, by the size that its header gives.
 
     Measured on photos of 100 megapixels: copies in Pillow's modes, the array, a turned one. A JPEG of several scans
     holds all coefficients, of 2 bytes, whatever the scale.
     """
+    pixels = whole[0] * whole[1]
     if kind != "JPEG":
-        return 16 * whole
-    return 16 * image.width * image.height + (6 * whole if scans > 1 else 0)
+        return _BYTES_A_PIXEL * pixels
+    return _BYTES_A_PIXEL * image.width * image.height + (6 * pixels if scans > 1 else 0)
 
 
 def _check_work(image: Image.Image, scans: int) -> None:
@@ -259,7 +300,9 @@ def read_file(path: Path) -> bytes:
         megabytes = status.st_size / 1e6
         if megabytes > MAX_MEGABYTES:
             raise Unreadable(f"a file of {megabytes:,.0f} MB, more than the limit of {MAX_MEGABYTES}")
-        return path.read_bytes()
+        with path.open("rb", buffering=0) as file:  # a third of the system calls of `read_bytes`
+            data = file.read(status.st_size)
+            return data if len(data) == status.st_size else data + file.readall()
     except MemoryError as error:
         raise Unreadable("too little memory", damaged=False) from error
     except OSError as error:

@@ -1,11 +1,13 @@
 """Photos read by several threads, ahead of what uses them, within a bounded amount of memory.
 
-Decoders and OpenCV work outside the interpreter's lock, so threads use all cores and share the batch they fill.
+Decoders and OpenCV work outside the interpreter's lock, so threads use all cores and share the batch they fill. Each
+takes photo after photo of a batch, and whoever waits for the batch is woken once, not for every photo.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from operator import itemgetter
 
 import cv2
 import numpy as np
@@ -44,23 +46,27 @@ def batches_ahead(
     """
     names = [str(name) for name in ids]
     starts = iter(range(0, len(names), size))
-    waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
-    with ThreadPoolExecutor(jobs or default_workers(), thread_name_prefix="reading") as readers:
+    waiting: deque[tuple[np.ndarray, list[Future[_Failure | None]]]] = deque()
+    jobs = jobs or default_workers()
+    with ThreadPoolExecutor(jobs, thread_name_prefix="reading") as readers:
 
         def begin() -> None:
             start = next(starts, None)
             if start is not None:
                 batch = np.zeros((size, *shape), np.uint8)
-                part = zip(names[start : start + size], batch, strict=False)
-                waiting.append((batch, [readers.submit(_alone, fill, name, out) for name, out in part]))
+                photos = names[start : start + size]
+                left = iter(enumerate(photos))
+                several = range(min(jobs, len(photos)))
+                waiting.append((batch, [readers.submit(_fill_some, fill, left, batch) for _ in several]))
 
         try:
             for _ in range(ahead + 1):
                 begin()
             while waiting:
                 batch, filled = waiting.popleft()
-                for future in filled:
-                    future.result()
+                failures = [failure for future in filled if (failure := future.result())]
+                if failures:
+                    raise min(failures, key=itemgetter(0))[1]
                 yield batch
                 del batch
                 begin()
@@ -68,7 +74,21 @@ def batches_ahead(
             readers.shutdown(wait=False, cancel_futures=True)
 
 
-def _alone(fill: Callable[[str, np.ndarray], object], name: str, out: np.ndarray) -> None:
-    """Fill, with OpenCV in this thread alone: its own threads would compete with the other readers."""
-    cv2.setNumThreads(1)
-    fill(name, out)
+_Failure = tuple[int, Exception]
+"""Row of a batch and what `fill` raised there."""
+
+
+def _fill_some(
+    fill: Callable[[str, np.ndarray], object], left: Iterator[tuple[int, str]], batch: np.ndarray
+) -> _Failure | None:
+    """Fill rows of a batch until none is left, which several threads do at once; the first that fails ends it.
+
+    Rows are begun in their order, so that of all that fail the first is always among what the threads give.
+    """
+    cv2.setNumThreads(1)  # OpenCV's own threads would compete with the other readers
+    for row, name in left:
+        try:
+            fill(name, batch[row])
+        except Exception as error:
+            return row, error
+    return None

@@ -41,7 +41,7 @@ def make_views(photo: np.ndarray, side: int, count: int, out: np.ndarray | None 
     if out.shape != (count, side, side, 3) or out.dtype != np.uint8 or not out.flags.c_contiguous:
         raise ValueError(f"`out` must be {(count, side, side, 3)} uint8 and contiguous, not {out.dtype} {out.shape}.")
     if count == 1:
-        out[0] = resize(photo, side, side)
+        resize(photo, side, side, out[0])
         return out
     for number, window in enumerate(_windows(photo, side, count)):
         out[2 * number] = window

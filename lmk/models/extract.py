@@ -94,7 +94,7 @@ def _filler(recipe: Recipe, read: Read) -> Callable[[str, np.ndarray], None]:
 
     def fill(name: str, out: np.ndarray) -> None:
         if recipe.dense:
-            out[0] = resize(read(name), side, side)
+            resize(read(name), side, side, out[0])
             out[1] = out[0, :, ::-1]
         else:
             make_views(read(name), side, passes, out=out)
