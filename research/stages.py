@@ -1,11 +1,11 @@
 """What each stage of a whole run is worth, and each kind of local features: dev GAP, paired over seeds, and seconds.
 
-Runs `lmk make-submission` in every setting with every seed, with each choice of local features, and without spreading.
-A lead is the mean difference in GAP of two stages' dev answers with the 95 % interval of a bootstrap over seeds and
-queries; no solution is read.
+Runs `lmk make-submission` in every setting with every seed, by the defaults and with each choice of local features; or,
+with `--kinds none`, without spreading and without the ridge head. A lead is the mean difference in GAP of two stages'
+dev answers with the 95 % interval of a bootstrap over seeds and queries; no solution is read.
 
-    python -m research.stages COMPETITION --weights DIR --folder DIR [--setting NAME] [--kinds none] [--seeds 5] \
-        [--json | --markdown]
+    python -m research.stages COMPETITION --weights DIR --folder DIR [--setting NAME] [--kinds none | --kinds KINDS] \
+        [--seeds 5] [--json | --markdown]
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from lmk.util.workspace import Workspace
 from research.harder import harder_parser, made_harder
 
 DEFAULT = "rootsift,delf"
-KINDS = (DEFAULT, "rootsift,xfeat", "delf,xfeat", "rootsift,delf,xfeat")
-"""Choices of local features; all but the first are compared with it."""
+KINDS = ("rootsift,xfeat", "delf,xfeat", "rootsift,delf,xfeat", "rootsift,delf,aliked-n16")
+"""Choices of local features that are compared with the default where nobody says which."""
 NONE = "none"
-"""Compares stages alone."""
+"""Compares stages in place of kinds."""
 ALONE, NO_RIDGE = f"{DEFAULT} --no-spread", f"{DEFAULT} --no-ridge"
 """Choices that answer each photo alone, and that blend no ridge head."""
 COMPARED = {
@@ -34,7 +34,6 @@ COMPARED = {
     "blended lists spread": ((DEFAULT, "ensemble"), (DEFAULT, "spread")),
     "fused lists spread": ((DEFAULT, "fused"), (DEFAULT, "spread-fused")),
     "both, against neither": ((ALONE, "fused"), (DEFAULT, "spread-fused")),
-    **{f"{kinds} in place of {DEFAULT}": ((DEFAULT, "spread-fused"), (kinds, "spread-fused")) for kinds in KINDS[1:]},
 }
 """Two choices with a stage of each, by what the second has and the first lacks."""
 
@@ -52,13 +51,13 @@ def run(competition: Path, weights: str, workspace: Path, choice: str, seed: int
 
 
 def rows_of(runs: Mapping[str, Sequence[FinishedRun]], setting: str) -> list[dict[str, object]]:
-    """A row a comparison of `COMPARED`, of the runs by choice, one a seed."""
+    """A row a comparison of the runs by choice, one a seed: of `COMPARED`, or of kinds of local features."""
     from research.lab import paired
 
+    kinds = [choice for choice in runs if choice not in (DEFAULT, ALONE, NO_RIDGE)]
+    instead = {f"{one} in place of {DEFAULT}": ((DEFAULT, "spread-fused"), (one, "spread-fused")) for one in kinds}
     rows: list[dict[str, object]] = []
-    for name, ((first, before), (second, after)) in COMPARED.items():
-        if second not in runs:
-            continue
+    for name, ((first, before), (second, after)) in (instead or COMPARED).items():
         pairs = list(zip(runs[first], runs[second], strict=True))
         told = paired(
             [one.dev[before] for one, _ in pairs],
@@ -95,13 +94,13 @@ def markdown(rows: Sequence[Mapping]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command `python -m research.stages`."""
     options = harder_parser("stages", __doc__)
-    options.add_argument("--kinds", choices=[*KINDS[1:], NONE], action="append", help="compared ones; all without")
+    options.add_argument("--kinds", action="append", help=f"compared with {DEFAULT}, or {NONE}; {len(KINDS)} without")
     words = options.parse_args(arguments)
 
-    others = [kinds for kinds in words.kinds or KINDS[1:] if kinds != NONE]
+    choices = (DEFAULT, ALONE, NO_RIDGE) if words.kinds == [NONE] else (DEFAULT, *(words.kinds or KINDS))
     rows, spent = [], []
     for setting, competition in made_harder(words):
-        runs: dict[str, list[FinishedRun]] = {choice: [] for choice in (DEFAULT, ALONE, NO_RIDGE, *others)}
+        runs: dict[str, list[FinishedRun]] = {choice: [] for choice in choices}
         for seed in range(words.seeds):
             for choice, found in runs.items():
                 found.append(run(competition, words.weights, words.folder / "workspace", choice, seed, words.folds))

@@ -1,18 +1,18 @@
-"""What LighterGlue adds where the first evidence leaves a query undecided: dev GAP, paired over seeds, and seconds.
+"""What a network that matches adds where the first evidence leaves a query undecided: dev GAP over seeds, and seconds.
 
 Runs `lmk make-submission` in every setting with every seed and each choice of local features. A query is undecided
 where the cross-fitted fusion gives its best answer a probability between two bounds. It is matched by LighterGlue on
-XFeat's features with three photos at the most: of the gallery photos of the first answer the two with the best
-evidence, of those of the second the one. The inliers are further features of the learned fusion, which is fitted and
-cross-fitted anew; or a second regression, cross-fitted on the undecided queries alone, sees them beside the probability
-that fusion gave. So are test photos matched and fused, over which answers are spread (with --fused dev alone is). A
-lead is over the run without LighterGlue, with the 95 % interval of a bootstrap over seeds and queries; no solution is
-read.
+XFeat's features, or by LightGlue on ALIKED's, with three photos at the most: of the gallery photos of the first answer
+the two with the best evidence, of those of the second the one. The inliers are further features of the learned fusion,
+which is fitted and cross-fitted anew; or a second regression, cross-fitted on the undecided queries alone, sees them
+beside the probability that fusion gave. A control matches the same photos by the distances of the same features. So are
+test photos matched and fused, over which answers are spread (with --fused dev alone is). A lead is over the run without
+either, with the 95 % interval of a bootstrap over seeds and queries; no solution is read.
 
     python -m research.undecided COMPETITION --weights DIR --folder DIR [--setting NAME] [--local-features KINDS] \
-        [--bounds 0.1 0.9] [--fused] [--seeds 5] [--json | --markdown]
+        [--glue xfeat-lighterglue | aliked-lightglue] [--bounds 0.1 0.9] [--fused] [--seeds 5] [--json | --markdown]
 
-DIR of --weights holds `xfeat-lighterglue.pt`, or the package that has it is installed.
+DIR of --weights holds `xfeat-lighterglue.pt` or `aliked_lightglue.pth`, or the package that has it is installed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from lmk.data.competitions import read_competition
 from lmk.ensemble.tune import cross_fit, cross_fit_parts
 from lmk.local.compare import compare, comparison_settings
 from lmk.local.evidence import NOT_COMPARED, Evidence
-from lmk.local.kinds import LOCAL_FEATURES, XFEAT
+from lmk.local.features import LocalFeatures
+from lmk.local.kinds import LOCAL_FEATURES
 from lmk.pipeline.build import build, targets_of
 from lmk.pipeline.building.local import LocalSteps
 from lmk.pipeline.building.proposals import head_steps, proposals_of
@@ -53,11 +54,11 @@ from lmk.util.workspace import Workspace
 from research.harder import harder_parser, made_harder
 from research.stages import run
 
-KINDS = ("rootsift,xfeat",)
+KINDS = ("rootsift,delf",)
 """Choices of local features whose evidence comes first."""
-GLUE = "xfeat-lighterglue"
+GLUES = {kind.name: kind for kind in LOCAL_FEATURES.values() if kind.matching is not None}
+"""Kinds of local features that a network matches."""
 SECOND = "second regression"
-LIGHTERGLUE, DISTANCES = "LighterGlue", "XFeat's distances, a control"
 PHOTOS = (2, 1)
 """Gallery photos of the first and of the second answer that an undecided query is matched with, at the most."""
 BOUNDS = (0.1, 0.9)
@@ -135,8 +136,8 @@ class Found:
 
     Attributes:
         before: Dev answers by stage, as the run has them.
-        after: The same by what the further inliers are of: LighterGlue or, as a control, XFeat's distances, which the
-            first evidence has already where the run verifies by XFeat.
+        after: The same by the kind that the further inliers are of: the one that a network matches or, as a control,
+            the one of the same features that their distances match.
         truth: (n,) int64, of the dev queries.
         undecided: (n,) bool, which of them are matched.
         areas: ROC area for right against wrong first answers of undecided queries, of the probability before, and of
@@ -199,8 +200,11 @@ def gathered(inliers: np.ndarray, at: Places, shape: tuple[int, ...]) -> Glued:
 class Rerun:
     """The stored steps of a run, and its fusion with further evidence."""
 
-    def __init__(self, finished: FinishedRun, workspace: Workspace):
+    def __init__(self, finished: FinishedRun, workspace: Workspace, glue: str):
         record = finished.run
+        self.glue = glue
+        network = GLUES[glue].network
+        self.features = next(one.name for one in LOCAL_FEATURES.values() if one.network == network and not one.matching)
         self.config, self.execution = config_of_run(record), Execution(workspace, jobs=1)
         if self.config.nearest:
             raise ValueError("The columns of evidence are galleries in their own order.")
@@ -211,9 +215,10 @@ class Rerun:
         targets = [*head_steps(self.config), *targets_of(self.config)]
         self.results = execute(steps, targets, self.execution).results
         self.shared = Shared(self.config, self.dataset, self.execution)
-        # XFeat's features, whichever kinds the run verified by.
-        xfeat = Shared(replace(self.config, local_features=XFEAT), self.dataset, self.execution)
-        self.local = LocalSteps(xfeat)
+        # The features that are matched, whichever kinds the run verified by.
+        self.local = LocalSteps(
+            Shared(replace(self.config, local_features=self.features), self.dataset, self.execution)
+        )
         self.local.local_features()
 
     def found(self, bounds: Bounds, spread: bool) -> Found:
@@ -232,10 +237,10 @@ class Rerun:
         chosen = [photos_to_match(*one, which) for one, which in zip(asked, rows, strict=True)]
         pairs = [self._pairs(one[0], at) for one, at in zip(asked, chosen, strict=True)]
         every = np.unique(np.concatenate(pairs))
-        matched = self._matched(every)
-        inliers = {LIGHTERGLUE: [matched["inliers"][np.searchsorted(every, names)] for names in pairs]}
-        if XFEAT in verified.dev:
-            inliers[DISTANCES] = [one[2][XFEAT].counts[at] for one, at in zip(asked, chosen, strict=True)]
+        matched = {kind: self._matched(every, kind) for kind in (self.glue, self.features)}
+        inliers = {
+            kind: [of["inliers"][np.searchsorted(every, names)] for names in pairs] for kind, of in matched.items()
+        }
         after: dict[str, dict[str, Predictions]] = {}
         areas = {"probability before": self._area(fused.dev, fused.dev.confidence, rows[0])}
         for name, found in inliers.items():
@@ -255,7 +260,7 @@ class Rerun:
             rows[0],
             areas,
             {"dev": np.unique(pairs[0]), "test": np.unique(np.concatenate(pairs[1:]))},
-            dict(zip(every.tolist(), matched["seconds"].tolist(), strict=True)),
+            dict(zip(every.tolist(), matched[self.glue]["seconds"].tolist(), strict=True)),
             sum(int(next(iter(one.values())).compared.sum()) for one in (verified.dev, verified.test)),
         )
 
@@ -267,24 +272,29 @@ class Rerun:
         queries = map(photo_of_query, proposed.ids[rows].tolist())
         return np.array([f"{query} {photo}" for query, photo in zip(queries, photos, strict=True)], dtype=str)
 
-    def _matched(self, names: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Inliers and processor seconds of pairs of photos, stored for all seeds."""
-        settings, glue = comparison_settings(GLUE, seed=0), LOCAL_FEATURES[GLUE].glue(self.config.weights)
-        assert glue is not None
-        facts = {"comparison": settings.key(), "matcher": glue.key()}
-        key = Key.of("undecided", facts, [self.local.shared.keys[f"local/{XFEAT}"]], ())
+    def _matched(self, names: np.ndarray, kind: str) -> Mapping[str, np.ndarray]:
+        """Inliers and processor seconds of pairs of photos by a kind, stored for all seeds."""
+        settings, glue = comparison_settings(kind, seed=0), LOCAL_FEATURES[kind].glue(self.config.weights)
+        facts = {"comparison": settings.key(), "matcher": glue and glue.key()}
+        key = Key.of("undecided", facts, [self.local.shared.keys[f"local/{self.features}"]], ())
         store = ArrayStore(self.execution.workspace.stores, key.name, key.to_dict())
-        table = self.local.sources[XFEAT].table(np.unique([photo for name in names.tolist() for photo in name.split()]))
-        warm: list[object] = []
+        photos = np.unique([photo for name in names.tolist() for photo in name.split()])
+        table = self.local.sources[self.features].table(photos)
+
+        def inliers(query: LocalFeatures, photo: LocalFeatures) -> int:
+            matches = () if glue is None else (glue([(query, photo)])[0],)
+            return len(compare(query, photo, settings, *matches).inliers)
+
+        warm: list[int] = []
 
         def compute(wanted: np.ndarray) -> dict[str, np.ndarray]:
             counts, seconds = [], []
             for name in wanted.tolist():
                 query, photo = (table[one] for one in name.split())
                 if not warm:
-                    warm.append(glue([(query, photo)]))  # built and compiled, which is no pair's time
+                    warm.append(inliers(query, photo))  # built and compiled, which is no pair's time
                 start = time.process_time()
-                counts.append(len(compare(query, photo, settings, glue([(query, photo)])[0]).inliers))
+                counts.append(inliers(query, photo))
                 seconds.append(time.process_time() - start)
             return {"inliers": np.array(counts, np.int16), "seconds": np.array(seconds, np.float32)}
 
@@ -387,6 +397,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument(
         "--local-features", action="append", help=f"first evidence; --no-spread may follow; {KINDS[0]} without"
     )
+    options.add_argument("--glue", choices=GLUES, default="xfeat-lighterglue", help="which network matches")
     options.add_argument("--bounds", type=float, nargs=2, action="append", help="repeat it; 0.1 0.9 without")
     options.add_argument("--fused", action="store_true", help="match dev alone and spread nothing once more")
     words = options.parse_args(arguments)
@@ -399,7 +410,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for setting, competition in made_harder(words):
         for kinds in words.local_features or KINDS:
             runs = [
-                Rerun(run(competition, words.weights, workspace.root, kinds, seed, words.folds), workspace)
+                Rerun(run(competition, words.weights, workspace.root, kinds, seed, words.folds), workspace, words.glue)
                 for seed in range(words.seeds)
             ]
             for low, high in words.bounds or (BOUNDS,):
