@@ -3,24 +3,24 @@
 Captions, a logo and a date are printed on photos of no landmark, each on pairs of unrelated photos, the
 second one resized; then on pairs of photos of one landmark, which must keep their evidence.
 
-    python -m benchmarks.captions COMPETITION_FOLDER [--kind xfeat --weights FOLDER] --json
+    python -m benchmarks.captions COMPETITION_FOLDER [--kind KIND --weights FOLDER] --json
 """
 
 import dataclasses
 import functools
 import itertools
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from benchmarks.evidence import extractor_of
 from benchmarks.output import parser, show
 from lmk.local.compare import Settings, compare, comparison_settings
 from lmk.local.features import Extractor, LocalFeatures
-from lmk.local.kinds import ROOTSIFT, XFEAT, XFEAT_NETWORK
-from lmk.local.learned import learned
-from lmk.local.rootsift import RootSift
+from lmk.local.kinds import LOCAL_FEATURES, ROOTSIFT
 from lmk.models.start import start_keras
 
 STAMPS = {
@@ -38,11 +38,11 @@ VERIFIED = 15
 """Inliers from which on a comparison passes for a landmark here."""
 
 
-def run(folder: Path, pairs: int, kind: str, weights: str | None) -> dict[str, object]:
+def run(folder: Path, pairs: int, kind: str, extractor: Extractor) -> dict[str, object]:
     """Rows of `stamp` by a kind of local features: how many pairs of unrelated photos have `VERIFIED` inliers, kept and
     suppressed, and the median count of pairs of one landmark, without the stamp, with it kept, and suppressed."""
     photos = {path.stem: path for part in ("train", "distractors") for path in (folder / part).rglob("*.jpg")}
-    rng, extractor = np.random.default_rng(0), _extractor(kind, weights)
+    rng = np.random.default_rng(0)
     shown = [row.split(",") for row in (folder / "train.csv").read_text().split()[1:]]
     unrelated = sorted(path.stem for path in (folder / "distractors").rglob("*.jpg"))
     one = [tuple(name) for name in rng.permuted(np.tile(unrelated, (pairs, 1)), axis=1)[:, :2].tolist()]
@@ -79,13 +79,6 @@ def run(folder: Path, pairs: int, kind: str, weights: str | None) -> dict[str, o
     return {"kind": kind, "pairs": pairs, "verified": VERIFIED, "rows": rows}
 
 
-def _extractor(kind: str, weights: str | None) -> Extractor:
-    if kind == ROOTSIFT:
-        return RootSift()
-    start_keras()
-    return learned(kind, XFEAT_NETWORK, weights)
-
-
 def _printed(photo: np.ndarray, stamp: str) -> np.ndarray:
     lines, size, place = STAMPS[stamp]
     height, width = photo.shape[:2]
@@ -117,10 +110,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("captions", __doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--pairs", type=int, default=60)
-    options.add_argument("--kind", choices=(ROOTSIFT, XFEAT), default=ROOTSIFT, help="of local features")
-    options.add_argument("--weights", help="file or folder of XFeat's")
+    by_distance = [kind.name for kind in LOCAL_FEATURES.values() if kind.matching is None]
+    options.add_argument("--kind", choices=by_distance, default=ROOTSIFT, help="of local features")
+    options.add_argument("--weights", help="of DELF's backbone, or of the kind's network")
     words = options.parse_args(arguments)
-    show(run(words.folder, words.pairs, words.kind, words.weights), words.json)
+    if words.kind != ROOTSIFT:
+        start_keras()
+    with tempfile.TemporaryDirectory() as workspace:
+        extractor = extractor_of(words.folder, words.kind, words.weights, Path(workspace), np.array([], str))
+        show(run(words.folder, words.pairs, words.kind, extractor), words.json)
 
 
 if __name__ == "__main__":

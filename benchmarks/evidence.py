@@ -3,9 +3,10 @@
 Each training photo is compared with the other photos of its own landmark (right) and with three other landmarks
 (wrong), each photo of no landmark with four (wrong). Nothing here reads a solution.
 
-    python -m benchmarks.evidence COMPETITION_FOLDER [--kind delf --weights WEIGHTS] [--queries 150] [--gallery 8]
+    python -m benchmarks.evidence COMPETITION_FOLDER [--kind KIND --weights WEIGHTS] [--queries 150] [--gallery 8]
 
-DELF's attention learns from training photos; with --unseen from those alone that do not ask.
+DELF's attention learns from training photos; with --unseen from those alone that do not ask. Seconds are the
+processor's, of all threads: of the photos with their reading, and of the pairs, matching networks included.
 """
 
 import dataclasses
@@ -24,9 +25,10 @@ from lmk.data.splits import make_split
 from lmk.local.compare import Settings
 from lmk.local.evidence import Evidence
 from lmk.local.features import Extractor, extract
+from lmk.local.glue import Matcher
 from lmk.local.kinds import DELF, LOCAL_FEATURES, ROOTSIFT
-from lmk.local.rootsift import RootSift
 from lmk.local.verify import GALLERY, verify
+from lmk.models.start import start_keras
 from lmk.pipeline.building.local import LocalSteps
 from lmk.pipeline.building.shared import Shared
 from lmk.pipeline.config import Execution, config_of
@@ -43,6 +45,7 @@ def run(
     folder: Path,
     extractor: Extractor,
     settings: Settings,
+    matcher: Matcher | None = None,
     jobs: int = 1,
     queries: int | None = None,
     most: int = GALLERY,
@@ -53,7 +56,8 @@ def run(
         folder: A competition in the layout of 2020, with `distractors/`.
         extractor: Of local features.
         settings: Of comparisons.
-        jobs: Processes.
+        matcher: Matches in place of descriptors' distances.
+        jobs: Processes; of others than this one seconds are not counted.
         queries: A seeded choice of so many photos asks; None for all.
         most: Gallery photos a landmark.
 
@@ -62,22 +66,24 @@ def run(
         recall_at_1_percent: Share of right proposals with more inliers than all but 1 % of the wrong ones.
         false_verifications: Wrong proposals with at least 8, 15 and 35 inliers, of `wrong` ones.
         pairs, seconds, pairs_per_second: Of the comparisons, by the clock.
+        photo_seconds, pair_seconds: Of the processor.
     """
     files = {path.stem: path for part in ("train", "distractors") for path in (folder / part).rglob("*.jpg")}
     predictions, gallery, right = asked(folder, queries)
     gallery = {landmark: names[:most] for landmark, names in gallery.items()}
+    photos = sorted({*predictions.ids.tolist(), *(name for names in gallery.values() for name in names)})
+
+    def read(name: str) -> np.ndarray:
+        return cv2.imread(str(files[name]), cv2.IMREAD_COLOR_RGB)
+
+    extractor([read(photos[0])])  # built and compiled, which is no photo's time
     with tempfile.TemporaryDirectory() as stores:
-        features = extract(
-            lambda name: cv2.imread(str(files[name]), cv2.IMREAD_COLOR_RGB),
-            sorted({*predictions.ids.tolist(), *(name for names in gallery.values() for name in names)}),
-            ArrayStore(Path(stores), "features", {}),
-            extractor,
-            jobs,
-        )
-        start = time.perf_counter()
+        begun = time.process_time()
+        features = extract(read, photos, ArrayStore(Path(stores), "features", {}), extractor, jobs)
+        start, compared = time.perf_counter(), time.process_time()
         store = ArrayStore(Path(stores), "pairs", {})
-        evidence = verify(predictions, gallery, features, features, store, settings, jobs=jobs)
-        seconds = time.perf_counter() - start
+        evidence = verify(predictions, gallery, features, features, store, settings, jobs=jobs, matcher=matcher)
+        seconds, ended = time.perf_counter() - start, time.process_time()
     told = (predictions.landmarks != NO_LANDMARK) & (evidence.compared > 0)
     pairs = int(evidence.compared.sum())
     return {
@@ -85,6 +91,8 @@ def run(
         "pairs": pairs,
         "seconds": seconds,
         "pairs_per_second": pairs / seconds,
+        "photo_seconds": (compared - begun) / len(photos),
+        "pair_seconds": (ended - compared) / pairs,
     }
 
 
@@ -128,6 +136,13 @@ def _four(own: int | None, known: Sequence[int], rng: np.random.Generator) -> li
     return others[:PROPOSALS] if own is None else [own, *others[: PROPOSALS - 1]]
 
 
+def extractor_of(folder: Path, kind: str, weights: str | None, workspace: Path, unseen: np.ndarray) -> Extractor:
+    """The extractor of any kind; DELF's learns from the competition's training photos but `unseen` ones."""
+    if kind == DELF:
+        return delf_of(folder, weights or "imagenet", Workspace.open(workspace), unseen)
+    return LOCAL_FEATURES[kind].extractor(weights)
+
+
 def delf_of(folder: Path, weights: str, workspace: Workspace, unseen: np.ndarray) -> Extractor:
     """A DELF whose attention and PCA learn from the competition's training photos but those that are to stay unseen."""
     competition = open_competition(str(folder), workspace.competitions)
@@ -148,8 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command `python -m benchmarks.evidence`."""
     options = parser("evidence", __doc__)
     options.add_argument("folder", type=Path)
-    options.add_argument("--kind", choices=(ROOTSIFT, DELF), default=ROOTSIFT)
-    options.add_argument("--weights", default="imagenet", help="of DELF's backbone")
+    options.add_argument("--kind", choices=LOCAL_FEATURES, default=ROOTSIFT)
+    options.add_argument("--weights", default="imagenet", help="of DELF's backbone, or of the kind's network")
     options.add_argument("--unseen", action="store_true")
     options.add_argument("--ratio", type=float, help="0: no ratio is asked")
     options.add_argument("--residual", type=float)
@@ -162,12 +177,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given |= {"ratio": None} if words.ratio == 0 else {}
     settings = dataclasses.replace(LOCAL_FEATURES[words.kind].comparison, captions=not words.keep_captions, **given)
     with tempfile.TemporaryDirectory() as workspace:
-        extractor: Extractor = RootSift()
-        if words.kind != ROOTSIFT:
-            asking = asked(words.folder, words.queries)[0].ids
-            place = Workspace.open(Path(workspace))
-            extractor = delf_of(words.folder, words.weights, place, asking if words.unseen else asking[:0])
-        show(run(words.folder, extractor, settings, words.jobs, words.queries, words.gallery), words.json)
+        kind = LOCAL_FEATURES[words.kind]
+        if kind.network is not None:
+            start_keras()
+        unseen = asked(words.folder, words.queries)[0].ids if words.unseen else np.array([], str)
+        extractor = extractor_of(words.folder, kind.name, words.weights, Path(workspace), unseen)
+        matcher = kind.glue(words.weights)
+        show(run(words.folder, extractor, settings, matcher, words.jobs, words.queries, words.gallery), words.json)
 
 
 if __name__ == "__main__":
