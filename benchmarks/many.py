@@ -71,7 +71,9 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def head(photos: int, landmarks: int, queries: int, steps: int, kind: str, lists_to: Path) -> Figures:
+def head(
+    photos: int, landmarks: int, queries: int, steps: int, kind: str, lists_to: Path, batch: int = BATCH
+) -> Figures:
     """Train a cosine head for so many steps, `full` or `sampled`, answer the queries, and write their lists."""
     from lmk.models.start import start_keras
 
@@ -87,8 +89,8 @@ def head(photos: int, landmarks: int, queries: int, steps: int, kind: str, lists
 
     found: Figures = {}
     known, shown, asked, truth = synthetic(photos, landmarks, queries)
-    epochs = max(1, round(steps * BATCH / photos))
-    stage = Stage(epochs=epochs, learning_rate=1e-2, batch_size=BATCH, steps=-(-steps // epochs))
+    epochs = max(1, round(steps * batch / photos))
+    stage = Stage(epochs=epochs, learning_rate=1e-2, batch_size=batch, steps=-(-steps // epochs))
     recipe = Recipe(
         name="many", backbone="mobilenetv2", image_size=96, head="cosine", loss="arcface", views=1,
         stages=(stage,),
@@ -149,10 +151,10 @@ def _no_photo(name: str) -> np.ndarray:
     raise LmkError(f"There is no photo {name}: descriptors are synthetic.")
 
 
-def run(photos: int, landmarks: int, queries: int, steps: int) -> Figures:
+def run(photos: int, landmarks: int, queries: int, steps: int, batch: int) -> Figures:
     """All figures; each head and what follows in a process of its own."""
-    found: Figures = {"photos": photos, "landmarks": landmarks, "queries": queries, "steps": steps, "batch": BATCH}
-    sizes = [str(number) for number in (photos, landmarks, queries, steps)]
+    found: Figures = {"photos": photos, "landmarks": landmarks, "queries": queries, "steps": steps, "batch": batch}
+    sizes = [str(number) for number in (photos, landmarks, queries, steps, batch)]
     with tempfile.TemporaryDirectory() as folder:
         for name in (*KINDS, "after"):
             words = [sys.executable, "-m", "benchmarks.many", "--only", name, "--lists", f"{folder}/lists.npz", *sizes]
@@ -166,8 +168,8 @@ def run(photos: int, landmarks: int, queries: int, steps: int) -> Figures:
 def main(words: Sequence[str] | None = None) -> None:
     """The command `python -m benchmarks.many`."""
     options = parser("many", __doc__)
-    sizes = (("photos", PHOTOS), ("landmarks", LANDMARKS), ("queries", QUERIES), ("steps", STEPS))
-    for name, default in sizes:
+    defaults = (("photos", PHOTOS), ("landmarks", LANDMARKS), ("queries", QUERIES), ("steps", STEPS), ("batch", BATCH))
+    for name, default in defaults:
         options.add_argument(name, type=int, nargs="?", default=default, help=f"{default:,} by default")
     options.add_argument("--only", choices=[*KINDS, "after"], help=argparse.SUPPRESS)
     options.add_argument("--lists", type=Path, help=argparse.SUPPRESS)
@@ -175,10 +177,11 @@ def main(words: Sequence[str] | None = None) -> None:
     if given.only == "after":
         sys.stdout.write(json.dumps(after(given.photos, given.landmarks, given.queries, given.lists)) + "\n")
     elif given.only:
-        figures = head(given.photos, given.landmarks, given.queries, given.steps, given.only, given.lists)
+        sizes = (given.photos, given.landmarks, given.queries, given.steps)
+        figures = head(*sizes, given.only, given.lists, given.batch)
         sys.stdout.write(json.dumps(figures) + "\n")
     else:
-        show(run(given.photos, given.landmarks, given.queries, given.steps), given.json)
+        show(run(given.photos, given.landmarks, given.queries, given.steps, given.batch), given.json)
 
 
 if __name__ == "__main__":
