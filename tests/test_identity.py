@@ -116,15 +116,15 @@ def test_a_damaged_photo_that_is_repaired_is_read_again(root, read):
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "Input/output error"), PermissionError(13, "No")])
 def test_what_the_machine_failed_to_read_is_not_remembered(root, read, monkeypatch, error):
-    good = Path.read_bytes
+    good = Path.open
 
-    def fail(path: Path) -> bytes:
+    def fail(path: Path, *words, **named):
         if path.name == "t.png":
             raise error
-        return good(path)
+        return good(path, *words, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", fail)
+        patch.setattr(Path, "open", fail)
         assert list(known(root).unreadable) == ["t"]
     read.clear()
     assert known(root).unreadable == {}

@@ -89,6 +89,6 @@ def _fill_some(
     for row, name in left:
         try:
             fill(name, batch[row])
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is raised in the turn of its batch
             return row, error
     return None
