@@ -18,7 +18,7 @@ from lmk.kaggle.training_memory import FAILED, FINISHED, UNFINISHED, Training, r
 from lmk.util.errors import LimitError, LmkError, RemoteError
 
 SLUG = "tiny-landmarks"
-LIMIT = 6.0
+LIMIT = 9.0
 SCRIPT = '''"""A training of many small steps, each of which depends on the one before and on a random state."""
 
 import json
@@ -29,7 +29,7 @@ import numpy as np
 from lmk.kaggle.inside import scratch, session
 from lmk.kaggle.session import Unfinished, time_left
 
-STEPS = 220
+STEPS = 330
 
 with session("steps", "tiny-landmarks", ["steps"], scratch()):
     folder = scratch() / "weights"
