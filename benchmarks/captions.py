@@ -21,7 +21,6 @@ from benchmarks.output import parser, show
 from lmk.local.compare import Settings, compare, comparison_settings
 from lmk.local.features import Extractor, LocalFeatures
 from lmk.local.kinds import LOCAL_FEATURES, ROOTSIFT
-from lmk.models.start import start_keras
 
 STAMPS = {
     "caption": (["Image ID: 2BK8NE8", "www.example.com", "(c) Somebody's Photos"], 0.5, (10, -40)),
@@ -114,8 +113,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--kind", choices=by_distance, default=ROOTSIFT, help="of local features")
     options.add_argument("--weights", help="of DELF's backbone, or of the kind's network")
     words = options.parse_args(arguments)
-    if words.kind != ROOTSIFT:
-        start_keras()
     with tempfile.TemporaryDirectory() as workspace:
         extractor = extractor_of(words.folder, words.kind, words.weights, Path(workspace), np.array([], str))
         show(run(words.folder, words.pairs, words.kind, extractor), words.json)

@@ -140,6 +140,8 @@ def extractor_of(folder: Path, kind: str, weights: str | None, workspace: Path, 
     """The extractor of any kind; DELF's learns from the competition's training photos but `unseen` ones."""
     if kind == DELF:
         return delf_of(folder, weights or "imagenet", Workspace.open(workspace), unseen)
+    if LOCAL_FEATURES[kind].network is not None:
+        start_keras()
     return LOCAL_FEATURES[kind].extractor(weights)
 
 
@@ -177,12 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given |= {"ratio": None} if words.ratio == 0 else {}
     settings = dataclasses.replace(LOCAL_FEATURES[words.kind].comparison, captions=not words.keep_captions, **given)
     with tempfile.TemporaryDirectory() as workspace:
-        kind = LOCAL_FEATURES[words.kind]
-        if kind.network is not None:
-            start_keras()
         unseen = asked(words.folder, words.queries)[0].ids if words.unseen else np.array([], str)
-        extractor = extractor_of(words.folder, kind.name, words.weights, Path(workspace), unseen)
-        matcher = kind.glue(words.weights)
+        extractor = extractor_of(words.folder, words.kind, words.weights, Path(workspace), unseen)
+        matcher = LOCAL_FEATURES[words.kind].glue(words.weights)
         show(run(words.folder, extractor, settings, matcher, words.jobs, words.queries, words.gallery), words.json)
 
 

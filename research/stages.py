@@ -13,10 +13,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.output import show
+from lmk.local.kinds import kinds_of
 from lmk.report.record import FinishedRun, load_run
 from lmk.util.workspace import Workspace
 from research.harder import harder_parser, made_harder
@@ -91,11 +93,25 @@ def markdown(rows: Sequence[Mapping]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _kinds(choice: str) -> str:
+    """A choice of local features that there is, or `NONE`: a typing error must not end hours of runs."""
+    if choice != NONE:
+        try:
+            kinds_of(choice)
+        except KeyError as error:
+            raise ArgumentTypeError(f"no kind of local features: {error.args[0]}") from error
+    return choice
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command `python -m research.stages`."""
     options = harder_parser("stages", __doc__)
-    options.add_argument("--kinds", action="append", help=f"compared with {DEFAULT}, or {NONE}; {len(KINDS)} without")
+    options.add_argument(
+        "--kinds", type=_kinds, action="append", help=f"compared with {DEFAULT}, or {NONE}; {len(KINDS)} without"
+    )
     words = options.parse_args(arguments)
+    if NONE in (words.kinds or ()) and words.kinds != [NONE]:
+        options.error(f"--kinds {NONE} compares stages alone: no other kinds beside it")
 
     choices = (DEFAULT, ALONE, NO_RIDGE) if words.kinds == [NONE] else (DEFAULT, *(words.kinds or KINDS))
     rows, spent = [], []
